@@ -1,0 +1,60 @@
+"""One scattering component: diffusion, and the dephasing by a linear shear profile across the gap."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from hpcxpcs.physics.rates import TimeGrid, rate
+
+SHEAR_LAWS = ("couette", "homodyne-2")
+
+# Published package: rates are floored here, and no time is evaluated below max(dt/2, this many seconds).
+_PUBLISHED_RATE_FLOOR = 1e-10
+_PUBLISHED_SHORTEST_TIME = 1e-8
+_SERIES_BELOW = 0.5
+_SERIES_TERMS = 8
+
+
+def sinc(x: ArrayLike) -> Array:
+    """sin(x)/x, x in radians, with value and derivatives accurate through x = 0."""
+    x = jnp.asarray(x, jnp.float64)
+    small = jnp.abs(x) < _SERIES_BELOW
+    square = jnp.where(small, x, 0.0) ** 2
+    series = jnp.full_like(square, (-1.0) ** (_SERIES_TERMS - 1) / math.factorial(2 * _SERIES_TERMS - 1))
+    for k in range(_SERIES_TERMS - 2, -1, -1):
+        series = series * square + (-1.0) ** k / math.factorial(2 * k + 1)
+    far = jnp.where(small, 1.0, x)
+    return jnp.where(small, series, jnp.sin(far) / far)
+
+
+def diffusion_field(q: float, transport: Array) -> Array:
+    """Field correlation exp(−½ q² |∫J dt|), q in Å⁻¹, the integral of the transport coefficient in Å²."""
+    return jnp.exp(-0.5 * q**2 * jnp.abs(transport))
+
+
+def shear_field(law: str, q: float, gap: float, alignment: Array, strain: Array) -> Array:
+    """Field correlation of a sheared gap; q in Å⁻¹, gap in Å, alignment = cos(φ0 − φ), strain = ∫γ̇ dt.
+
+    couette: the average of exp(i q·v t) over a linear profile, sinc(½ q L cosΔφ ∫γ̇).
+    homodyne-2: what the published package computes, sinc²(q L cosΔφ ∫γ̇ / 2π).
+    """
+    phase = q * gap * alignment * strain
+    if law == "couette":
+        return sinc(0.5 * phase)
+    return sinc(phase / (2.0 * math.pi)) ** 2
+
+
+def sampled_rate(
+    grid: TimeGrid, amplitude: ArrayLike, exponent: ArrayLike, offset: ArrayLike, *, floored: bool
+) -> Array:
+    """Rate on the frame grid (count,) as the published package samples it, for the trapezoid integrator.
+
+    Times up to half a step are evaluated at half a step; with floored, rates are kept above 1e-10.
+    """
+    shortest = max(0.5 * grid.step, _PUBLISHED_SHORTEST_TIME)
+    values = rate(jnp.maximum(grid.times(), shortest), amplitude, exponent, offset)
+    return jnp.where(values > _PUBLISHED_RATE_FLOOR, values, _PUBLISHED_RATE_FLOOR) if floored else values

@@ -1,0 +1,105 @@
+"""Power-law rates r(t) = A·t^p + B and their integrals over time.
+
+Times are in seconds; A has the unit of the rate times s^(−p), B the unit of the rate.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+# exp() arguments are kept below this, so that products with A and second derivatives stay finite.
+_LARGEST_EXPONENT = 300.0
+# Stands for the integral from 0 where it diverges (t = 0, p <= -1): no correlation survives it, yet it is finite.
+_DIVERGED = -1.0e100
+_SERIES_BELOW = 0.5
+_SERIES_TERMS = 16
+
+
+@dataclass(frozen=True)
+class RateTerm:
+    """One rate of a model: the indices into theta of its amplitude, exponent and offset."""
+
+    name: str
+    amplitude: int
+    exponent: int
+    offset: int
+    nonnegative: bool
+
+
+@dataclass(frozen=True)
+class TimeGrid:
+    """Uniform frame times start + step·k, k = 0..count−1, in seconds."""
+
+    start: float
+    step: float
+    count: int
+
+    def times(self) -> Array:
+        """All frame times, shape (count,), in seconds."""
+        return self.start + self.step * jnp.arange(self.count)
+
+
+def _exponential_slope(z: Array) -> Array:
+    """expm1(z)/z with value and derivatives accurate through z = 0."""
+    small = jnp.abs(z) < _SERIES_BELOW
+    near = jnp.where(small, z, 0.0)
+    series = jnp.full_like(near, 1.0 / math.factorial(_SERIES_TERMS))
+    for k in range(_SERIES_TERMS - 1, 0, -1):
+        series = series * near + 1.0 / math.factorial(k)
+    far = jnp.where(small, 1.0, jnp.minimum(z, _LARGEST_EXPONENT))
+    return jnp.where(small, series, jnp.expm1(far) / far)
+
+
+def power_integral(t: ArrayLike, p: ArrayLike) -> Array:
+    """h(t; p) = (t^(1+p) − 1)/(1+p), the integral of s^p from 1 to t seconds; ln t at p = −1.
+
+    t and p broadcast. At t = 0 it is −1/(1+p); where the integral diverges there (p <= −1) it is a large finite
+    negative number with zero gradient.
+    """
+    time, power = jnp.asarray(t, jnp.float64), 1.0 + jnp.asarray(p, jnp.float64)
+    positive = time > 0.0
+    log_time = jnp.log(jnp.where(positive, time, 1.0))
+    integral = log_time * _exponential_slope(power * log_time)
+    converges = power > 1.0 / abs(_DIVERGED)
+    at_zero = jnp.where(converges, -1.0 / jnp.where(converges, power, 1.0), _DIVERGED)
+    return jnp.where(positive, integral, at_zero)
+
+
+def power(t: ArrayLike, p: ArrayLike) -> Array:
+    """t^p for t >= 0 s with finite gradients at any exponent; t and p broadcast."""
+    time, exponent = jnp.asarray(t, jnp.float64), jnp.asarray(p, jnp.float64)
+    positive = time > 0.0
+    log_power = exponent * jnp.log(jnp.where(positive, time, 1.0))
+    value = jnp.exp(jnp.minimum(log_power, _LARGEST_EXPONENT))
+    largest = math.exp(_LARGEST_EXPONENT)
+    at_zero = jnp.where(exponent > 0.0, 0.0, jnp.where(exponent < 0.0, largest, 1.0))
+    return jnp.where(positive, value, at_zero)
+
+
+def rate(t: ArrayLike, amplitude: ArrayLike, exponent: ArrayLike, offset: ArrayLike) -> Array:
+    """r(t) = amplitude·t^exponent + offset; all arguments broadcast."""
+    return amplitude * power(t, exponent) + offset
+
+
+def rate_integral(t: ArrayLike, amplitude: ArrayLike, exponent: ArrayLike, offset: ArrayLike) -> Array:
+    """R(t) with R(t2) − R(t1) = integral of the rate from t1 to t2 seconds; all arguments broadcast."""
+    return amplitude * power_integral(t, exponent) + offset * jnp.asarray(t, jnp.float64)
+
+
+def cumulative_trapezoid(samples: Array, step: float) -> Array:
+    """Running trapezoid sum of samples (count,) spaced by step seconds; starts at 0, shape (count,)."""
+    areas = 0.5 * step * (samples[1:] + samples[:-1])
+    return jnp.concatenate([jnp.zeros(1, samples.dtype), jnp.cumsum(areas)])
+
+
+def on_grid(values: Array, grid: TimeGrid, t: Array) -> Array:
+    """Pick values (count,) at the grid frames nearest to t seconds (shape of t); NaN outside the grid."""
+    index = jnp.round((t - grid.start) / grid.step).astype(jnp.int64)
+    # Negative indices would wrap around: send them out of range instead.
+    index = jnp.where(index < 0, grid.count, index)
+    return values.at[index].get(mode="fill", fill_value=jnp.nan)
