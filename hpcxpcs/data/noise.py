@@ -1,0 +1,74 @@
+"""Noise of simulated two-time matrices that is drawn directly on the matrix: independent pairs, and frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcxpcs.errors import ConfigError
+
+NOISE_MODELS = ("iid", "frame", "photon")
+DIAGONAL_SPIKE = 0.4
+"""Added to the diagonal, as shot noise does in measured matrices: whoever uses the diagonal is wrong by this."""
+
+Matrix = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class NoiseSpec:
+    """How the matrices of a simulated file fluctuate.
+
+    `sd` is the standard deviation of one element (models iid and frame), `frame_sd` the relative standard
+    deviation of one frame's normalisation (model frame); `photons` per pixel and frame and the number of
+    `pixels` of a bin describe the model photon, whose noise follows from them.
+    """
+
+    model: str = "iid"
+    sd: float = 0.01
+    frame_sd: float = 0.003
+    photons: float = 1.0
+    pixels: int = 10_000
+
+    def __post_init__(self) -> None:
+        """Refuse a noise model that does not exist and numbers that mean nothing."""
+        if self.model not in NOISE_MODELS:
+            raise ConfigError(f"noise model: {self.model!r} is not one of {', '.join(NOISE_MODELS)}")
+        for key in ("sd", "frame_sd"):
+            value = getattr(self, key)
+            if not (np.isfinite(value) and value >= 0.0):
+                raise ConfigError(f"noise {key}: {value} must be a finite number >= 0")
+        if not (np.isfinite(self.photons) and self.photons > 0.0):
+            raise ConfigError(f"photons per pixel and frame: {self.photons} must be a finite number > 0")
+        if self.pixels < 2:
+            raise ConfigError(f"pixels: {self.pixels} must be at least 2")
+
+    def describe(self) -> dict[str, Any]:
+        """The settings that this noise model uses, ready for JSON."""
+        used = {"iid": ("sd",), "frame": ("sd", "frame_sd"), "photon": ("photons", "pixels")}[self.model]
+        return {"model": self.model, **{key: getattr(self, key) for key in used}}
+
+
+def add_pair_noise(c2: Matrix, sd: float, rng: np.random.Generator) -> None:
+    """Add one Gaussian draw of standard deviation `sd` to every pair i < j of `c2` (N, N), in place, mirrored."""
+    n = c2.shape[0]
+    for i in range(n - 1):
+        c2[i, i + 1 :] += sd * rng.standard_normal(n - 1 - i, dtype=np.float32)
+        c2[i + 1 :, i] = c2[i, i + 1 :]
+
+
+def scale_frames(c2: Matrix, relative_sd: float, rng: np.random.Generator) -> None:
+    """Multiply `c2` (N, N) in place by (1 + e_i)(1 + e_j), one Gaussian e of `relative_sd` for each frame.
+
+    Pairs that share a frame then share noise: cov(c2_ij, c2_ik) = relative_sd^2 c2_ij c2_ik for j != k.
+    """
+    gain = (1.0 + relative_sd * rng.standard_normal(c2.shape[0])).astype(c2.dtype)
+    c2 *= gain[:, None]
+    c2 *= gain[None, :]
+
+
+def raise_diagonal(c2: Matrix) -> None:
+    """Add the spike of shot noise to the diagonal of `c2` (N, N), in place."""
+    c2[np.diag_indices_from(c2)] += c2.dtype.type(DIAGONAL_SPIKE)
