@@ -1,0 +1,129 @@
+"""The command line: a table of commands, each imported only when it is called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from hpcxpcs import __version__
+from hpcxpcs.errors import HpcxpcsError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+EXIT_INTERRUPTED = 130
+
+EXAMPLES = """\
+\b
+Examples:
+  hpcxpcs config new laminar_flow > config.yaml
+  hpcxpcs fit config.yaml --method nlsq
+  hpcxpcs COMMAND --help
+"""
+
+
+class CommandEntry(NamedTuple):
+    """The module of a command (its click object there is named `command`) and one line on what it does."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Mapping[str, CommandEntry] = {
+    "fit": CommandEntry("hpcxpcs.cli.fit", "Fit a model to a result file and write the answer."),
+    "simulate": CommandEntry("hpcxpcs.cli.simulate", "Write a synthetic result file with known truth."),
+    "inspect": CommandEntry("hpcxpcs.cli.inspect", "Show what is in a result file."),
+    "config": CommandEntry("hpcxpcs.cli.config", "Make, check and describe configuration files."),
+    "doctor": CommandEntry("hpcxpcs.cli.doctor", "Check this machine and this installation."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands stay unimported until one of them is called."""
+
+    def __init__(self, *, entries: Mapping[str, CommandEntry], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.entries = entries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, in the order of the table."""
+        return list(self.entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of one command and return its click object, or suggest the nearest name."""
+        if cmd_name in self.entries:
+            command: click.Command = importlib.import_module(self.entries[cmd_name].module).command
+            return command
+        if ctx.resilient_parsing or cmd_name.startswith("-"):
+            return None
+        near = difflib.get_close_matches(cmd_name, self.entries, n=1)
+        remedy = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(self.entries)}."
+        raise click.UsageError(f"no command '{cmd_name}'; {remedy}", ctx)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in self.entries.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete command names from the table alone, and options as click does."""
+        from click.shell_completion import CompletionItem
+
+        names = [
+            CompletionItem(name, help=entry.summary)
+            for name, entry in self.entries.items()
+            if name.startswith(incomplete)
+        ]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+@click.group(
+    cls=LazyGroup,
+    entries=COMMANDS,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, prog_name="hpcxpcs", message="%(prog)s %(version)s")
+def program() -> None:
+    """Transport coefficients, shear rates and error bars from two-time XPCS correlation matrices."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors meant for the user become one line on stderr."""
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+        return 1
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        returned = program.main(
+            args=None if arguments is None else list(arguments), prog_name="hpcxpcs", standalone_mode=False
+        )
+    except HpcxpcsError as error:
+        click.echo(f"hpcxpcs: error: {error}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("hpcxpcs: interrupted", err=True)
+        return EXIT_INTERRUPTED
+    return returned if isinstance(returned, int) else 0
+
+
+def _silence_stdout() -> None:
+    """Point stdout at the null device, so that the flush at exit cannot fail a second time."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
