@@ -1,0 +1,104 @@
+"""File layouts with two-time matrices: recognised by content, read lazily, and written.
+
+`write(name, path, stack)` writes a Stack as format "nexus", "legacy" or "cube"; `open_file(path)` reads any of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from hpcxpcs.data.formats import cube, legacy, nexus
+from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack, read_matrix
+from hpcxpcs.data.formats.source import Source, opened, top_of_tree
+from hpcxpcs.data.formats.truth import read_truth
+from hpcxpcs.errors import DataError, FormatError
+
+FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (nexus, legacy, cube)}
+
+__all__ = [
+    "FORMATS",
+    "AbsentBin",
+    "BinInfo",
+    "Layout",
+    "Stack",
+    "detect",
+    "open_file",
+    "open_layout",
+    "read_matrix",
+    "read_truth",
+    "write",
+]
+
+
+def _module(name: str) -> ModuleType:
+    if name not in FORMATS:
+        raise FormatError(f"experimental_data.format: {name!r} is not a known format; known: {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def _unknown(source: Source) -> FormatError:
+    looked_for = "\n".join(f"  {name}: {module.LOOKS_FOR}" for name, module in FORMATS.items())
+    tree = "\n".join(f"  {line}" for line in top_of_tree(source)) or "  nothing at all"
+    hint = ""
+    if "xpcs/multitau/normalized_g2" in source or "exchange/norm-0-g2" in source:
+        hint = "\nThis is a multi-tau (g2) result: it holds no two-time matrices."
+    return FormatError(f"no known two-time layout. Looked for\n{looked_for}\nThe file has\n{tree}{hint}")
+
+
+def _detect_in(source: Source) -> str:
+    for name, module in FORMATS.items():
+        if module.detect(source):
+            return name
+    raise _unknown(source)
+
+
+def detect(path: Path) -> str:
+    """Return the name of the format a file is in, decided by its contents alone."""
+    with _named(path), opened(path) as source:
+        return _detect_in(source)
+
+
+def open_layout(source: Source, name: str = "auto") -> Layout:
+    """Describe an open file; "auto" recognises the format."""
+    if name == "auto":
+        name = _detect_in(source)
+    elif not _module(name).detect(source):
+        raise FormatError(f"experimental_data.format is {name}, but the file has no {_module(name).LOOKS_FOR}")
+    layout: Layout = _module(name).open_layout(source)
+    return layout
+
+
+@contextmanager
+def open_file(path: Path, name: str = "auto") -> Iterator[Layout]:
+    """Open a file and describe it; matrices can be read (`layout.read(bin)`) until the block ends."""
+    with _named(path), opened(path) as source:
+        yield open_layout(source, name)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
+def write(name: str, path: Path, stack: Stack) -> None:
+    """Write a stack of matrices as one file of the named format ("nexus", "legacy", "cube"; cube with suffix .npz: NPZ).
+
+    The file appears under its name only when it is complete.
+    """
+    module = _module(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.temp{path.suffix}")
+    try:
+        module.write(unfinished, stack)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

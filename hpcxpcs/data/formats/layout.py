@@ -1,0 +1,143 @@
+"""The records every file layout is described by: bins, the layout itself, and what a writer is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcxpcs.errors import DataError
+
+Triangle = Literal["upper", "lower"]
+Compression = Literal["auto", "lzf", "gzip", "none"]
+
+LARGEST_CHUNK = 2**32 - 1
+"""HDF5 refuses chunks of 4 GiB and more (in bytes)."""
+
+
+@dataclass(frozen=True)
+class BinInfo:
+    """One stored two-time matrix: its q (Å⁻¹), angle (degrees), and where in the file it is.
+
+    `index` counts the matrices of the file from 0, `label` is the file's own 1-based bin number, and the matrix is
+    `file[dataset][(*lead, frames, frames, *trail)]`.
+    """
+
+    index: int
+    label: int
+    q: float
+    phi: float
+    dataset: str
+    lead: tuple[int, ...] = ()
+    trail: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class AbsentBin:
+    """A (q, φ) bin that the file's partition names but for which it holds no matrix."""
+
+    q: float
+    phi: float
+    reason: Literal["not populated", "not processed"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a file holds: its bins, frames (count), and time step (s, None when the file does not say)."""
+
+    format: str
+    bins: tuple[BinInfo, ...]
+    n_frames: int
+    dt: float | None
+    dt_source: str
+    dtype: str
+    compression: str
+    absent: tuple[AbsentBin, ...] = ()
+    notes: tuple[str, ...] = ()
+    source: Any = field(default=None, repr=False, compare=False)
+
+    def read(self, info: BinInfo, frames: slice = slice(None)) -> NDArray[Any]:
+        """Read one matrix (n, n) as stored, cut to `frames`; works while the file is open."""
+        return read_matrix(self.source, info, frames)
+
+
+def read_matrix(source: Any, info: BinInfo, frames: slice = slice(None)) -> NDArray[Any]:
+    """Read the matrix of one bin, (n, n) as stored, from an open file, cut to `frames` on both axes."""
+    return np.asarray(source[info.dataset][(*info.lead, frames, frames, *info.trail)])
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What a writer stores: symmetric matrices (n_bins, N, N) with their q (Å⁻¹), angles (degrees) and time step (s).
+
+    `c2` may be any iterable of (N, N) arrays in bin order and is consumed once, one matrix at a time. q and phi have one
+    entry per bin; (q, φ) combinations that do not occur become bins without pixels (holes in the bin numbering).
+    `unprocessed` lists (q, φ) bins that have pixels but no matrix. `frame_time` (s) defaults to dt / (stride × average).
+    `half` stores one triangle with zeros in the other; `compression` "auto" is what real files of the format use;
+    `matrix_scalars` writes scalars as (1, 1), as averaged files do. `truth` is stored beside the data.
+    """
+
+    c2: Iterable[NDArray[Any]]
+    q: NDArray[np.float64]
+    phi: NDArray[np.float64]
+    dt: float
+    frame_time: float | None = None
+    stride: int = 1
+    average: int = 1
+    truth: Mapping[str, Any] | None = None
+    half: bool = True
+    triangle: Triangle = "upper"
+    compression: Compression = "auto"
+    dtype: str = "float32"
+    unprocessed: Sequence[tuple[float, float]] = ()
+    matrix_scalars: bool = False
+
+    def __post_init__(self) -> None:
+        """Normalise q and phi to 1-D float64 of equal length and check that the times agree."""
+        q, phi = (np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (self.q, self.phi))
+        if q.ndim != 1 or q.shape != phi.shape or q.size == 0:
+            raise DataError(f"Stack: q {q.shape} and phi {phi.shape} must be 1-D with one entry per matrix")
+        if not (math.isfinite(self.dt) and self.dt > 0):
+            raise DataError(f"Stack: dt must be a positive number of seconds, not {self.dt!r}")
+        frame_time = self.dt / (self.stride * self.average) if self.frame_time is None else self.frame_time
+        if not math.isclose(frame_time * self.stride * self.average, self.dt, rel_tol=1e-9):
+            raise DataError(
+                f"Stack: frame_time {frame_time} s x stride {self.stride} x average {self.average} is not dt {self.dt} s"
+            )
+        object.__setattr__(self, "q", q)
+        object.__setattr__(self, "phi", phi)
+        object.__setattr__(self, "frame_time", frame_time)
+
+    def stored_matrices(self) -> Iterator[NDArray[Any]]:
+        """Yield every matrix (N, N) in the form the file stores it: dtype, and one triangle when `half`."""
+        count, size = 0, None
+        for matrix in self.c2:
+            array = np.asarray(matrix).astype(self.dtype)
+            size = array.shape[0] if size is None else size
+            if array.shape != (size, size):
+                raise DataError(f"Stack: matrix {count} has shape {array.shape}, expected {(size, size)}")
+            count += 1
+            yield self._stored_form(array)
+        if count != len(self.q):
+            raise DataError(f"Stack: {count} matrices for {len(self.q)} bins")
+
+    def _stored_form(self, array: NDArray[Any]) -> NDArray[Any]:
+        if not self.half:
+            return array
+        return np.triu(array) if self.triangle == "upper" else np.tril(array)
+
+    def dataset_options(self, shape: tuple[int, ...], usual: str) -> dict[str, Any]:
+        """Return h5py's chunk and compression options for a dataset, one chunk per (N, N) matrix where HDF5 allows it."""
+        name = usual if self.compression == "auto" else self.compression
+        itemsize = np.dtype(self.dtype).itemsize
+        rows = max(1, min(shape[-2], LARGEST_CHUNK // (shape[-1] * itemsize)))
+        options: dict[str, Any] = {"chunks": (*(1,) * (len(shape) - 2), rows, shape[-1])}
+        if name == "gzip":
+            options |= {"compression": "gzip", "compression_opts": 6}
+        elif name == "lzf":
+            options |= {"compression": "lzf"}
+        return options

@@ -1,0 +1,187 @@
+"""The NeXus-style layout of APS 8-ID results (boost_corr): matrices under /xpcs/twotime, partition under /xpcs/qmap."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack
+from hpcxpcs.data.formats.source import Source, scalar, vector
+from hpcxpcs.data.formats.truth import write_truth
+from hpcxpcs.errors import FormatError
+
+NAME = "nexus"
+LOOKS_FOR = "/xpcs/twotime/correlation_map with c2_00001 …, /xpcs/qmap"
+
+MATRICES = "xpcs/twotime/correlation_map"
+PROCESSED = "xpcs/twotime/processed_bins"
+QMAP = "xpcs/qmap"
+FRAME_TIME = "entry/instrument/detector_1/frame_time"
+
+
+def detect(source: Source) -> bool:
+    """Tell whether the file has a group of two-time matrices in this layout."""
+    return MATRICES in source
+
+
+def open_layout(source: Source) -> Layout:
+    """Describe the file: every processed bin with its q and φ, through the bin numbering of the q-map."""
+    names = _sequence(source)
+    labels = vector(source, PROCESSED).astype(np.int64)
+    if len(names) != len(labels):
+        raise FormatError(f"/{MATRICES} has {len(names)} matrices, but /{PROCESSED} names {len(labels)} bins")
+    notes: list[str] = []
+    q_axis, phi_axis, natural_to_pair = _axes(source)
+    natural = _natural_indices(source, len(q_axis) * len(phi_axis), notes)
+    if labels.size and not (labels.min() >= 1 and labels.max() <= len(natural)):
+        raise FormatError(
+            f"/{PROCESSED} names bins {labels.min()}…{labels.max()}, but the q-map has bins 1…{len(natural)}"
+        )
+    bins = []
+    for index, (name, label) in enumerate(zip(names, labels, strict=True)):
+        i, j = natural_to_pair(int(natural[label - 1]))
+        bins.append(BinInfo(index, int(label), float(q_axis[i]), float(phi_axis[j]), f"{MATRICES}/{name}"))
+    dt, dt_source = _time_step(source, notes)
+    first = source[bins[0].dataset]
+    return Layout(
+        format=NAME,
+        bins=tuple(bins),
+        n_frames=int(first.shape[-1]),
+        dt=dt,
+        dt_source=dt_source,
+        dtype=str(first.dtype),
+        compression=first.compression or "none",
+        absent=_absent(q_axis, phi_axis, natural_to_pair, natural, labels),
+        notes=tuple(notes),
+        source=source,
+    )
+
+
+def _sequence(source: Source) -> list[str]:
+    """Return the dataset names in the order of their sequence numbers (which are not bin labels)."""
+    numbered = {}
+    for name in source[MATRICES]:
+        match = re.fullmatch(r"c2_(\d+)", name)
+        if match is None:
+            raise FormatError(f"/{MATRICES}/{name}: expected names like c2_00001")
+        numbered[int(match.group(1))] = name
+    if not numbered:
+        raise FormatError(f"/{MATRICES} holds no matrices")
+    if sorted(numbered) != list(range(1, len(numbered) + 1)):
+        raise FormatError(f"/{MATRICES}: the sequence numbers are not 1…{len(numbered)}; a matrix is missing")
+    return [numbered[number] for number in sorted(numbered)]
+
+
+def _axes(source: Source) -> tuple[NDArray[np.float64], NDArray[np.float64], Any]:
+    """Return the q axis (Å⁻¹), the φ axis (degrees) and the map from a natural bin index to positions on them."""
+    first, second = (vector(source, f"{QMAP}/dynamic_v_list_dim{k}").astype(np.float64) for k in (0, 1))
+    names = [_text(name).lower() for name in vector(source, f"{QMAP}/map_names")] if f"{QMAP}/map_names" in source else []
+    count = len(second)
+    if names in ([], ["q", "phi"]):
+        return first, second, lambda natural: divmod(natural, count)
+    if names == ["phi", "q"]:
+        return second, first, lambda natural: divmod(natural, count)[::-1]
+    raise FormatError(f"/{QMAP}/map_names: the partition is over {' and '.join(names)}, it must be over q and phi")
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _natural_indices(source: Source, grid: int, notes: list[str]) -> NDArray[np.int64]:
+    """Return the natural (0-based, grid) index of every populated bin; position b - 1 belongs to label b."""
+    path = f"{QMAP}/dynamic_index_mapping"
+    if path not in source:
+        notes.append(f"/{path} is missing: every one of the {grid} bins is taken as populated")
+        return np.arange(grid)
+    natural = vector(source, path).astype(np.int64)
+    if natural.size and natural.max() >= grid:
+        raise FormatError(f"/{path}: index {natural.max()} is outside the grid of {grid} bins")
+    return natural
+
+
+def _time_step(source: Source, notes: list[str]) -> tuple[float | None, str]:
+    """Return the step of the processed frames (s): frame time x stride x average."""
+    frame_time = scalar(source, FRAME_TIME)
+    if frame_time is None or not frame_time > 0:
+        return None, f"/{FRAME_TIME} is missing" if frame_time is None else f"/{FRAME_TIME} is {frame_time}"
+    factors = {}
+    for name in ("stride_frame", "avg_frame"):
+        value = scalar(source, f"xpcs/twotime/config/{name}", f"xpcs/multitau/config/{name}")
+        if value is None:
+            notes.append(f"/xpcs/twotime/config/{name} is missing: taken as 1")
+        factors[name] = 1 if value is None else value
+    dt = float(frame_time * factors["stride_frame"] * factors["avg_frame"])
+    return dt, f"frame_time {frame_time:g} s x stride {factors['stride_frame']} x average {factors['avg_frame']}"
+
+
+def _absent(
+    q_axis: NDArray[np.float64],
+    phi_axis: NDArray[np.float64],
+    natural_to_pair: Any,
+    natural: NDArray[np.int64],
+    labels: NDArray[np.int64],
+) -> tuple[AbsentBin, ...]:
+    populated = set(natural.tolist())
+    processed = set(natural[labels - 1].tolist())
+    absent = []
+    for index in range(len(q_axis) * len(phi_axis)):
+        if index in processed:
+            continue
+        i, j = natural_to_pair(index)
+        reason = "not processed" if index in populated else "not populated"
+        absent.append(AbsentBin(float(q_axis[i]), float(phi_axis[j]), reason))
+    return tuple(absent)
+
+
+def write(path: Path, stack: Stack) -> None:
+    """Write a stack as boost_corr would: half matrices by sequence number, and the q-map that gives them meaning."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset(PROCESSED, data=_write_qmap(file, stack))
+        averages = []
+        for index, matrix in enumerate(stack.stored_matrices()):
+            options = stack.dataset_options(matrix.shape, usual="lzf")
+            file.create_dataset(f"{MATRICES}/c2_{index + 1:05d}", data=matrix, **options)
+            averages.append(_diagonal_means(matrix, stack))
+        file["xpcs/twotime/normalized_g2"] = np.stack(averages, axis=1).astype(np.float32)
+        n_raw = len(averages[0]) * stack.stride * stack.average
+        _write_scalars(file, stack, n_raw)
+        write_truth(file, stack.truth)
+
+
+def _write_scalars(file: h5py.File, stack: Stack, n_raw: int) -> None:
+    shape = (1, 1) if stack.matrix_scalars else ()
+    config = {"avg_frame": stack.average, "stride_frame": stack.stride, "begin_frame": 0, "end_frame": n_raw}
+    values = {f"xpcs/twotime/config/{name}": value for name, value in config.items()}
+    for name, value in {**values, FRAME_TIME: stack.frame_time}.items():
+        file[name] = np.full(shape, value)
+    file["xpcs/twotime/config/analysis_type"] = "Twotime"
+
+
+def _write_qmap(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
+    """Write the q-map and return the 1-based label of every matrix."""
+    extra = np.asarray(stack.unprocessed, dtype=np.float64).reshape(-1, 2)
+    all_q, all_phi = np.concatenate([stack.q, extra[:, 0]]), np.concatenate([stack.phi, extra[:, 1]])
+    q_axis, i = np.unique(all_q, return_inverse=True)
+    phi_axis, j = np.unique(all_phi, return_inverse=True)
+    natural = i * len(phi_axis) + j
+    populated, labels = np.unique(natural, return_inverse=True)
+    group = file.create_group(QMAP)
+    group["dynamic_num_pts"] = np.array([len(q_axis), len(phi_axis)])
+    for k, (name, unit, axis) in enumerate((("q", "Å⁻¹", q_axis), ("phi", "deg", phi_axis))):
+        group[f"dynamic_v_list_dim{k}"] = axis
+        group[f"dynamic_v_list_dim{k}"].attrs.update({"name": name, "unit": unit, "size": len(axis)})
+    group["dynamic_index_mapping"] = populated.astype(np.min_scalar_type(int(populated.max())))
+    group["map_names"] = np.array([b"q", b"phi"], dtype=object)
+    group["map_units"] = np.array(["Å⁻¹".encode(), b"deg"], dtype=object)
+    return labels[: len(stack.q)].astype(np.int64) + 1
+
+
+def _diagonal_means(matrix: NDArray[Any], stack: Stack) -> NDArray[np.float64]:
+    upper = matrix.T if stack.half and stack.triangle == "lower" else matrix
+    return np.array([upper.diagonal(lag).mean(dtype=np.float64) for lag in range(len(upper))])

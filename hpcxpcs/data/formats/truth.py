@@ -1,0 +1,61 @@
+"""The known truth of simulated data: stored beside the matrices, never used by a reader of matrices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hpcxpcs.data.formats.source import opened
+from hpcxpcs.errors import DataError
+
+GROUP = "truth"
+NPZ_KEY = "truth_json"
+LARGEST_ATTRIBUTE = 60_000
+"""HDF5 attributes end at 64 KiB."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise DataError(f"truth: cannot store a value of type {type(value).__name__}")
+
+
+def truth_text(truth: Mapping[str, Any]) -> str:
+    """Return the truth as JSON text."""
+    text = json.dumps(dict(truth), default=_plain, sort_keys=True)
+    if len(text.encode()) > LARGEST_ATTRIBUTE:
+        raise DataError(f"truth: {len(text)} characters of JSON do not fit into an HDF5 attribute; leave out arrays")
+    return text
+
+
+def write_truth(file: h5py.File, truth: Mapping[str, Any] | None) -> None:
+    """Store the truth as attributes of `/truth` (numbers, texts, lists) and once more, whole, as its attribute `json`."""
+    if truth is None:
+        return
+    group = file.create_group(GROUP)
+    text = truth_text(truth)
+    for name, value in json.loads(text).items():
+        if isinstance(value, str | int | float) or _is_numeric_list(value):
+            group.attrs[name] = value
+    group.attrs["json"] = text
+
+
+def _is_numeric_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, int | float) for item in value)
+
+
+def read_truth(path: Path) -> dict[str, Any] | None:
+    """Return the truth stored in a simulated file, or None when it has none."""
+    with opened(path) as source:
+        if not isinstance(source, h5py.File):
+            return json.loads(str(source[NPZ_KEY])) if NPZ_KEY in source else None
+        if GROUP not in source or "json" not in source[GROUP].attrs:
+            return None
+        return dict(json.loads(str(source[GROUP].attrs["json"])))
