@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from hpcxpcs.physics.rates import TimeGrid, power, rate_integral
+from hpcxpcs.physics.rates import Scalar, TimeGrid, power, rate_integral
 
 CONVENTIONS = ("physical", "heterodyne-2")
 
@@ -17,6 +17,7 @@ REDUCED_CONSTANTS = (0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0)
 
 _REFERENCE, _SAMPLE = slice(0, 3), slice(3, 6)
 _F0, _F1, _F3 = 9, 10, 12
+_REDUCED_SIZE = 6
 _LARGEST_EXPONENT = 500.0
 _GATE_SHARPNESS = 50.0
 _PUBLISHED_SHORTEST_TIME = 1e-10
@@ -34,7 +35,7 @@ def _clip_soft(x: Array) -> Array:
 
 
 def sample_fraction(
-    t: ArrayLike, f0: ArrayLike, f1: ArrayLike, f2: ArrayLike, f3: ArrayLike, *, convention: str
+    t: ArrayLike, f0: Scalar, f1: Scalar, f2: Scalar, f3: Scalar, *, convention: str
 ) -> Array:
     """Amplitude fraction of the sample, clip01(f0·exp(f1·(t − f2)) + f3); t, f2 in s, f1 in 1/s."""
     exponent = jnp.clip(f1 * (jnp.asarray(t, jnp.float64) - f2), -_LARGEST_EXPONENT, _LARGEST_EXPONENT)
@@ -49,14 +50,14 @@ def unit_amplitudes(fraction: Array) -> tuple[Array, Array]:
     return reference / norm, fraction / norm
 
 
-def flow_alignment(phi_degrees: ArrayLike, phi0_degrees: ArrayLike, *, convention: str) -> Array:
+def flow_alignment(phi_degrees: ArrayLike, phi0_degrees: Scalar, *, convention: str) -> Array:
     """Cosine between q and the velocity: cos(φ − φ0), or cos(φ + φ0) as the published package has it."""
     sign = -1.0 if convention == "physical" else 1.0
-    return jnp.cos(jnp.deg2rad(jnp.asarray(phi_degrees, jnp.float64) + sign * jnp.asarray(phi0_degrees)))
+    return jnp.cos(jnp.deg2rad(jnp.asarray(phi_degrees, jnp.float64) + sign * phi0_degrees))
 
 
 def sampled_rate(
-    grid: TimeGrid, amplitude: ArrayLike, exponent: ArrayLike, offset: ArrayLike, *, floored: bool
+    grid: TimeGrid, amplitude: Scalar, exponent: Scalar, offset: Scalar, *, floored: bool
 ) -> Array:
     """Rate on the frame grid (count,) as the published package samples it, for the trapezoid integrator.
 
@@ -74,25 +75,28 @@ def _transported(theta: Array, component: slice, start: ArrayLike, end: ArrayLik
 
 
 def swapped(theta: ArrayLike) -> Array:
-    """Exchange the components of two_component parameters (14,) whose fraction is constant (f1 = 0).
+    """Exchange the components of two_component (14,) or static_both (6,) parameters with a constant fraction.
 
-    The two transports trade places and the fraction x = f0 + f3 becomes 1 − x. Only the sum is identified: f3 is
-    kept as far as the new sum allows. Exact for 0 <= x <= 1.
+    The two transports trade places and the fraction x = f0 + f3 (f1 = 0) becomes 1 − x. Only the sum is
+    identified: f3 is kept as far as the new sum allows. Exact for 0 <= x <= 1.
     """
     full = jnp.asarray(theta, jnp.float64)
+    exchanged = jnp.concatenate([full[_SAMPLE], full[_REFERENCE], full[6:]])
+    if full.size == _REDUCED_SIZE:
+        return exchanged
     remainder = 1.0 - _clip_hard(full[_F0] + full[_F3])
     constant = jnp.minimum(full[_F3], remainder)
-    full = jnp.concatenate([full[_SAMPLE], full[_REFERENCE], full[6:]])
-    return full.at[_F0].set(remainder - constant).at[_F3].set(constant)
+    return exchanged.at[_F0].set(remainder - constant).at[_F3].set(constant)
 
 
 def ordered(theta: ArrayLike, start: ArrayLike, end: ArrayLike) -> Array:
-    """Name the components of two_component parameters (14,) so that the sample is the faster one.
+    """Name the components of two_component (14,) or static_both (6,) so that the sample is the faster one.
 
-    Swapping the components is an exact symmetry when the fraction is constant (f1 = 0), which makes posteriors
-    bimodal. The faster component has the larger integral of J from start to end (seconds). Parameters with a varying
-    fraction are returned as they are.
+    Swapping the components is an exact symmetry when the fraction is constant (f1 = 0), which makes
+    posteriors bimodal. The faster component has the larger integral of J from start to end (seconds).
+    Parameters with a varying fraction are returned as they are.
     """
     full = jnp.asarray(theta, jnp.float64)
     reference_faster = _transported(full, _REFERENCE, start, end) > _transported(full, _SAMPLE, start, end)
-    return jnp.where((full[_F1] == 0.0) & reference_faster, swapped(full), full)
+    constant_fraction = full.size == _REDUCED_SIZE or full[_F1] == 0.0
+    return jnp.where(constant_fraction & reference_faster, swapped(full), full)

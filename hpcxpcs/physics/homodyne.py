@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from hpcxpcs.physics.rates import TimeGrid, rate
+from hpcxpcs.physics.rates import Scalar, TimeGrid, rate
 
 SHEAR_LAWS = ("couette", "homodyne-2")
 
@@ -32,7 +32,10 @@ def sinc(x: ArrayLike) -> Array:
 
 
 def diffusion_field(q: float, transport: Array) -> Array:
-    """Field correlation exp(−½ q² |∫J dt|), q in Å⁻¹, the integral of the transport coefficient in Å²."""
+    """Field correlation exp(−½ q² |∫J dt|); q in Å⁻¹, transport = ∫J dt in Å².
+
+    J is the growth rate of the mean square displacement along q (2D for Brownian motion).
+    """
     return jnp.exp(-0.5 * q**2 * jnp.abs(transport))
 
 
@@ -49,7 +52,7 @@ def shear_field(law: str, q: float, gap: float, alignment: Array, strain: Array)
 
 
 def sampled_rate(
-    grid: TimeGrid, amplitude: ArrayLike, exponent: ArrayLike, offset: ArrayLike, *, floored: bool
+    grid: TimeGrid, amplitude: Scalar, exponent: Scalar, offset: Scalar, *, floored: bool
 ) -> Array:
     """Rate on the frame grid (count,) as the published package samples it, for the trapezoid integrator.
 

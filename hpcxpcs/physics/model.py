@@ -50,8 +50,9 @@ _RATES: dict[str, tuple[RateTerm, ...]] = {
 class Model:
     """A correlation model at one q; hashable, so it can be a static argument of a compiled function.
 
-    q is in Å⁻¹ and gap in Å. rates name the power laws of theta; those marked nonnegative must not fall below zero
-    on the data's time range. With the exact integrator they are never clipped: that range is the prior's support.
+    q is in Å⁻¹ and gap in Å. rates name the power laws of theta; those marked nonnegative must not fall
+    below zero on the data's time range. They are not clipped (that is the prior's support), except where a
+    published convention with the trapezoid integrator asks for its floors. Transports enter as |∫J dt|.
     """
 
     name: str
@@ -67,8 +68,8 @@ class Model:
     def shape(self, theta: ArrayLike, t1: ArrayLike, t2: ArrayLike, phi_degrees: ArrayLike) -> Array:
         """Shape f in [0, 1], exactly 1 at t1 = t2.
 
-        theta has shape (p,); t1, t2 (s) and phi_degrees broadcast against each other. Every integral is evaluated on
-        t1 and t2 as given, so t1 (n, 1) and t2 (1, m) cost n + m of them.
+        theta has shape (p,); t1, t2 (s) and phi_degrees broadcast against each other. Every integral is
+        evaluated on t1 and t2 as given, so t1 (n, 1) and t2 (1, m) cost n + m of them.
         """
         times = jnp.asarray(t1, jnp.float64), jnp.asarray(t2, jnp.float64)
         phi = jnp.asarray(phi_degrees, jnp.float64)
@@ -169,12 +170,12 @@ def build_model(
     heterodyne: str = "physical",
     grid: TimeGrid | None = None,
 ) -> Model:
-    """Build a model by name for q (Å⁻¹) and the gap (Å) between the walls; grid only for integrator trapezoid.
+    """Build a model by name for q (Å⁻¹) and the gap (Å) between the walls; grid is for the trapezoid only.
 
-    The trapezoid integrator reproduces the published packages: it sums over grid (all frames, starting where the
-    sums of that package start) and picks the frame nearest to each time.
-    Reduced modes are special cases of two_component with heterodyne.REDUCED_CONSTANTS: static_both varies both
-    transports; static_ref lets both components share one transport, so that the fraction drops out.
+    The trapezoid integrator reproduces the published packages: it sums over grid (all frames) and picks the
+    frame nearest to each time; times outside the grid give NaN.
+    Reduced modes are special cases of two_component with heterodyne.REDUCED_CONSTANTS: static_both varies
+    both transports; static_ref lets both components share one, so that the fraction drops out.
     """
     _require(name, "model", tuple(MODELS))
     _require(shear_law, "shear_law", homodyne.SHEAR_LAWS)

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+type Scalar = Array | float
+
 # exp() arguments are kept below this, so that products with A and second derivatives stay finite.
 _LARGEST_EXPONENT = 300.0
-# Stands for the integral from 0 where it diverges (t = 0, p <= -1): no correlation survives it, yet it is finite.
+# Stands for an integral from 0 that diverges (t = 0, p <= -1): no correlation survives it, yet it is finite.
 _DIVERGED = -1.0e100
 _SERIES_BELOW = 0.5
 _SERIES_TERMS = 16
@@ -58,8 +60,8 @@ def _exponential_slope(z: Array) -> Array:
 def power_integral(t: ArrayLike, p: ArrayLike) -> Array:
     """h(t; p) = (t^(1+p) − 1)/(1+p), the integral of s^p from 1 to t seconds; ln t at p = −1.
 
-    t and p broadcast. At t = 0 it is −1/(1+p); where the integral diverges there (p <= −1) it is a large finite
-    negative number with zero gradient.
+    t and p broadcast. At t = 0 it is −1/(1+p); where the integral diverges there (p <= −1) it is a large
+    finite negative number with zero gradient.
     """
     time, power = jnp.asarray(t, jnp.float64), 1.0 + jnp.asarray(p, jnp.float64)
     positive = time > 0.0
@@ -81,12 +83,12 @@ def power(t: ArrayLike, p: ArrayLike) -> Array:
     return jnp.where(positive, value, at_zero)
 
 
-def rate(t: ArrayLike, amplitude: ArrayLike, exponent: ArrayLike, offset: ArrayLike) -> Array:
+def rate(t: ArrayLike, amplitude: Scalar, exponent: Scalar, offset: Scalar) -> Array:
     """r(t) = amplitude·t^exponent + offset; all arguments broadcast."""
     return amplitude * power(t, exponent) + offset
 
 
-def rate_integral(t: ArrayLike, amplitude: ArrayLike, exponent: ArrayLike, offset: ArrayLike) -> Array:
+def rate_integral(t: ArrayLike, amplitude: Scalar, exponent: Scalar, offset: Scalar) -> Array:
     """R(t) with R(t2) − R(t1) = integral of the rate from t1 to t2 seconds; all arguments broadcast."""
     return amplitude * power_integral(t, exponent) + offset * jnp.asarray(t, jnp.float64)
 
