@@ -1,1 +1,1 @@
-"""From a data file to the one record that everything else works on: two-time matrices with angles, q and times."""
+"""From a data file to the record that everything else works on: two-time matrices, angles, q and times."""

@@ -1,4 +1,4 @@
-"""From a stored matrix to a trustworthy one: symmetry, dead frames, values that are no numbers, the diagonal."""
+"""From a stored matrix to a trustworthy one: symmetry, dead frames, non-finite values, the diagonal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROUNDING = 8.0
 
 @dataclass(frozen=True)
 class Screening:
-    """What is masked: dead frames ("auto": all-zero rows, "none", or frame numbers), and values that are no numbers."""
+    """What is masked: dead frames ("auto": all-zero rows, "none", or frame numbers), non-finite values."""
 
     dead_frames: Literal["auto", "none"] | tuple[int, ...] = "auto"
     non_finite: Policy = "refuse"
@@ -37,7 +37,7 @@ class Masks:
 
 
 def stored_half(matrix: NDArray[Any]) -> Half:
-    """Tell from the contents which triangle a matrix is stored in: all zeros below (or above) the diagonal, or neither."""
+    """Tell from the contents which triangle a matrix is stored in: the other one then is all zeros."""
     below = _has_entries(matrix, below=True)
     above = _has_entries(matrix, below=False)
     if above and not below:
@@ -84,11 +84,11 @@ def silent_frames(matrix: NDArray[Any], *, also_non_finite: bool) -> NDArray[np.
 
 
 def masks(matrix: NDArray[Any], screening: Screening, name: str, first_frame: int) -> Masks:
-    """Find the dead frames and the pairs that are no numbers, or refuse the matrix; frames count from `first_frame`."""
+    """Find dead frames and non-finite pairs, or refuse the matrix; frames count from `first_frame`."""
     n = len(matrix)
     dead = np.zeros(n, dtype=bool)
     if screening.dead_frames == "auto":
-        dead = silent_frames(matrix, also_non_finite=False)
+        dead = silent_frames(matrix, also_non_finite=screening.non_finite == "mask")
     elif screening.dead_frames != "none":
         inside = [frame - first_frame for frame in screening.dead_frames if 0 <= frame - first_frame < n]
         dead[inside] = True
@@ -104,8 +104,10 @@ def masks(matrix: NDArray[Any], screening: Screening, name: str, first_frame: in
             f"{name}: {int(bad.sum()) // 2} pairs of frames hold no finite number, the first is ({i}, {j}); "
             "set data_filtering.non_finite: mask to leave them out"
         )
-    dead |= _empty_frames(bad, dead)
-    return Masks(dead, ~bad)
+    empty = _empty_frames(bad, dead)
+    bad[empty, :] = False
+    bad[:, empty] = False
+    return Masks(dead | empty, ~bad if bad.any() else None)
 
 
 def _empty_frames(bad: NDArray[np.bool_], dead: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -119,7 +121,7 @@ def check_variation(matrix: NDArray[Any], usable: NDArray[np.bool_], pairs: Mask
     """Refuse a matrix (N, N) with too few usable frames, or whose usable pairs all hold the same value."""
     if usable.sum() < FEWEST_FRAMES:
         raise DataError(
-            f"{name}: only {int(usable.sum())} usable frames of {len(usable)}; at least {FEWEST_FRAMES} are needed"
+            f"{name}: only {int(usable.sum())} usable frames of {len(usable)}, {FEWEST_FRAMES} are needed"
         )
     allowed = np.triu(usable[:, None] & usable[None, :], 1)
     if pairs.pair_ok is not None:
@@ -128,11 +130,13 @@ def check_variation(matrix: NDArray[Any], usable: NDArray[np.bool_], pairs: Mask
     if values.size == 0:
         raise DataError(f"{name}: no pair of frames holds a finite number")
     if values.max() - values.min() <= rounding(values):
-        raise DataError(f"{name}: the matrix is constant ({values[0]:g} for every pair of frames); nothing can be fitted")
+        raise DataError(
+            f"{name}: the matrix is constant ({values[0]:g} for every pair); nothing can be fitted"
+        )
 
 
 def repaired_diagonal(matrix: NDArray[Any], dead: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return a matrix in float64, NaN at dead frames, whose diagonal is the mean of its two off-diagonal neighbours.
+    """Return a matrix in float64, NaN at dead frames, each diagonal element the mean of its two neighbours.
 
     The diagonal of stored data holds the shot noise of single frames; the ends have one neighbour.
     """

@@ -1,4 +1,4 @@
-"""The one in-memory record of an experiment: two-time matrices by angle, with times, q and what may be trusted."""
+"""The one record of an experiment: two-time matrices by angle, with times, q and what may be trusted."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AngleMatrix:
-    """One angle: c2 (N, N) symmetric, usable frames (N,), usable pairs (N, N) or None for all, σ (N, N) or None.
+    """One angle: symmetric c2 (N, N), usable frames (N,), usable pairs (N, N) or None for all, σ (N, N) or None.
 
-    The diagonal of c2 is as stored (shot noise), a pair that is not usable may hold NaN; `frame_ok` is False for dead
-    frames and for t = 0.
+    The diagonal of c2 is as stored (shot noise), a pair that is not usable may hold NaN; `frame_ok` is False for
+    dead frames and for t = 0.
     """
 
     c2: NDArray[Any]
@@ -41,7 +41,7 @@ class Matrices(Protocol):
         ...
 
     def sigma(self, k: int) -> NDArray[Any] | None:
-        """Return the uncertainties of angle k (an array that broadcasts to (N, N)), None when there are none."""
+        """Return the uncertainties of angle k, () or (N, N), None when there are none."""
         ...
 
     def content_hash(self) -> str:
@@ -81,10 +81,10 @@ def hash_of_arrays(arrays: Iterable[NDArray[Any]]) -> str:
 
 @dataclass(frozen=True)
 class TwoTime:
-    """Two-time matrices of one q (Å⁻¹) at angles phi (n_phi,) in degrees and times t (N,) in s, read angle by angle.
+    """Two-time matrices of one q (Å⁻¹) at angles phi (n_phi,) in degrees and times t (N,) in s, read lazily.
 
-    `frames` are the first and last frame used, counted from 1 in the file. `provenance` is plain JSON data on where the
-    numbers come from; its list "notes" grows as matrices are read.
+    `frames` are the first and last frame used, counted from 1 in the file. `provenance` is plain JSON data on
+    where the numbers come from; its list "notes" grows as matrices are read.
     """
 
     phi: Floats
@@ -107,7 +107,7 @@ class TwoTime:
         return len(self.t)
 
     def angle(self, k: int) -> AngleMatrix:
-        """Read and check the matrix of angle k: symmetry, dead frames, values that are no numbers, variation."""
+        """Read and check the matrix of angle k: symmetry, dead frames, non-finite values, variation."""
         name = self._name(k)
         c2, masks, notes = self._screened(k)
         frame_ok = ~masks.dead & (self.t != 0.0)
@@ -133,7 +133,7 @@ class TwoTime:
         """Return a hash (hex) that differs when anything that enters a fit differs.
 
         It covers the stored values of the selected matrices (for a file: their stored bytes, so that recompressing
-        counts as a change, copying or touching the file does not), σ, angles, q, times, frames and masking settings.
+        is a change; copying or touching the file is not), σ, angles, q, times, frames and masking settings.
         """
         settings = {
             "phi": self.phi.tolist(),
@@ -162,7 +162,9 @@ class TwoTime:
         masks = clean.masks(c2, self.screening, name, self.frames[0])
         notes = []
         if asymmetry > clean.rounding(c2):
-            notes.append(f"phi = {self.phi[k]:g}: the triangles differ by up to {asymmetry:.3g}; their mean is used")
+            notes.append(
+                f"phi = {self.phi[k]:g}: the triangles differ by up to {asymmetry:.3g}; their mean is used"
+            )
         if masks.dead.any():
             frames = (np.flatnonzero(masks.dead) + self.frames[0]).tolist()
             notes.append(f"phi = {self.phi[k]:g}: {len(frames)} dead frames are masked: {_shortened(frames)}")
@@ -181,7 +183,9 @@ class TwoTime:
         if masks.pair_ok is not None:
             used &= masks.pair_ok
         if not (np.isfinite(sigma[used]).all() and (sigma[used] > 0).all()):
-            raise DataError(f"{self._name(k)}: noise.sigma must be positive and finite for every pair of frames used")
+            raise DataError(
+                f"{self._name(k)}: noise.sigma must be positive and finite for every pair of frames used"
+            )
         return sigma
 
     def _remember(self, notes: tuple[str, ...]) -> None:
@@ -206,16 +210,18 @@ def from_arrays(
 ) -> TwoTime:
     """Make a record from matrices c2 (n_phi, N, N), angles (n_phi,) in degrees, q in Å⁻¹ and dt in s.
 
-    `t` (N,) in s defaults to k·dt. `sigma` is one number, one per angle (n_phi,), or (N, N), or (n_phi, N, N).
+    `t` (N,) in s defaults to k·dt. `sigma` is one number, one per angle (n_phi,), (N, N) or (n_phi, N, N).
     `dead_frames` counts from 1.
     """
     stack = [np.asarray(matrix) for matrix in c2]  # type: ignore[union-attr]
     angles = np.atleast_1d(np.asarray(phi, dtype=np.float64))
     if not stack or len(stack) != len(angles) or any(m.ndim != 2 or m.shape != stack[0].shape for m in stack):
         shapes = sorted({matrix.shape for matrix in stack})
-        raise DataError(f"{len(stack)} matrices with shapes {shapes} for {len(angles)} angles; (n_phi, N, N) is needed")
+        raise DataError(
+            f"{len(stack)} matrices with shapes {shapes} for {len(angles)} angles; (n_phi, N, N) is needed"
+        )
     n = stack[0].shape[1]
-    times = np.arange(n) * float(dt) if t is None else np.asarray(t, dtype=np.float64)
+    times = np.asarray(np.arange(n) * float(dt) if t is None else t, dtype=np.float64)
     if not dt > 0 or times.shape != (n,):
         raise DataError(f"dt is {dt} s and t has shape {times.shape}; dt must be positive and t ({n},)")
     return TwoTime(
@@ -235,4 +241,6 @@ def _sigmas(sigma: NDArray[Any], n_phi: int, n: int) -> list[NDArray[Any]]:
         return [sigma] * n_phi
     if sigma.shape in ((n_phi,), (n_phi, n, n)):
         return [np.asarray(value) for value in sigma]
-    raise DataError(f"sigma has shape {sigma.shape}; expected (), ({n_phi},), ({n}, {n}) or ({n_phi}, {n}, {n})")
+    raise DataError(
+        f"sigma has shape {sigma.shape}; expected (), ({n_phi},), ({n}, {n}) or ({n_phi}, {n}, {n})"
+    )

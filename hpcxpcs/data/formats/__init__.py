@@ -1,6 +1,6 @@
 """File layouts with two-time matrices: recognised by content, read lazily, and written.
 
-`write(name, path, stack)` writes a Stack as format "nexus", "legacy" or "cube"; `open_file(path)` reads any of them.
+`write(name, path, stack)` writes a Stack as "nexus", "legacy" or "cube"; `open_file(path)` reads any of them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ __all__ = [
 
 def _module(name: str) -> ModuleType:
     if name not in FORMATS:
-        raise FormatError(f"experimental_data.format: {name!r} is not a known format; known: {', '.join(FORMATS)}")
+        raise FormatError(
+            f"experimental_data.format: {name!r} is not a known format; known: {', '.join(FORMATS)}"
+        )
     return FORMATS[name]
 
 
@@ -67,7 +69,9 @@ def open_layout(source: Source, name: str = "auto") -> Layout:
     if name == "auto":
         name = _detect_in(source)
     elif not _module(name).detect(source):
-        raise FormatError(f"experimental_data.format is {name}, but the file has no {_module(name).LOOKS_FOR}")
+        raise FormatError(
+            f"experimental_data.format is {name}, but the file has no {_module(name).LOOKS_FOR}"
+        )
     layout: Layout = _module(name).open_layout(source)
     return layout
 
@@ -90,9 +94,9 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def write(name: str, path: Path, stack: Stack) -> None:
-    """Write a stack of matrices as one file of the named format ("nexus", "legacy", "cube"; cube with suffix .npz: NPZ).
+    """Write a stack of matrices as one file of the named format ("nexus", "legacy", "cube").
 
-    The file appears under its name only when it is complete.
+    A cube whose path ends in .npz is written as NPZ. The file appears under its name only when it is complete.
     """
     module = _module(name)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -87,7 +89,9 @@ def _arrangement(cube: Any, path: str) -> tuple[Order, tuple[int, ...]]:
     """Tell on which side of the two frame axes the bin axes are, and return their lengths."""
     shape = tuple(cube.shape)
     if len(shape) not in (2, 3, 4) or 0 in shape:
-        raise FormatError(f"/{path} has shape {shape}; expected (bins, N, N), (q, phi, N, N) or the same with N, N first")
+        raise FormatError(
+            f"/{path} has shape {shape}; expected (bins, N, N), (q, phi, N, N) or the same with N, N first"
+        )
     first_possible, last_possible = shape[-1] == shape[-2], shape[0] == shape[1]
     if len(shape) > 2 and first_possible and last_possible:
         inner = (0,) * (len(shape) - 2)
@@ -99,7 +103,9 @@ def _arrangement(cube: Any, path: str) -> tuple[Order, tuple[int, ...]]:
         return "q_first", shape[:-2]
     if last_possible:
         return "q_last", shape[2:]
-    raise FormatError(f"/{path} has shape {shape}: no two neighbouring axes of equal length, so there are no matrices")
+    raise FormatError(
+        f"/{path} has shape {shape}: no two neighbouring axes of equal length, so there are no matrices"
+    )
 
 
 def _is_two_time(matrix: NDArray[Any]) -> bool:
@@ -109,12 +115,14 @@ def _is_two_time(matrix: NDArray[Any]) -> bool:
 
 
 def _per_bin(q: NDArray[Any], phi: NDArray[Any], grid: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return q and φ with one entry per bin: a grid (q, φ) has one value per axis, a list one per bin or one for all."""
+    """Return q and φ with one entry per bin; a (q, φ) grid has them by axis, a list by bin or one for all."""
     if len(grid) == 2 and (len(q), len(phi)) == grid:
         return np.repeat(q, grid[1]), np.tile(phi, grid[0])
     count = int(np.prod(grid, dtype=int))
     if len(q) not in (1, count) or len(phi) not in (1, count):
-        raise FormatError(f"{len(q)} values of q and {len(phi)} angles do not fit the bin axes {grid} of the matrices")
+        raise FormatError(
+            f"{len(q)} values of q and {len(phi)} angles do not fit the bin axes {grid} of the matrices"
+        )
     return np.broadcast_to(q, count), np.broadcast_to(phi, count)
 
 
@@ -129,7 +137,9 @@ def _time_step(source: Source, path: str, n_frames: int) -> tuple[float | None, 
     steps = np.diff(t)
     dt = float((t[-1] - t[0]) / (n_frames - 1))
     if not dt > 0 or not np.all(np.abs(steps - dt) <= UNEVEN * dt):
-        raise FormatError(f"/{path}: the times are not equally spaced (steps {steps.min():g}…{steps.max():g} s)")
+        raise FormatError(
+            f"/{path}: the times are not equally spaced (steps {steps.min():g}…{steps.max():g} s)"
+        )
     return dt, f"spacing of /{path}"
 
 
@@ -147,7 +157,7 @@ def write(path: Path, stack: Stack, *, order: Order = "q_first", names: Names = 
         if order == "q_last":
             options["chunks"] = (*options["chunks"][1:], 1)
         dataset = file.create_dataset(names.c2, shape, dtype=stack.dtype, **options)
-        for index, matrix in enumerate((m for part in ([first], matrices) for m in part)):
+        for index, matrix in enumerate(chain([first], matrices)):
             dataset[index if order == "q_first" else (..., index)] = matrix
         file[names.t], file[names.phi], file[names.q] = np.arange(n) * stack.dt, stack.phi, stack.q
         write_truth(file, stack.truth)
@@ -158,5 +168,5 @@ def _write_npz(path: Path, stack: Stack, cube: NDArray[Any]) -> None:
     arrays = {"c2": cube, "t": np.arange(n) * stack.dt, "phi": stack.phi, "q": stack.q}
     if stack.truth is not None:
         arrays[NPZ_KEY] = np.array(truth_text(stack.truth))
-    save = np.savez if stack.compression == "none" else np.savez_compressed
+    save: Callable[..., None] = np.savez if stack.compression == "none" else np.savez_compressed
     save(path, **arrays)

@@ -14,6 +14,7 @@ from hpcxpcs.errors import DataError
 
 Triangle = Literal["upper", "lower"]
 Compression = Literal["auto", "lzf", "gzip", "none"]
+Reason = Literal["not populated", "not processed"]
 
 LARGEST_CHUNK = 2**32 - 1
 """HDF5 refuses chunks of 4 GiB and more (in bytes)."""
@@ -23,7 +24,7 @@ LARGEST_CHUNK = 2**32 - 1
 class BinInfo:
     """One stored two-time matrix: its q (Å⁻¹), angle (degrees), and where in the file it is.
 
-    `index` counts the matrices of the file from 0, `label` is the file's own 1-based bin number, and the matrix is
+    `index` counts the matrices of the file from 0, `label` is the file's own 1-based bin number. The matrix is
     `file[dataset][(*lead, frames, frames, *trail)]`.
     """
 
@@ -42,7 +43,7 @@ class AbsentBin:
 
     q: float
     phi: float
-    reason: Literal["not populated", "not processed"]
+    reason: Reason
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,14 @@ def read_matrix(source: Any, info: BinInfo, frames: slice = slice(None)) -> NDAr
 
 @dataclass(frozen=True)
 class Stack:
-    """What a writer stores: symmetric matrices (n_bins, N, N) with their q (Å⁻¹), angles (degrees) and time step (s).
+    """What a writer stores: symmetric matrices (n_bins, N, N) with q (Å⁻¹), angles (degrees), time step (s).
 
-    `c2` may be any iterable of (N, N) arrays in bin order and is consumed once, one matrix at a time. q and phi have one
-    entry per bin; (q, φ) combinations that do not occur become bins without pixels (holes in the bin numbering).
-    `unprocessed` lists (q, φ) bins that have pixels but no matrix. `frame_time` (s) defaults to dt / (stride × average).
-    `half` stores one triangle with zeros in the other; `compression` "auto" is what real files of the format use;
-    `matrix_scalars` writes scalars as (1, 1), as averaged files do. `truth` is stored beside the data.
+    `c2` may be any iterable of (N, N) arrays in bin order and is consumed once, one matrix at a time. q and phi
+    have one entry per bin; (q, φ) combinations that do not occur become bins without pixels (holes in the bin
+    numbering of nexus files). `unprocessed` lists (q, φ) bins that have pixels but no matrix (nexus, legacy).
+    `frame_time` (s) defaults to dt / (stride × average). `half` stores one triangle with zeros in the other;
+    `compression` "auto" is what real files of the format use; `matrix_scalars` writes scalars as (1, 1), as
+    averaged nexus files do. `truth` is stored beside the data.
     """
 
     c2: Iterable[NDArray[Any]]
@@ -106,7 +108,8 @@ class Stack:
         frame_time = self.dt / (self.stride * self.average) if self.frame_time is None else self.frame_time
         if not math.isclose(frame_time * self.stride * self.average, self.dt, rel_tol=1e-9):
             raise DataError(
-                f"Stack: frame_time {frame_time} s x stride {self.stride} x average {self.average} is not dt {self.dt} s"
+                f"Stack: frame_time {frame_time} s x stride {self.stride} x average {self.average} "
+                f"is not dt {self.dt} s"
             )
         object.__setattr__(self, "q", q)
         object.__setattr__(self, "phi", phi)
@@ -131,7 +134,7 @@ class Stack:
         return np.triu(array) if self.triangle == "upper" else np.tril(array)
 
     def dataset_options(self, shape: tuple[int, ...], usual: str) -> dict[str, Any]:
-        """Return h5py's chunk and compression options for a dataset, one chunk per (N, N) matrix where HDF5 allows it."""
+        """Return h5py's chunk and compression options: one chunk per (N, N) matrix where HDF5 allows it."""
         name = usual if self.compression == "auto" else self.compression
         itemsize = np.dtype(self.dtype).itemsize
         rows = max(1, min(shape[-2], LARGEST_CHUNK // (shape[-1] * itemsize)))

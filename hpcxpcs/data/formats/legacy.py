@@ -1,4 +1,4 @@
-"""The older 8-ID layout: matrices under /exchange/C2T_all, one q and one φ per bin in /xpcs/dqlist and /xpcs/dphilist."""
+"""The older 8-ID layout: matrices under /exchange/C2T_all, q and φ of every bin in /xpcs/dqlist, dphilist."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def open_layout(source: Source) -> Layout:
         dt=dt,
         dt_source=dt_source,
         dtype=str(first.dtype),
-        compression=first.compression or "none",
+        compression=getattr(first, "compression", None) or "none",
         absent=tuple(
             AbsentBin(float(q), float(phi), "not processed")
             for label, (q, phi) in enumerate(zip(q_list, phi_list, strict=True), start=1)
@@ -80,8 +80,8 @@ def _numbered(source: Source) -> dict[int, str]:
 def bin_labels(numbers: list[int], processed: list[int] | None, n_bins: int) -> dict[int, int]:
     """Return the 1-based bin label of each (ascending) matrix number.
 
-    xpcs-eigen numbers matrices by bin label, boost_corr by sequence; the list of processed bins tells which. Without
-    that list the numbers must leave only one reading.
+    xpcs-eigen numbers matrices by bin label, boost_corr by sequence; the list of processed bins tells which.
+    Without that list the numbers must leave only one reading.
     """
     count = len(numbers)
     first = numbers[0]
@@ -89,32 +89,39 @@ def bin_labels(numbers: list[int], processed: list[int] | None, n_bins: int) -> 
     if processed is not None:
         labels = _labels_from_list(numbers, processed, consecutive)
     elif count == n_bins:
-        labels = range(1, n_bins + 1)
+        labels = list(range(1, n_bins + 1))
     elif count < n_bins and first >= 1 and not consecutive:
         labels = numbers
     else:
         raise FormatError(
-            f"/{MATRICES} has {count} matrices (numbers {first}…{numbers[-1]}) for the {n_bins} bins of /xpcs/dqlist, "
+            f"/{MATRICES} has {count} matrices (numbers {first}…{numbers[-1]}) for {n_bins} bins in /xpcs/dqlist, "
             f"and /{PROCESSED}, which would say which bins these are, is missing"
         )
     if not all(1 <= label <= n_bins for label in labels):
-        raise FormatError(f"/{MATRICES}: bins {min(labels)}…{max(labels)}, but /xpcs/dqlist has {n_bins} entries")
+        raise FormatError(
+            f"/{MATRICES}: bins {min(labels)}…{max(labels)}, but /xpcs/dqlist has {n_bins} entries"
+        )
     return dict(zip(numbers, labels, strict=True))
 
 
 def _labels_from_list(numbers: list[int], processed: list[int], consecutive: bool) -> list[int]:
     if len(processed) != len(numbers):
-        raise FormatError(f"/{MATRICES} has {len(numbers)} matrices, but /{PROCESSED} names {len(processed)} bins")
+        raise FormatError(
+            f"/{MATRICES} has {len(numbers)} matrices, but /{PROCESSED} names {len(processed)} bins"
+        )
     by_label = numbers == sorted(processed)
     if by_label and consecutive and processed != numbers:
         raise FormatError(
-            f"/{PROCESSED} lists bins out of order ({processed[:5]}…), and the matrix numbers could be labels or positions"
+            f"/{PROCESSED} lists bins out of order ({processed[:5]}…), "
+            "and the matrix numbers could be labels or positions"
         )
     if by_label:
         return numbers
     if consecutive:
         return processed
-    raise FormatError(f"/{MATRICES}: the numbers {numbers[:5]}… are neither the bins of /{PROCESSED} nor 1…{len(numbers)}")
+    raise FormatError(
+        f"/{MATRICES}: the numbers {numbers[:5]}… are neither the bins of /{PROCESSED} nor 1…{len(numbers)}"
+    )
 
 
 def _time_step(source: Source, notes: list[str]) -> tuple[float | None, str]:
@@ -129,11 +136,12 @@ def _time_step(source: Source, notes: list[str]) -> tuple[float | None, str]:
             notes.append(f"/xpcs/{name} is missing: taken as 1")
         factors[name] = 1 if value is None else value
     dt = float(period * factors["stride_frames"] * factors["avg_frames"])
-    return dt, f"exposure_period {period:g} s x stride {factors['stride_frames']:g} x average {factors['avg_frames']:g}"
+    stride, average = factors["stride_frames"], factors["avg_frames"]
+    return dt, f"exposure_period {period:g} s x stride {stride:g} x average {average:g}"
 
 
 def write(path: Path, stack: Stack) -> None:
-    """Write a stack as the 8-ID pipeline did: matrices numbered by bin label, (1, 1) scalars, q and φ lists by bin."""
+    """Write a stack as the 8-ID pipeline did: matrices numbered by bin label, (1, 1) scalars."""
     with h5py.File(path, "w") as file:
         labels = _write_lists(file, stack)
         for label, matrix in zip(labels, stack.stored_matrices(), strict=True):

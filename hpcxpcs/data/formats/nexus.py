@@ -1,4 +1,4 @@
-"""The NeXus-style layout of APS 8-ID results (boost_corr): matrices under /xpcs/twotime, partition under /xpcs/qmap."""
+"""The NeXus-style layout of APS 8-ID results (boost_corr): /xpcs/twotime and the partition in /xpcs/qmap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack
+from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Reason, Stack
 from hpcxpcs.data.formats.source import Source, scalar, vector
 from hpcxpcs.data.formats.truth import write_truth
 from hpcxpcs.errors import FormatError
@@ -55,7 +55,7 @@ def open_layout(source: Source) -> Layout:
         dt=dt,
         dt_source=dt_source,
         dtype=str(first.dtype),
-        compression=first.compression or "none",
+        compression=getattr(first, "compression", None) or "none",
         absent=_absent(q_axis, phi_axis, natural_to_pair, natural, labels),
         notes=tuple(notes),
         source=source,
@@ -78,15 +78,21 @@ def _sequence(source: Source) -> list[str]:
 
 
 def _axes(source: Source) -> tuple[NDArray[np.float64], NDArray[np.float64], Any]:
-    """Return the q axis (Å⁻¹), the φ axis (degrees) and the map from a natural bin index to positions on them."""
+    """Return the q axis (Å⁻¹), the φ axis (degrees), and the map from a natural index to positions on them."""
     first, second = (vector(source, f"{QMAP}/dynamic_v_list_dim{k}").astype(np.float64) for k in (0, 1))
-    names = [_text(name).lower() for name in vector(source, f"{QMAP}/map_names")] if f"{QMAP}/map_names" in source else []
+    names = (
+        [_text(name).lower() for name in vector(source, f"{QMAP}/map_names")]
+        if f"{QMAP}/map_names" in source
+        else []
+    )
     count = len(second)
     if names in ([], ["q", "phi"]):
         return first, second, lambda natural: divmod(natural, count)
     if names == ["phi", "q"]:
         return second, first, lambda natural: divmod(natural, count)[::-1]
-    raise FormatError(f"/{QMAP}/map_names: the partition is over {' and '.join(names)}, it must be over q and phi")
+    raise FormatError(
+        f"/{QMAP}/map_names: the partition is over {' and '.join(names)}, it must be over q and phi"
+    )
 
 
 def _text(value: Any) -> str:
@@ -117,7 +123,10 @@ def _time_step(source: Source, notes: list[str]) -> tuple[float | None, str]:
             notes.append(f"/xpcs/twotime/config/{name} is missing: taken as 1")
         factors[name] = 1 if value is None else value
     dt = float(frame_time * factors["stride_frame"] * factors["avg_frame"])
-    return dt, f"frame_time {frame_time:g} s x stride {factors['stride_frame']} x average {factors['avg_frame']}"
+    return (
+        dt,
+        f"frame_time {frame_time:g} s x stride {factors['stride_frame']} x average {factors['avg_frame']}",
+    )
 
 
 def _absent(
@@ -134,13 +143,13 @@ def _absent(
         if index in processed:
             continue
         i, j = natural_to_pair(index)
-        reason = "not processed" if index in populated else "not populated"
+        reason: Reason = "not processed" if index in populated else "not populated"
         absent.append(AbsentBin(float(q_axis[i]), float(phi_axis[j]), reason))
     return tuple(absent)
 
 
 def write(path: Path, stack: Stack) -> None:
-    """Write a stack as boost_corr would: half matrices by sequence number, and the q-map that gives them meaning."""
+    """Write a stack as boost_corr would: matrices by sequence number, and the q-map that gives them meaning."""
     with h5py.File(path, "w") as file:
         file.create_dataset(PROCESSED, data=_write_qmap(file, stack))
         averages = []

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hpcxpcs.errors import DataError, FormatError
 
-Source: TypeAlias = h5py.File | Mapping[str, NDArray[Any]]
+type Source = h5py.File | Mapping[str, NDArray[Any]]
 """An open file: `"a/b" in source` and `source["a/b"]` work for both kinds."""
 
 ZIP_SIGNATURE = b"PK\x03\x04"
@@ -40,7 +40,7 @@ def signature(path: Path) -> bytes:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Source]:
-    """Open a data file for reading; every failure while it is open becomes a DataError that names the file."""
+    """Open a data file for reading; a failure to read while it is open becomes a DataError naming the file."""
     if signature(path).startswith(ZIP_SIGNATURE):
         yield _npz_arrays(path)
         return
@@ -48,7 +48,9 @@ def opened(path: Path) -> Iterator[Source]:
     try:
         yield file
     except (OSError, RuntimeError, KeyError) as error:
-        raise DataError(f"{path}: reading failed, the file is damaged or incomplete ({_first_line(error)})") from error
+        raise DataError(
+            f"{path}: reading failed, the file is damaged or incomplete ({_first_line(error)})"
+        ) from error
     finally:
         file.close()
 
@@ -69,7 +71,9 @@ def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except ValueError as error:
-        raise FormatError(f"{path}: the NPZ file holds pickled objects or a broken array; store plain arrays") from error
+        raise FormatError(
+            f"{path}: the NPZ file holds pickled objects or a broken array; store plain arrays"
+        ) from error
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise FormatError(f"{path}: the NPZ file is truncated or damaged ({_first_line(error)})") from error
 
@@ -79,7 +83,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def scalar(source: Source, *paths: str) -> Any | None:
-    """Return the first of several datasets as one Python value ((1, 1) arrays are squeezed), None when all are missing."""
+    """Return the first dataset there is as one Python value ((1, 1) is squeezed), None when all are missing."""
     for path in paths:
         if path not in source:
             continue

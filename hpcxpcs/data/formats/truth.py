@@ -31,12 +31,14 @@ def truth_text(truth: Mapping[str, Any]) -> str:
     """Return the truth as JSON text."""
     text = json.dumps(dict(truth), default=_plain, sort_keys=True)
     if len(text.encode()) > LARGEST_ATTRIBUTE:
-        raise DataError(f"truth: {len(text)} characters of JSON do not fit into an HDF5 attribute; leave out arrays")
+        raise DataError(
+            f"truth: {len(text)} characters of JSON do not fit into an HDF5 attribute; leave out arrays"
+        )
     return text
 
 
 def write_truth(file: h5py.File, truth: Mapping[str, Any] | None) -> None:
-    """Store the truth as attributes of `/truth` (numbers, texts, lists) and once more, whole, as its attribute `json`."""
+    """Store the truth as attributes of `/truth` (numbers, texts, lists) and, whole, as its attribute `json`."""
     if truth is None:
         return
     group = file.create_group(GROUP)

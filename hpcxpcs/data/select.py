@@ -1,0 +1,225 @@
+"""From a file to the record of one experiment: which q, which angles, which frames, which time step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcxpcs.data.clean import FEWEST_FRAMES, Screening
+from hpcxpcs.data.formats import BinInfo, Layout, open_file, read_matrix
+from hpcxpcs.data.stored import FileIdentity, Sigma, Stored, sigma_locations
+from hpcxpcs.data.twotime import InMemory, Matrices, TwoTime
+from hpcxpcs.errors import DataError, SelectionError
+
+if TYPE_CHECKING:
+    from hpcxpcs.config.schema import Config
+
+__all__ = ["chosen_bins", "frame_window", "in_phi_ranges", "load", "nearest_q", "open_file", "wrapped"]
+
+SAME_Q = 1e-3
+"""q values closer than this fraction are one ring (rounding scatters the q of its φ bins)."""
+
+ANGLE_ROUNDING = 1e-9
+"""Degrees by which an angle may miss the end of a range."""
+
+DT_DISAGREEMENT = 0.01
+"""Fraction by which a configured time step may differ from the file's before it is worth a note."""
+
+
+class PhiInterval(Protocol):
+    """Angles from `min` to `max` in degrees, both included; min > max runs through ±180."""
+
+    @property
+    def min(self) -> float:
+        """First angle."""
+        ...
+
+    @property
+    def max(self) -> float:
+        """Last angle."""
+        ...
+
+
+def load(config: Config) -> TwoTime:
+    """Read what the configuration selects from its data file; matrices are read later, one at a time."""
+    path = Path(config.data_file)
+    analyzer, filtering = config.analyzer_parameters, config.data_filtering
+    with open_file(path, config.experimental_data.format) as layout:
+        file = FileIdentity.of(path)
+        wanted = analyzer.scattering.wavevector_q
+        chosen = chosen_bins(layout.bins, wanted, filtering.q_tolerance, filtering.phi_ranges or ())
+        frames = frame_window(analyzer.start_frame, analyzer.end_frame, layout.n_frames)
+        screening = _screening(filtering.dead_frames, filtering.non_finite, layout.n_frames)
+        notes = list(layout.notes)
+        dt = time_step(analyzer.dt, layout, notes)
+        q = nearest_q([info.q for info in chosen], wanted)
+        notes += _ring_notes(chosen, q)
+        matrices = _matrices(file, layout, chosen, slice(frames[0] - 1, frames[1]), config.noise.sigma)
+    skipped = frames[0] - 1 if analyzer.time_origin == "file" else 0
+    t = np.asarray((np.arange(frames[1] - frames[0] + 1) + skipped) * dt, dtype=np.float64)
+    if np.count_nonzero(t) < FEWEST_FRAMES:
+        raise DataError(
+            f"{path}: frames {frames[0]}…{frames[1]} leave {np.count_nonzero(t)} usable frames (t = 0 is not "
+            f"one), {FEWEST_FRAMES} are needed; widen analyzer_parameters.start_frame and end_frame"
+        )
+    provenance: dict[str, Any] = {
+        "file": str(path),
+        "file_size": file.size,
+        "format": layout.format,
+        "q_wanted": wanted,
+        "q": q,
+        "phi": [info.phi for info in chosen],
+        "bins": [info.label for info in chosen],
+        "frames": list(frames),
+        "frames_in_file": layout.n_frames,
+        "dt": dt,
+        "dt_source": layout.dt_source if analyzer.dt in ("auto", None) else "analyzer_parameters.dt",
+        "time_origin": analyzer.time_origin,
+        "order": ["q", "phi", "frames", "symmetric", "dead frames", "non-finite values"],
+        "notes": notes,
+    }
+    phi = np.array([info.phi for info in chosen])
+    return TwoTime(phi, q, t, dt, frames, provenance, matrices, screening)
+
+
+def _matrices(
+    file: FileIdentity, layout: Layout, chosen: Sequence[BinInfo], frames: slice, sigma: Any
+) -> Matrices:
+    """Return the reader of the chosen matrices; an NPZ file has no random access, so its part is read now."""
+    sigmas: tuple[Sigma, ...] | None = None
+    if isinstance(sigma, str) and sigma != "auto":
+        sigmas = sigma_locations(layout.source, sigma, layout.bins, chosen, layout.n_frames)
+    if not isinstance(layout.source, dict):
+        return Stored(file, tuple(chosen), frames, sigmas)
+
+    def array(where: Sigma) -> NDArray[Any]:
+        return read_matrix(layout.source, where, frames).copy() if isinstance(where, BinInfo) else where
+
+    return InMemory([array(info) for info in chosen], None if sigmas is None else list(map(array, sigmas)))
+
+
+def chosen_bins(
+    bins: Sequence[BinInfo],
+    wanted: float | None,
+    tolerance: float,
+    ranges: Sequence[PhiInterval],
+) -> tuple[BinInfo, ...]:
+    """Return the bins of the ring nearest to the wanted q (Å⁻¹) whose angles are in one of the ranges.
+
+    The order is that of the file. `tolerance` is the largest accepted |q − wanted| / wanted.
+    """
+    available = np.array([info.q for info in bins])
+    q = nearest_q(available, wanted)
+    if wanted is not None and abs(q - wanted) > tolerance * abs(wanted):
+        raise SelectionError(
+            f"q = {wanted:g} Å⁻¹ is not in the file: the nearest, {q:g}, is {abs(q / wanted - 1):.1%} off and "
+            f"data_filtering.q_tolerance allows {tolerance:.1%}; available: {listed(_distinct(available))}"
+        )
+    ring = [info for info in bins if abs(info.q - q) <= SAME_Q * abs(q)]
+    keep = in_phi_ranges(np.array([info.phi for info in ring]), ranges)
+    if not keep.any():
+        asked = ", ".join(f"{interval.min:g}…{interval.max:g}" for interval in ranges)
+        raise SelectionError(
+            f"no angle at q = {q:g} Å⁻¹ is within data_filtering.phi_ranges {asked} (degrees); "
+            f"available: {listed(sorted(info.phi for info in ring))}"
+        )
+    return tuple(info for info, kept in zip(ring, keep, strict=True) if kept)
+
+
+def nearest_q(available: Sequence[float] | NDArray[np.float64], wanted: float | None) -> float:
+    """Return the available q (Å⁻¹) nearest to the wanted one; with none wanted, the only one there is."""
+    values = np.asarray(available, dtype=np.float64)
+    if wanted is None:
+        distinct = _distinct(values)
+        if len(distinct) > 1:
+            raise SelectionError(
+                f"the file has {len(distinct)} values of q; set analyzer_parameters.scattering.wavevector_q "
+                f"to one of {listed(distinct)}"
+            )
+        return float(distinct[0])
+    return float(values[np.argmin(np.abs(values - wanted))])
+
+
+def _distinct(values: NDArray[np.float64]) -> list[float]:
+    """Return the q of every ring, ascending."""
+    rings: list[float] = []
+    for value in np.unique(values).tolist():
+        if not rings or abs(value - rings[-1]) > SAME_Q * abs(rings[-1]):
+            rings.append(value)
+    return rings
+
+
+def _ring_notes(chosen: Sequence[BinInfo], q: float) -> list[str]:
+    spread = max(abs(info.q - q) for info in chosen)
+    if spread <= 1e-6 * abs(q):
+        return []
+    return [f"the q of the chosen bins scatter by {spread:.2g} Å⁻¹ around {q:g}; {q:g} is used for all"]
+
+
+def listed(values: Sequence[float], limit: int = 40) -> str:
+    """Return numbers as text for a message, at most `limit` of them."""
+    shown = ", ".join(f"{value:g}" for value in values[:limit])
+    return shown if len(values) <= limit else f"{shown}, … ({len(values)} in all)"
+
+
+def wrapped(phi: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return angles in degrees wrapped to (−180, 180]."""
+    return 180.0 - np.mod(180.0 - phi, 360.0)
+
+
+def in_phi_ranges(phi: NDArray[np.float64], ranges: Sequence[PhiInterval]) -> NDArray[np.bool_]:
+    """Tell which angles (n,) in degrees are in any of the ranges; no ranges select everything."""
+    if not ranges:
+        return np.ones(len(phi), dtype=bool)
+    inside = np.zeros(len(phi), dtype=bool)
+    for interval in ranges:
+        width = interval.max - interval.min
+        width = width if width >= 0 else width % 360.0
+        beyond = np.mod(wrapped(phi) - interval.min, 360.0)
+        inside |= (beyond <= width + ANGLE_ROUNDING) | (beyond >= 360.0 - ANGLE_ROUNDING)
+    return inside
+
+
+def frame_window(start: int, end: int, n_frames: int) -> tuple[int, int]:
+    """Return the first and last frame (from 1, both included) of a window; an end of −1 is the last frame."""
+    last = n_frames if end == -1 else end
+    if not 1 <= start <= n_frames:
+        raise SelectionError(f"analyzer_parameters.start_frame {start} is not one of the frames 1…{n_frames}")
+    if not start <= last <= n_frames:
+        raise SelectionError(
+            f"analyzer_parameters.end_frame {end} is not between start_frame {start} and "
+            f"the last frame {n_frames}"
+        )
+    return start, last
+
+
+def time_step(configured: float | str | None, layout: Layout, notes: list[str]) -> float:
+    """Return the time step (s): the configured one, else the file's; a disagreement is noted."""
+    if configured in ("auto", None):
+        if layout.dt is None:
+            raise DataError(
+                f"the file does not tell the time step ({layout.dt_source}); "
+                "set analyzer_parameters.dt (in seconds)"
+            )
+        return layout.dt
+    dt = float(configured)
+    if layout.dt is not None and abs(dt - layout.dt) > DT_DISAGREEMENT * layout.dt:
+        notes.append(
+            f"warning: analyzer_parameters.dt = {dt:g} s is used, "
+            f"but the file says {layout.dt:g} s ({layout.dt_source})"
+        )
+    return dt
+
+
+def _screening(dead_frames: Any, non_finite: Any, n_frames: int) -> Screening:
+    if isinstance(dead_frames, str):
+        return Screening(dead_frames, non_finite)  # type: ignore[arg-type]
+    frames = tuple(int(frame) for frame in dead_frames or ())
+    outside = [frame for frame in frames if not 1 <= frame <= n_frames]
+    if outside:
+        raise SelectionError(f"data_filtering.dead_frames {outside} are not among the frames 1…{n_frames}")
+    return Screening(frames, non_finite)
