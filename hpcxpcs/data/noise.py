@@ -1,4 +1,4 @@
-"""Noise of simulated two-time matrices that is drawn directly on the matrix: independent pairs, and frames."""
+"""Noise of simulated two-time matrices that is drawn on the matrix itself: of pairs, and of frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpcxpcs.errors import ConfigError
 
 NOISE_MODELS = ("iid", "frame", "photon")
 DIAGONAL_SPIKE = 0.4
-"""Added to the diagonal, as shot noise does in measured matrices: whoever uses the diagonal is wrong by this."""
+"""Added to the diagonal, as by shot noise in measured matrices: whoever uses the diagonal is this wrong."""
 
 Matrix = NDArray[np.floating[Any]]
 
@@ -52,7 +52,10 @@ class NoiseSpec:
 
 
 def add_pair_noise(c2: Matrix, sd: float, rng: np.random.Generator) -> None:
-    """Add one Gaussian draw of standard deviation `sd` to every pair i < j of `c2` (N, N), in place, mirrored."""
+    """Add one Gaussian draw of deviation `sd` to every pair i < j of `c2` (N, N), in place and mirrored.
+
+    The lower triangle becomes an exact copy of the upper one.
+    """
     n = c2.shape[0]
     for i in range(n - 1):
         c2[i, i + 1 :] += sd * rng.standard_normal(n - 1 - i, dtype=np.float32)
@@ -64,7 +67,7 @@ def scale_frames(c2: Matrix, relative_sd: float, rng: np.random.Generator) -> No
 
     Pairs that share a frame then share noise: cov(c2_ij, c2_ik) = relative_sd^2 c2_ij c2_ik for j != k.
     """
-    gain = (1.0 + relative_sd * rng.standard_normal(c2.shape[0])).astype(c2.dtype)
+    gain = np.asarray(1.0 + relative_sd * rng.standard_normal(c2.shape[0]), dtype=c2.dtype)
     c2 *= gain[:, None]
     c2 *= gain[None, :]
 

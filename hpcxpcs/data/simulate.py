@@ -1,13 +1,13 @@
 """Simulated two-time matrices, one at a time: shape, contrast and offset of each angle, noise, dead frames.
 
-The physics comes in as two callables of the bin, so that this module knows no model: `shape_matrix(bin)` gives
-f (N, N) in [0, 1], `field_matrix(bin)` the field correlation (N, N), real or complex, with |field|^2 = f.
+The physics comes in as two callables of the bin, so that this module knows no model: `shape_matrix(bin)`
+gives f (N, N) in [0, 1], `field_matrix(bin)` the field correlation (N, N), real or complex, |field|^2 = f.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,10 @@ _SCALING, _NOISE = 0, 1
 
 @dataclass(frozen=True)
 class Bin:
-    """One (q, phi) bin: 1-based `number` in the file's natural order, `ring` 0 for the q asked for, angle index."""
+    """One (q, phi) bin in 1/Å and degrees.
+
+    `number` counts the file's bins from 1, phi fastest; `ring` is 0 at the q asked for; `angle` is an index.
+    """
 
     number: int
     ring: int
@@ -40,9 +43,9 @@ MatrixOfBin = Callable[[Bin], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is added to the shape of every bin: scaling with its spread between angles, noise, dead frames, seed.
+    """What is added to the shape of every bin: scaling and its spread between angles, noise, dead frames.
 
-    `contrast_spread` is a relative, `offset_spread` an absolute standard deviation; `dead_frames` are 1-based.
+    `contrast_spread` is relative, `offset_spread` absolute (standard deviations); `dead_frames` count from 1.
     """
 
     frames: int
@@ -50,7 +53,7 @@ class Recipe:
     contrast_spread: float = 0.1
     offset: float = 1.0
     offset_spread: float = 0.003
-    noise: NoiseSpec = NoiseSpec()
+    noise: NoiseSpec = field(default_factory=NoiseSpec)
     dead_frames: tuple[int, ...] = ()
     dtype: str = "float32"
     seed: int = 0
@@ -121,7 +124,7 @@ def scaling_of(recipe: Recipe, item: Bin) -> tuple[float, float]:
 def matrix_of(
     recipe: Recipe, item: Bin, shape_matrix: MatrixOfBin, field_matrix: MatrixOfBin
 ) -> NDArray[np.floating[Any]]:
-    """The simulated matrix (N, N) of one bin, full and symmetric; only what the noise model needs is called."""
+    """The simulated matrix (N, N) of one bin, full and symmetric; calls only what its noise model needs."""
     contrast, offset = scaling_of(recipe, item)
     rng = _stream(recipe, item, _NOISE)
     if recipe.noise.model == "photon":
@@ -149,7 +152,7 @@ def matrix_of(
 def matrices(
     recipe: Recipe, bins: Sequence[Bin], shape_matrix: MatrixOfBin, field_matrix: MatrixOfBin
 ) -> Iterator[NDArray[np.floating[Any]]]:
-    """The matrices of `bins`, each made when it is asked for; any subset in any order gives the same matrices."""
+    """The matrices of `bins`, each made when it is asked for; subset and order do not change them."""
     return (matrix_of(recipe, item, shape_matrix, field_matrix) for item in bins)
 
 

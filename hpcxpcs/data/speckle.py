@@ -15,7 +15,8 @@ NEGATIVE_EIGENVALUE = 1e-6
 """Largest negative eigenvalue, relative to the largest, that is rounding and not a wrong kernel."""
 
 Floats = NDArray[np.floating[Any]]
-Kernel = NDArray[np.floating[Any]] | NDArray[np.complexfloating[Any, Any]]
+Kernel = NDArray[Any]
+"""Real or complex, double precision."""
 
 
 def mode_weights(contrast: float) -> NDArray[np.float64]:
@@ -40,8 +41,8 @@ def field_root(kernel: Kernel) -> Kernel:
     values, vectors = np.linalg.eigh(kernel)
     if values[0] < -NEGATIVE_EIGENVALUE * values[-1]:
         raise DataError(
-            f"the field correlation is not positive semidefinite (eigenvalues {values[0]:.3g} to {values[-1]:.3g}): "
-            "no speckle pattern has it"
+            f"no speckle pattern has this field correlation: it is not positive semidefinite "
+            f"(eigenvalues {values[0]:.3g} to {values[-1]:.3g})"
         )
     kept = values > 0.0
     root = vectors[:, kept] * np.sqrt(values[kept])
@@ -71,7 +72,8 @@ def speckle_intensity(
 def normalised_correlation(products: Floats, sums: Floats, pixels: int) -> NDArray[np.float64]:
     """Two-time matrix pixels * sum_p(I I') / (sum_p I * sum_p I') from its sums; an empty frame's row is 0.
 
-    `products` (N, N) holds sum_p I_p(t1) I_p(t2), `sums` (N,) holds sum_p I_p(t). The diagonal keeps its shot noise.
+    `products` (N, N) holds sum_p I_p(t1) I_p(t2), `sums` (N,) holds sum_p I_p(t). The diagonal keeps its
+    shot noise.
     """
     safe = np.where(sums > 0.0, sums, 1.0)
     return np.asarray(pixels * products / (safe[:, None] * safe[None, :]), dtype=np.float64)

@@ -106,7 +106,12 @@ def test_the_diagonal_contains_the_shot_noise():
 def test_the_noise_of_an_element_is_one_over_photons_and_root_pixels(photons, pixels):
     kernel = np.eye(60) * 0.999 + 0.001
     c2 = photon_correlation(
-        kernel, contrast=0.05, photons=photons, pixels=pixels, dead_frames=NOBODY, rng=np.random.default_rng(6)
+        kernel,
+        contrast=0.05,
+        photons=photons,
+        pixels=pixels,
+        dead_frames=NOBODY,
+        rng=np.random.default_rng(6),
     )
     assert upper(c2).std() == pytest.approx(1.0 / (photons * np.sqrt(pixels)), rel=0.12)
 

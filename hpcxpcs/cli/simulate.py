@@ -1,0 +1,161 @@
+"""`hpcxpcs simulate`: a synthetic result file whose truth is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+EXAMPLES = """\
+\b
+Examples:
+  hpcxpcs simulate laminar_flow -o demo.hdf --config demo.yaml
+  hpcxpcs simulate static -o small.hdf --angles 3 --frames 200 --set D0=2e4 --dead-frames 3,17
+  hpcxpcs simulate two_component -o photons.hdf --noise-model photon --photons 0.5 --pixels 20000
+"""
+
+
+class ListOf(click.ParamType):
+    """A comma-separated list of numbers, such as 3,17."""
+
+    def __init__(self, item: Callable[[str], Any], name: str) -> None:
+        self.item, self.name = item, name
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """Turn "3,17" into (3, 17); every entry must be a number of the right kind."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self.item(entry) for entry in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of {self.name} with commas between them", param, ctx)
+
+
+class Assignment(click.ParamType):
+    """A parameter and its value, such as D0=2e4."""
+
+    name = "name=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        """Turn "D0=2e4" into ("D0", 20000.0)."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, number = value.partition("=")
+        try:
+            parsed = float(number)
+        except ValueError:
+            parsed = math.nan
+        if not (name.strip() and equals and math.isfinite(parsed)):
+            self.fail(f"{value!r} is not of the form NAME=NUMBER", param, ctx)
+        return name.strip(), parsed
+
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+INTEGERS, NUMBERS = ListOf(int, "integers"), ListOf(float, "numbers")
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("model")
+@click.option("-o", "--output", type=FILE, required=True, help="The file to write.")
+@click.option(
+    "--format",
+    type=click.Choice(["nexus", "legacy", "cube"]),
+    default="nexus",
+    show_default=True,
+    help="Its layout.",
+)
+@click.option("--angles", type=int, default=23, show_default=True, help="Number of angles, evenly spaced.")
+@click.option("--phi", type=NUMBERS, help="The angles themselves, in degrees: -30,0,45.")
+@click.option("--frames", type=int, default=1001, show_default=True, help="Frames N of every N x N matrix.")
+@click.option("--dt", type=float, default=0.1, show_default=True, help="Seconds between frames.")
+@click.option("--q", type=float, default=0.0054, show_default=True, help="Wavevector in 1/Å.")
+@click.option(
+    "--gap", type=float, default=2.0e6, show_default=True, help="Gap between stator and rotor in Å."
+)
+@click.option(
+    "--set", "parameters", type=Assignment(), multiple=True, help="True value of a parameter; repeatable."
+)
+@click.option("--contrast", type=float, default=0.15, show_default=True, help="Mean contrast of the angles.")
+@click.option(
+    "--contrast-spread",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="Its relative deviation between angles.",
+)
+@click.option("--offset", type=float, default=1.0, show_default=True, help="Mean offset of the angles.")
+@click.option(
+    "--offset-spread", type=float, help="Its deviation between angles.  [default: 0.003; 0 with photons]"
+)
+@click.option(
+    "--noise-model",
+    type=click.Choice(["iid", "frame", "photon"]),
+    default="iid",
+    show_default=True,
+    help="Independent pairs; pairs that share their frames' noise as well; or photons counted on speckle.",
+)
+@click.option(
+    "--noise", type=float, default=0.01, show_default=True, help="Deviation of one element (iid, frame)."
+)
+@click.option(
+    "--frame-noise",
+    type=float,
+    default=0.003,
+    show_default=True,
+    help="Relative deviation of a frame (frame).",
+)
+@click.option(
+    "--photons", type=float, default=1.0, show_default=True, help="Photons per pixel and frame (photon)."
+)
+@click.option("--pixels", type=int, default=10_000, show_default=True, help="Pixels of a bin (photon).")
+@click.option("--dead-frames", type=INTEGERS, default=(), help="Frames without signal, from 1: 3,17.")
+@click.option(
+    "--missing-bins", type=INTEGERS, default=(), help="Bins to leave out, from 1, phi fastest: 2,5."
+)
+@click.option("--extra-q", type=int, default=0, show_default=True, help="Further q rings in the same file.")
+@click.option(
+    "--half/--full", default=None, help="One triangle or full matrices.  [default: half; full in a cube]"
+)
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option(
+    "--compression",
+    type=click.Choice(["auto", "lzf", "gzip", "none"]),
+    default="auto",
+    show_default=True,
+    help="Of the matrices; auto is what real files of the layout use.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same file.")
+@click.option(
+    "--shear-law", type=click.Choice(["couette", "homodyne-2"]), default="couette", show_default=True
+)
+@click.option("--integrator", type=click.Choice(["exact", "trapezoid"]), default="exact", show_default=True)
+@click.option(
+    "--heterodyne", type=click.Choice(["physical", "heterodyne-2"]), default="physical", show_default=True
+)
+@click.option("--config", type=FILE, help="Write a configuration that fits this file, too.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
+def command(**options: Any) -> None:
+    """Write a synthetic result file of MODEL (static, laminar_flow, two_component, static_ref, static_both).
+
+    The truth is stored in the file and beside it, in FILE.truth.json.
+    """
+    from hpcxpcs.data.noise import NoiseSpec
+    from hpcxpcs.pipeline.simulate import simulate
+    from hpcxpcs.pipeline.simulation_spec import SimulationSpec
+
+    noise = NoiseSpec(
+        model=options.pop("noise_model"),
+        sd=options.pop("noise"),
+        frame_sd=options.pop("frame_noise"),
+        photons=options.pop("photons"),
+        pixels=options.pop("pixels"),
+    )
+    parameters = dict(options.pop("parameters"))
+    simulate(SimulationSpec(noise=noise, parameters=parameters, **options), report=click.echo)

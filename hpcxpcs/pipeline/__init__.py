@@ -1,0 +1,1 @@
+"""The drivers behind the commands: they put configuration, data, physics and results together."""
