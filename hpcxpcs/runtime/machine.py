@@ -70,10 +70,13 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def _group_memory(folder: Path, limit: int) -> Memory:
-    used = 0
-    for name in ("memory.current", "memory.usage_in_bytes"):
-        used = max(used, _number(folder / name) or 0)
-    return Memory(limit, max(0, limit - used), f"cgroup limit in {folder}")
+    """Return the memory of a control group; file pages that the kernel can drop count as available."""
+    usage = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes") or 0
+    rows = (row.split() for row in _text(folder / "memory.stat").splitlines())
+    statistics = {row[0]: int(row[1]) for row in rows if len(row) == 2}
+    droppable = statistics.get("total_inactive_file", statistics.get("inactive_file", 0))
+    available = limit - max(0, usage - droppable)
+    return Memory(limit, max(0, available), f"cgroup limit in {folder}")
 
 
 def _memory_limits(root: Path) -> Iterator[tuple[Path, int]]:
