@@ -116,8 +116,8 @@ def chosen_bins(
     q = nearest_q(available, wanted)
     if wanted is not None and abs(q - wanted) > tolerance * abs(wanted):
         raise SelectionError(
-            f"q = {wanted:g} Å⁻¹ is not in the file: the nearest, {q:g}, is {abs(q / wanted - 1):.1%} off and "
-            f"data_filtering.q_tolerance allows {tolerance:.1%}; available: {listed(_distinct(available))}"
+            f"q = {wanted:g} Å⁻¹ is not in the file: the nearest, {q:g}, is {abs(q / wanted - 1):.1%} off "
+            f"and data_filtering.q_tolerance allows {tolerance:.1%}; available: {listed(_distinct(available))}"
         )
     ring = [info for info in bins if abs(info.q - q) <= SAME_Q * abs(q)]
     keep = in_phi_ranges(np.array([info.phi for info in ring]), ranges)

@@ -40,7 +40,7 @@ class FileIdentity:
 
 @dataclass(frozen=True)
 class Stored:
-    """Selected matrices of a file, cut to `frames`; the file is opened for each read and must stay the same."""
+    """Selected matrices of a file, cut to `frames`; the file is opened for each read and must not change."""
 
     file: FileIdentity
     bins: tuple[BinInfo, ...]
@@ -100,9 +100,9 @@ def sigma_locations(
 ) -> tuple[Sigma, ...]:
     """Find the uncertainties of the chosen bins in a file.
 
-    `path` names a group with one matrix per bin, or a dataset: one number, one per bin, one matrix (N, N), or a
-    stack (bins, N, N), where "bins" are all matrices of the file or the chosen ones; or an array shaped like the
-    data cube.
+    `path` names a group with one matrix per bin, or a dataset: one number, one per bin, one matrix (N, N),
+    or a stack (bins, N, N), where "bins" are all matrices of the file or the chosen ones; or an array shaped
+    like the data cube.
     """
     path = path.strip("/")
     if path not in source:

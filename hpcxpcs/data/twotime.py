@@ -20,10 +20,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AngleMatrix:
-    """One angle: symmetric c2 (N, N), usable frames (N,), usable pairs (N, N) or None for all, σ (N, N) or None.
+    """One angle: symmetric c2 (N, N), usable frames (N,), usable pairs (N, N) or None (all), σ (N, N) or None.
 
-    The diagonal of c2 is as stored (shot noise), a pair that is not usable may hold NaN; `frame_ok` is False for
-    dead frames and for t = 0.
+    The diagonal of c2 is as stored (shot noise), a pair that is not usable may hold NaN; `frame_ok` is False
+    for dead frames and for t = 0.
     """
 
     c2: NDArray[Any]
@@ -132,7 +132,7 @@ class TwoTime:
     def fingerprint(self) -> str:
         """Return a hash (hex) that differs when anything that enters a fit differs.
 
-        It covers the stored values of the selected matrices (for a file: their stored bytes, so that recompressing
+        It covers the stored values of the selected matrices (for a file: their stored bytes, so recompressing
         is a change; copying or touching the file is not), σ, angles, q, times, frames and masking settings.
         """
         settings = {

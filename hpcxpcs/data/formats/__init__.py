@@ -1,6 +1,6 @@
 """File layouts with two-time matrices: recognised by content, read lazily, and written.
 
-`write(name, path, stack)` writes a Stack as "nexus", "legacy" or "cube"; `open_file(path)` reads any of them.
+`write(name, path, stack)` writes a Stack as "nexus", "legacy" or "cube"; `open_file(path)` reads them.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def write(name: str, path: Path, stack: Stack) -> None:
-    """Write a stack of matrices as one file of the named format ("nexus", "legacy", "cube").
+    """Write a stack of matrices as one file of a format ("nexus", "legacy", "cube").
 
-    A cube whose path ends in .npz is written as NPZ. The file appears under its name only when it is complete.
+    A cube whose path ends in .npz is written as NPZ. The file appears under its name when it is complete.
     """
     module = _module(name)
     path.parent.mkdir(parents=True, exist_ok=True)

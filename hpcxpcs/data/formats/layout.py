@@ -24,8 +24,8 @@ LARGEST_CHUNK = 2**32 - 1
 class BinInfo:
     """One stored two-time matrix: its q (Å⁻¹), angle (degrees), and where in the file it is.
 
-    `index` counts the matrices of the file from 0, `label` is the file's own 1-based bin number. The matrix is
-    `file[dataset][(*lead, frames, frames, *trail)]`.
+    `index` counts the matrices of the file from 0, `label` is the file's own 1-based bin number. The matrix
+    is `file[dataset][(*lead, frames, frames, *trail)]`.
     """
 
     index: int
@@ -73,7 +73,7 @@ def read_matrix(source: Any, info: BinInfo, frames: slice = slice(None)) -> NDAr
 
 @dataclass(frozen=True)
 class Stack:
-    """What a writer stores: symmetric matrices (n_bins, N, N) with q (Å⁻¹), angles (degrees), time step (s).
+    """What a writer stores: symmetric matrices (n_bins, N, N), q (Å⁻¹), angles (degrees), time step (s).
 
     `c2` may be any iterable of (N, N) arrays in bin order and is consumed once, one matrix at a time. q and phi
     have one entry per bin; (q, φ) combinations that do not occur become bins without pixels (holes in the bin

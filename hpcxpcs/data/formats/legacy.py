@@ -94,8 +94,8 @@ def bin_labels(numbers: list[int], processed: list[int] | None, n_bins: int) -> 
         labels = numbers
     else:
         raise FormatError(
-            f"/{MATRICES} has {count} matrices (numbers {first}…{numbers[-1]}) for {n_bins} bins in /xpcs/dqlist, "
-            f"and /{PROCESSED}, which would say which bins these are, is missing"
+            f"/{MATRICES} has {count} matrices (numbers {first}…{numbers[-1]}) for {n_bins} bins in "
+            f"/xpcs/dqlist, and /{PROCESSED}, which would say which bins these are, is missing"
         )
     if not all(1 <= label <= n_bins for label in labels):
         raise FormatError(

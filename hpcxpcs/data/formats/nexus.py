@@ -78,7 +78,7 @@ def _sequence(source: Source) -> list[str]:
 
 
 def _axes(source: Source) -> tuple[NDArray[np.float64], NDArray[np.float64], Any]:
-    """Return the q axis (Å⁻¹), the φ axis (degrees), and the map from a natural index to positions on them."""
+    """Return the q axis (Å⁻¹), the φ axis (degrees), and the map from natural index to positions."""
     first, second = (vector(source, f"{QMAP}/dynamic_v_list_dim{k}").astype(np.float64) for k in (0, 1))
     names = (
         [_text(name).lower() for name in vector(source, f"{QMAP}/map_names")]
@@ -149,7 +149,7 @@ def _absent(
 
 
 def write(path: Path, stack: Stack) -> None:
-    """Write a stack as boost_corr would: matrices by sequence number, and the q-map that gives them meaning."""
+    """Write a stack as boost_corr would: matrices by sequence number, and a q-map."""
     with h5py.File(path, "w") as file:
         file.create_dataset(PROCESSED, data=_write_qmap(file, stack))
         averages = []

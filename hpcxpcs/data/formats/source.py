@@ -40,7 +40,7 @@ def signature(path: Path) -> bytes:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Source]:
-    """Open a data file for reading; a failure to read while it is open becomes a DataError naming the file."""
+    """Open a data file for reading; a failure to read it later becomes a DataError naming the file."""
     if signature(path).startswith(ZIP_SIGNATURE):
         yield _npz_arrays(path)
         return
@@ -83,7 +83,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def scalar(source: Source, *paths: str) -> Any | None:
-    """Return the first dataset there is as one Python value ((1, 1) is squeezed), None when all are missing."""
+    """Return the first dataset there is as one Python value ((1, 1) is squeezed), None when there is none."""
     for path in paths:
         if path not in source:
             continue

@@ -38,7 +38,7 @@ def truth_text(truth: Mapping[str, Any]) -> str:
 
 
 def write_truth(file: h5py.File, truth: Mapping[str, Any] | None) -> None:
-    """Store the truth as attributes of `/truth` (numbers, texts, lists) and, whole, as its attribute `json`."""
+    """Store the truth as attributes of `/truth` (numbers, texts, lists) and, whole, as attribute `json`."""
     if truth is None:
         return
     group = file.create_group(GROUP)
