@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -168,3 +169,16 @@ def test_when_all_of_runtime_is_imported_then_jax_is_not(sources):
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert child.stdout.strip() == "False"
+
+
+def test_given_the_picture_in_the_readme_then_it_shows_every_room_and_no_other(sources):
+    picture = (PACKAGE_FOLDER.parent / "README.md").read_text().split("```mermaid")[1].split("```")[0]
+    drawn = set(re.findall(r'\["(\w+)(?:/|\.py) ', picture))
+    assert drawn == {floors.room_of(module) for module in sources} - {"", "__main__"}
+
+
+def test_given_the_picture_in_the_readme_then_every_arrow_leads_down():
+    picture = (PACKAGE_FOLDER.parent / "README.md").read_text().split("```mermaid")[1].split("```")[0]
+    arrows = re.findall(r"^ *(\w+)(?:\[.*?\])? --> (\w+)", picture, flags=re.MULTILINE)
+    assert len(arrows) >= 10
+    assert [arrow for arrow in arrows if floors.FLOORS[arrow[0]] <= floors.FLOORS[arrow[1]]] == []
