@@ -1,0 +1,126 @@
+"""`hpcxpcs config`: make, check and describe configuration files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hpcxpcs.errors import ConfigError, OutputError
+
+if TYPE_CHECKING:
+    from hpcxpcs.config import Config, ResolvedParameter
+
+EXAMPLES = """\
+\b
+Examples:
+  hpcxpcs config new laminar_flow -o config.yaml
+  hpcxpcs config check config.yaml
+"""
+
+
+@click.group(name="config", epilog=EXAMPLES)
+def command() -> None:
+    """Make, check and describe configuration files."""
+
+
+@command.command(epilog="\b\nExample:\n  hpcxpcs config new two_component -o config.yaml")
+@click.argument("model")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; without it, print.",
+)
+@click.option("--force", is_flag=True, help="Replace the file when it exists.")
+def new(model: str, output: Path | None, force: bool) -> None:
+    """Print or write a commented configuration for MODEL.
+
+    MODEL is static, laminar_flow, two_component, static_ref or static_both. With -o, the JSON Schema that
+    editors use is written beside the file.
+    """
+    from hpcxpcs.config.template import SCHEMA_FILE_NAME, template
+
+    text = template(model)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    if output.exists() and not force:
+        raise ConfigError(f"{output}: exists already; give --force to replace it")
+    _write(output, text)
+    _write(output.with_name(SCHEMA_FILE_NAME), _schema_text())
+    click.echo(f"wrote {output} and {output.with_name(SCHEMA_FILE_NAME)}")
+
+
+@command.command(epilog="\b\nExample:\n  hpcxpcs config check config.yaml --set scaling.mode=individual")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a key; repeatable.")
+def check(file: Path, overrides: tuple[str, ...]) -> None:
+    """Show what FILE resolves to, or everything that is wrong with it."""
+    from hpcxpcs.config import load_config, resolved_parameters
+
+    config = load_config(file, overrides)
+    for line in _summary(config):
+        click.echo(line)
+    click.echo()
+    for line in _table(resolved_parameters(config)):
+        click.echo(line)
+
+
+@command.command(epilog="\b\nExample:\n  hpcxpcs config schema > hpcxpcs.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of configuration files."""
+    click.echo(_schema_text(), nl=False)
+
+
+def _schema_text() -> str:
+    import json
+
+    from hpcxpcs.config import json_schema
+
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _summary(config: Config) -> Iterator[str]:
+    """One aligned line per subject: model, file, q, frames, angles, scaling, noise, fingerprint."""
+    analyzer, filtering = config.analyzer_parameters, config.data_filtering
+    missing = "" if config.data_file.is_file() else "   (not there)"
+    last = "last" if analyzer.end_frame == -1 else str(analyzer.end_frame)
+    dt = "from the file" if analyzer.dt == "auto" else f"{analyzer.dt:g} s"
+    angles = ", ".join(f"{allowed.min:g} ... {allowed.max:g}" for allowed in filtering.phi_ranges)
+    q = analyzer.scattering.wavevector_q
+    yield f"model        {config.analysis_mode}   (schema {config.schema_version})"
+    yield f"file         {config.data_file}{missing}"
+    yield f"q            {q:g} 1/Å   (nearest bin within {100 * filtering.q_tolerance:g} %)"
+    yield f"frames       {analyzer.start_frame} ... {last}   (dt {dt})"
+    yield f"angles       {angles} degrees"
+    yield f"scaling      {config.scaling.mode}"
+    yield f"noise        sigma {config.noise.sigma}, scale {config.noise.scale}"
+    yield f"fingerprint  {config.fingerprint()}"
+
+
+def _table(parameters: Sequence[ResolvedParameter]) -> Iterator[str]:
+    """The parameters as an aligned table."""
+    rows = [("parameter", "start", "bounds", "prior", "unit"), *map(_row, parameters)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _row(item: ResolvedParameter) -> tuple[str, str, str, str, str]:
+    start = "from data" if item.start is None else f"{item.start:g}"
+    bounds = f"{item.lower:g} ... {item.upper:g}"
+    values = ", ".join(f"{name} {value:g}" for name, value in item.prior.values)
+    prior = f"{item.prior.kind}({values})"
+    if item.fixed is not None:
+        start, bounds, prior = f"{item.fixed:g}", "fixed", "-"
+    return item.parameter.name, start, bounds, prior, item.parameter.unit or "-"

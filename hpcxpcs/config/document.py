@@ -1,0 +1,172 @@
+"""YAML and JSON text as plain data that remembers the line of every key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hpcxpcs.config.numbers import number_from_text
+from hpcxpcs.config.problems import KeyPath, Problem, config_error
+from hpcxpcs.errors import ConfigError
+
+# More values than this in one file is an alias bomb, not a configuration.
+_MOST_VALUES = 100_000
+_TAG = "tag:yaml.org,2002:"
+
+
+@dataclass
+class Document:
+    """Plain data, the line (from 1) of every key and list item, and what is wrong with the text itself."""
+
+    data: Any
+    name: str
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    set_on_command_line: dict[KeyPath, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def place(self, path: KeyPath) -> str:
+        """`file:line: ` of the key, or of the nearest key above it that is written down."""
+        if (override := self._made_by_override(path)) is not None:
+            return f"--set {override}: "
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.set_on_command_line:
+                return f"--set {self.set_on_command_line[path[:length]]}: "
+            if path[:length] in self.lines:
+                return f"{self.name}:{self.lines[path[:length]]}: "
+        return f"{self.name}: " if self.name else ""
+
+    def _made_by_override(self, path: KeyPath) -> str | None:
+        """The override that made a section which the file does not have."""
+        for made, override in self.set_on_command_line.items():
+            if path and path not in self.lines and made[: len(path)] == path:
+                return override
+        return None
+
+
+def read_document(path: Path) -> Document:
+    """The content of a YAML or JSON file; ConfigError when it is not readable text of either kind."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; `hpcxpcs config new MODEL -o {path}` writes one") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    is_json = path.suffix.lower() == ".json" or text.lstrip().startswith("{")
+    return parse_document(text, str(path), as_json=is_json)
+
+
+def parse_document(text: str, name: str, *, as_json: bool = False) -> Document:
+    """The mapping that a YAML or JSON text holds; ConfigError when it is malformed or holds no mapping."""
+    if as_json:
+        text = _strict_json(text, name)
+    document = Document(data=None, name=name)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            document.data = _Builder(document).build(node, ())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{name}{line}: malformed YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: malformed YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{name}: is nested too deeply") from None
+    return _checked(document)
+
+
+def _checked(document: Document) -> Document:
+    if document.data is None:
+        raise ConfigError(f"{document.name}: is empty; `hpcxpcs config new MODEL` prints a template")
+    if document.problems:
+        raise config_error(document.problems, document.place, document.name)
+    if not isinstance(document.data, dict):
+        kind = "a list" if isinstance(document.data, list) else "a single value"
+        raise ConfigError(f"{document.name}: holds {kind}, but must hold keys such as analysis_mode")
+    return document
+
+
+def _strict_json(text: str, name: str) -> str:
+    """The same JSON with tabs as blanks, which YAML reads at the same lines; ConfigError when malformed."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{name}:{error.lineno}: malformed JSON: {error.msg}") from None
+    except RecursionError:
+        raise ConfigError(f"{name}: is nested too deeply") from None
+    return text.replace("\t", " ")
+
+
+def parse_value(text: str) -> Any:
+    """The value that a command-line text such as "0.1", "[1, 2]" or "{min: 1, max: 2}" spells in YAML."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    return None if node is None else _Builder(Document(data=None, name="")).build(node, ())
+
+
+class _Builder:
+    """Turns YAML nodes into plain data, noting lines, repeated keys and foreign tags."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.count = 0
+
+    def build(self, node: yaml.Node, path: KeyPath) -> Any:
+        self.count += 1
+        if self.count > _MOST_VALUES:
+            raise ConfigError(f"{self.document.name}: holds more than {_MOST_VALUES} values")
+        self.document.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._scalar(str(node.value), node.tag, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.document.problems.append(Problem(path, "has a key that is not plain text"))
+                continue
+            key, line = key_node.value, key_node.start_mark.line + 1
+            if key in found:
+                first = self.document.lines[(*path, key)]
+                self.document.problems.append(
+                    Problem((*path, key), f"is given in lines {first} and {line}; keep one")
+                )
+                continue
+            self.document.lines[(*path, key)] = line
+            found[key] = self.build(value_node, (*path, key))
+        return found
+
+    def _scalar(self, text: str, tag: str, path: KeyPath) -> Any:
+        if tag == f"{_TAG}null":
+            return None
+        if tag == f"{_TAG}bool":
+            return text.lower() in ("yes", "true", "on")
+        if tag in (f"{_TAG}int", f"{_TAG}float"):
+            number = number_from_text(text)
+            return text if number is None else number
+        if not tag.startswith(_TAG) or tag.startswith(f"{_TAG}python"):
+            self.document.problems.append(Problem(path, f"has the tag {tag}, which is not allowed"))
+        return _joined_surrogates(text)
+
+
+def _joined_surrogates(text: str) -> str:
+    r"""Text in which the two halves that JSON writes as \ud83d\ude00 are one character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def as_plain(value: object) -> Any:
+    """A deep copy of nested mappings and sequences as dicts with text keys and lists."""
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_plain(item) for item in value]
+    return value

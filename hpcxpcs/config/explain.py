@@ -1,0 +1,92 @@
+"""What pydantic finds wrong, in the words of the configuration: allowed values, descriptions, suggestions."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from hpcxpcs.config.field_types import inner_section, leaf_paths
+from hpcxpcs.config.problems import NO_VALUE, KeyPath, Problem, dotted, suggestion
+from hpcxpcs.config.schema import Config
+
+_WRONG_KIND = {
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "model_type": "must be a section of keys",
+    "dict_type": "must be a section of keys",
+    "tuple_type": "must be a list, such as [..., ...]",
+}
+_OUT_OF_RANGE = {
+    "greater_than": ("must be greater than", "gt"),
+    "greater_than_equal": ("must be at least", "ge"),
+    "less_than": ("must be less than", "lt"),
+    "less_than_equal": ("must be at most", "le"),
+}
+
+
+def explained(detail: Any, data: Any) -> Problem:
+    """One finding of pydantic (an item of `ValidationError.errors()`) on data, as a Problem."""
+    path = tuple(part for part in detail["loc"] if part != "[key]")
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return Problem(path, _unknown_key(path))
+    field = _field_at(path)
+    value = _value_at(data, path, detail["input"])
+    if kind == "missing":
+        predicate = "is missing"
+    elif kind == "value_error":
+        predicate = str(context["error"])
+    elif kind == "literal_error" and field is not None:
+        allowed = [word for word in get_args(field.annotation) if isinstance(word, str)]
+        predicate = f"must be one of {', '.join(allowed)}{suggestion(str(value), allowed)}"
+    elif kind in _OUT_OF_RANGE:
+        text, key = _OUT_OF_RANGE[kind]
+        predicate = f"{text} {context[key]:g}"
+    else:
+        predicate = _WRONG_KIND.get(kind, detail["msg"])
+    if predicate.startswith("is missing") or "[key]" in detail["loc"]:
+        value = NO_VALUE
+    if field is not None and ";" not in predicate:  # a semicolon begins a remedy, which says enough
+        predicate = f"{predicate} ({field.description})"
+    return Problem(path, predicate, value)
+
+
+def _value_at(data: Any, path: KeyPath, otherwise: Any) -> Any:
+    """The value as written, which readers may have changed before a check refused it."""
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return otherwise
+    return data
+
+
+def _unknown_key(path: KeyPath) -> str:
+    """Why a key is refused: what the section knows, what was meant, or where the key belongs."""
+    section = _section_at(path[:-1])
+    known = tuple(section.model_fields) if section else ()
+    key = str(path[-1])
+    hint = suggestion(key, known)
+    elsewhere = [dotted(found) for found in leaf_paths(Config) if found[-1] == key]
+    if not hint and elsewhere:
+        hint = f"; did you mean {elsewhere[0]}?"
+    return f"is not a known key{hint or '; known here: ' + ', '.join(known)}"
+
+
+def _section_at(path: KeyPath) -> type[BaseModel] | None:
+    section: type[BaseModel] | None = Config
+    for part in path:
+        if isinstance(part, str) and section is not None:
+            field = section.model_fields.get(part)
+            section = inner_section(field) if field else None
+    return section
+
+
+def _field_at(path: KeyPath) -> FieldInfo | None:
+    names = [part for part in path if isinstance(part, str)]
+    if not names:
+        return None
+    section = _section_at(tuple(names[:-1]))
+    return section.model_fields.get(names[-1]) if section else None

@@ -1,0 +1,188 @@
+"""The one table of model parameters: names, units, defaults, bounds, priors and descriptions.
+
+Priors are broad: amplitudes of rates, which are positive and known to an order of magnitude at best, have a
+lognormal whose sigma of 2 spans a factor of 50 either way at two standard deviations; exponents, offsets and
+angles a truncated normal around "no effect"; fractions are uniform. Defaults of exponents, offsets and
+angles are "no effect" too, because a parameter that is neither active nor given a value is held there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hpcxpcs.config.prior import Prior
+from hpcxpcs.config.problems import suggestion
+
+__all__ = [
+    "ALIASES",
+    "MODEL_NAMES",
+    "PARAMETER_ALIASES",
+    "Parameter",
+    "Prior",
+    "all_parameter_names",
+    "model_named",
+    "parameter_named",
+    "parameters_of",
+    "scaling_parameters",
+]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter: symbol is plain Unicode; default, lower, upper and prior are in `unit`.
+
+    zero_when_fixed: may be fixed at 0, which switches its term off, although the bounds exclude 0.
+    """
+
+    name: str
+    symbol: str
+    unit: str
+    default: float
+    lower: float
+    upper: float
+    prior: Prior
+    group: str
+    description: str
+    zero_when_fixed: bool = False
+
+
+def _normal(mu: float, sigma: float) -> Prior:
+    return Prior("truncated_normal", (("mu", mu), ("sigma", sigma)))
+
+
+def _lognormal(median: float, sigma: float) -> Prior:
+    return Prior("lognormal", (("median", median), ("sigma", sigma)))
+
+
+_UNIFORM = Prior("uniform")
+_TRANSPORT = "Å²/s^(1+alpha)"
+_TRANSPORT_REF = "Å²/s^(1+alpha_ref)"
+_TRANSPORT_SAMPLE = "Å²/s^(1+alpha_sample)"
+
+# name, symbol, unit, default, lower, upper, prior, group, description
+_TABLE = (
+    Parameter("D0", "D₀", _TRANSPORT, 1e3, 100.0, 1e5, _lognormal(3e3, 2.0), "diffusion",
+              "transport coefficient at t = 1 s, in J(t) = D0 t^alpha + D_offset"),
+    Parameter("alpha", "α", "", 0.0, -2.0, 2.0, _normal(0.0, 1.0), "diffusion",
+              "time exponent of the transport coefficient; 0 = stationary"),
+    Parameter("D_offset", "D_off", "Å²/s", 0.0, -1e5, 1e5, _normal(0.0, 3e3), "diffusion",
+              "constant part of the transport coefficient"),
+    Parameter("gamma_dot_t0", "γ̇₀", "1/s^(1+beta)", 0.01, 1e-6, 0.5, _lognormal(0.01, 2.0), "shear",
+              "shear rate at t = 1 s, in rate(t) = gamma_dot_t0 t^beta + gamma_dot_t_offset",
+              zero_when_fixed=True),
+    Parameter("beta", "β", "", 0.0, -2.0, 2.0, _normal(0.0, 1.0), "shear",
+              "time exponent of the shear rate; 0 = steady shear"),
+    Parameter("gamma_dot_t_offset", "γ̇_off", "1/s", 0.0, -0.1, 0.1, _normal(0.0, 0.03), "shear",
+              "constant part of the shear rate"),
+    Parameter("D0_ref", "D₀_ref", _TRANSPORT_REF, 1e4, 100.0, 1e6, _lognormal(1e4, 2.0), "reference",
+              "transport coefficient of the reference component at t = 1 s"),
+    Parameter("alpha_ref", "α_ref", "", 0.0, -5.0, 5.0, _normal(0.0, 1.0), "reference",
+              "time exponent of the reference transport coefficient"),
+    Parameter("D_offset_ref", "D_off_ref", "Å²/s", 0.0, -1e5, 1e5, _normal(0.0, 3e3), "reference",
+              "constant part of the reference transport coefficient"),
+    Parameter("D0_sample", "D₀_sample", _TRANSPORT_SAMPLE, 1e4, 100.0, 1e6, _lognormal(1e4, 2.0), "sample",
+              "transport coefficient of the sample component at t = 1 s"),
+    Parameter("alpha_sample", "α_sample", "", 0.0, -5.0, 5.0, _normal(0.0, 1.0), "sample",
+              "time exponent of the sample transport coefficient"),
+    Parameter("D_offset_sample", "D_off_sample", "Å²/s", 0.0, -1e5, 1e5, _normal(0.0, 3e3), "sample",
+              "constant part of the sample transport coefficient"),
+    Parameter("v0", "v₀", "Å/s^(1+beta)", 1e3, 1e-6, 1e4, _lognormal(1e3, 2.0), "velocity",
+              "velocity between the components at t = 1 s, in v(t) = v0 t^beta + v_offset",
+              zero_when_fixed=True),
+    Parameter("beta", "β", "", 0.0, -2.0, 2.0, _normal(0.0, 1.0), "velocity",
+              "time exponent of the velocity; 0 = steady flow"),
+    Parameter("v_offset", "v_off", "Å/s", 0.0, -100.0, 100.0, _normal(0.0, 50.0), "velocity",
+              "constant part of the velocity"),
+    Parameter("f0", "f₀", "", 0.5, 0.0, 1.0, _UNIFORM, "fraction",
+              "amplitude of the sample fraction x(t) = f0 exp(f1 (t - f2)) + f3, clipped to 0..1"),
+    Parameter("f1", "f₁", "1/s", 0.0, -10.0, 10.0, _normal(0.0, 5.0), "fraction",
+              "growth rate of the sample fraction; 0 = constant fraction"),
+    Parameter("f2", "f₂", "s", 0.0, -1e4, 1e4, _normal(0.0, 1e3), "fraction",
+              "time at which the exponential of the sample fraction is 1"),
+    Parameter("f3", "f₃", "", 0.0, 0.0, 1.0, _UNIFORM, "fraction", "constant part of the sample fraction"),
+    Parameter("phi0", "φ₀", "degree", 0.0, -10.0, 10.0, _normal(0.0, 5.0), "angle",
+              "azimuth of the flow direction"),
+    Parameter("contrast", "contrast", "", 0.5, 0.0, 1.0, _normal(0.5, 0.25), "scaling",
+              "speckle contrast of an angle, in c2 = offset + contrast f"),
+    Parameter("offset", "offset", "", 1.0, 0.5, 1.5, _normal(1.0, 0.25), "scaling",
+              "baseline of an angle, in c2 = offset + contrast f"),
+)  # fmt: skip
+
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "static": ("diffusion",),
+    "laminar_flow": ("diffusion", "shear", "angle"),
+    "two_component": ("reference", "sample", "velocity", "fraction", "angle"),
+    "static_ref": ("reference",),
+    "static_both": ("reference", "sample"),
+}
+MODEL_NAMES = tuple(_GROUPS)
+ALIASES: Mapping[str, str] = {
+    "static_isotropic": "static",
+    "static_anisotropic": "static",
+    "laminar": "laminar_flow",
+    "heterodyne": "two_component",
+}
+PARAMETER_ALIASES: Mapping[str, str] = {
+    "gamma_dot_0": "gamma_dot_t0",
+    "gamma_dot_offset": "gamma_dot_t_offset",
+    "phi_0": "phi0",
+    "angle_phi0": "phi0",
+    "phi0_het": "phi0",
+    "D0_reference": "D0_ref",
+    "alpha_reference": "alpha_ref",
+    "D_offset_reference": "D_offset_ref",
+    "velocity": "v0",
+    "v_0": "v0",
+    "v_beta": "beta",
+    "velocity_offset": "v_offset",
+    "fraction_0": "f0",
+    "fraction_1": "f1",
+    "fraction_2": "f2",
+    "fraction_3": "f3",
+}
+
+
+def _in_group(group: str) -> tuple[Parameter, ...]:
+    return tuple(parameter for parameter in _TABLE if parameter.group == group)
+
+
+def parameters_of(model: str) -> tuple[Parameter, ...]:
+    """The physical parameters of a model (canonical name) in canonical order."""
+    return tuple(parameter for group in _GROUPS[model] for parameter in _in_group(group))
+
+
+def scaling_parameters() -> tuple[Parameter, ...]:
+    """Contrast and offset, in this order."""
+    return _in_group("scaling")
+
+
+def all_parameter_names() -> tuple[str, ...]:
+    """The names of the physical parameters of all models, each once."""
+    return tuple(dict.fromkeys(parameter.name for model in MODEL_NAMES for parameter in parameters_of(model)))
+
+
+def model_named(spelling: object) -> str:
+    """The canonical model name of a name or alias; ValueError with a suggestion when there is none."""
+    if isinstance(spelling, str):
+        name = spelling.strip().lower().replace("-", "_")
+        name = ALIASES.get(name, name)
+        if name in MODEL_NAMES:
+            return name
+    hint = suggestion(str(spelling), (*MODEL_NAMES, *ALIASES))
+    raise ValueError(f"is not a model ({', '.join(MODEL_NAMES)}){hint}")
+
+
+def parameter_named(spelling: str, model: str) -> str:
+    """The canonical name of a parameter of the model; ValueError that says what the model has instead."""
+    name = PARAMETER_ALIASES.get(spelling, spelling)
+    names = [parameter.name for parameter in parameters_of(model)]
+    if name in names:
+        return name
+    if name in {parameter.name for parameter in scaling_parameters()}:
+        raise ValueError("is not a physical parameter: contrast and offset belong to the section scaling")
+    has = f"is not a parameter of {model} ({', '.join(names)})"
+    owners = [other for other in MODEL_NAMES if name in {p.name for p in parameters_of(other)}]
+    if owners:
+        raise ValueError(f"{has}; {' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it")
+    raise ValueError(f"{has}{suggestion(spelling, names)}")

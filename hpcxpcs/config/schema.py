@@ -1,0 +1,124 @@
+"""The root of the configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
+
+from hpcxpcs.config import sections
+from hpcxpcs.config.field_types import Section
+from hpcxpcs.config.location import data_file, data_file_as_written
+from hpcxpcs.config.numbers import read_whole
+from hpcxpcs.config.parameter_sections import InitialParameters, ParameterSpace
+from hpcxpcs.config.parameters import ALIASES, MODEL_NAMES, model_named
+from hpcxpcs.config.resolve import ResolvedParameter, resolved_parameters
+
+SCHEMA_VERSION = 1
+_NOT_PART_OF_THE_ANSWER = frozenset({"output", "runtime"})
+_FINGERPRINTED_AS_RESOLVED = frozenset({"parameter_space", "initial_parameters", "experimental_data"})
+
+
+def _read_version(value: object) -> int:
+    if read_whole(value) != SCHEMA_VERSION:
+        raise ValueError(f"is not a schema version this program reads; it reads {SCHEMA_VERSION}")
+    return SCHEMA_VERSION
+
+
+ModelName = Annotated[
+    Literal["static", "laminar_flow", "two_component", "static_ref", "static_both"],
+    BeforeValidator(model_named),
+    WithJsonSchema({"enum": [*MODEL_NAMES, *ALIASES]}),
+]
+
+
+class Config(Section):
+    """A complete, validated configuration; attributes mirror the keys of the file."""
+
+    schema_version: Annotated[Literal[1], BeforeValidator(_read_version)] = Field(
+        default=1, description="version of these keys"
+    )
+    analysis_mode: ModelName = Field(
+        description="model: static (diffusion), laminar_flow (diffusion and shear), two_component "
+        "(14 parameters), static_ref and static_both (its reduced forms)",
+        examples=["laminar_flow"],
+    )
+    experimental_data: sections.ExperimentalData = Field(description="the result file to analyse")
+    analyzer_parameters: sections.AnalyzerParameters = Field(
+        description="time, frames and geometry of the measurement"
+    )
+    data_filtering: sections.DataFiltering = Field(
+        default_factory=sections.DataFiltering, description="what to use of the file"
+    )
+    conventions: sections.Conventions = Field(
+        default_factory=sections.Conventions, description="which form of the formulas is meant"
+    )
+    scaling: sections.Scaling = Field(
+        default_factory=sections.Scaling, description="how contrast and offset may vary between angles"
+    )
+    noise: sections.Noise = Field(default_factory=sections.Noise, description="the noise of a matrix element")
+    parameter_space: ParameterSpace = Field(
+        default_factory=ParameterSpace, description="where the parameters may lie, and their priors"
+    )
+    initial_parameters: InitialParameters = Field(
+        default_factory=InitialParameters, description="start values, and which parameters vary"
+    )
+    optimization: sections.Optimization = Field(
+        default_factory=sections.Optimization, description="what to compute"
+    )
+    likelihood: sections.Likelihood = Field(
+        default_factory=sections.Likelihood, description="the compression of the data"
+    )
+    runtime: sections.Runtime = Field(
+        default_factory=sections.Runtime, description="use of the machine; never changes the answer"
+    )
+    output: sections.Output = Field(
+        default_factory=sections.Output, description="what to write; never changes the answer"
+    )
+
+    _source: Path | None = PrivateAttr(default=None)
+    _base: Path | None = PrivateAttr(default=None)
+
+    def located(self, source: Path | None, base: Path | None) -> Config:
+        """The same configuration, knowing its file and the folder that relative data paths start from."""
+        copy = self.model_copy()
+        copy._source, copy._base = source, base
+        return copy
+
+    @property
+    def source(self) -> Path | None:
+        """The file this configuration was read from, or None."""
+        return self._source
+
+    @property
+    def data_file(self) -> Path:
+        """The absolute path of the data file."""
+        return data_file(self.experimental_data, self._base)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """All settings, defaults included, as plain JSON-able data that `config_from_mapping` reads back."""
+        return self.model_dump(mode="json")
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of every setting that can change the answer, however it was spelled."""
+        settings = self.model_dump(
+            mode="json", exclude={*_NOT_PART_OF_THE_ANSWER, *_FINGERPRINTED_AS_RESOLVED}
+        )
+        settings["parameters"] = [_as_mapping(item) for item in resolved_parameters(self)]
+        settings["data_file"] = data_file_as_written(self.experimental_data).as_posix()
+        settings["format"] = self.experimental_data.format
+        canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _as_mapping(item: ResolvedParameter) -> dict[str, Any]:
+    return {
+        "name": item.parameter.name,
+        "bounds": [item.lower, item.upper],
+        "prior": item.prior.to_mapping(),
+        "start": item.start,
+        "fixed": item.fixed,
+    }
