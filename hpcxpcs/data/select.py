@@ -18,7 +18,16 @@ from hpcxpcs.errors import DataError, SelectionError
 if TYPE_CHECKING:
     from hpcxpcs.config.schema import Config
 
-__all__ = ["chosen_bins", "frame_window", "in_phi_ranges", "load", "nearest_q", "open_file", "wrapped"]
+__all__ = [
+    "chosen_bins",
+    "frame_window",
+    "in_phi_ranges",
+    "load",
+    "nearest_q",
+    "open_file",
+    "rings",
+    "wrapped",
+]
 
 SAME_Q = 1e-3
 """q values closer than this fraction are one ring (rounding scatters the q of its φ bins)."""
@@ -116,8 +125,8 @@ def chosen_bins(
     q = nearest_q(available, wanted)
     if wanted is not None and abs(q - wanted) > tolerance * abs(wanted):
         raise SelectionError(
-            f"q = {wanted:g} Å⁻¹ is not in the file: the nearest, {q:g}, is {abs(q / wanted - 1):.1%} off "
-            f"and data_filtering.q_tolerance allows {tolerance:.1%}; available: {listed(_distinct(available))}"
+            f"q = {wanted:g} Å⁻¹ is not in the file: the nearest, {q:g}, is {abs(q / wanted - 1):.1%} "
+            f"off and data_filtering.q_tolerance allows {tolerance:.1%}; available: {listed(rings(available))}"
         )
     ring = [info for info in bins if abs(info.q - q) <= SAME_Q * abs(q)]
     keep = in_phi_ranges(np.array([info.phi for info in ring]), ranges)
@@ -133,24 +142,29 @@ def chosen_bins(
 def nearest_q(available: Sequence[float] | NDArray[np.float64], wanted: float | None) -> float:
     """Return the available q (Å⁻¹) nearest to the wanted one; with none wanted, the only one there is."""
     values = np.asarray(available, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        raise SelectionError("the file gives no finite q for any of its matrices")
     if wanted is None:
-        distinct = _distinct(values)
+        distinct = rings(values)
         if len(distinct) > 1:
             raise SelectionError(
                 f"the file has {len(distinct)} values of q; set analyzer_parameters.scattering.wavevector_q "
                 f"to one of {listed(distinct)}"
             )
         return float(distinct[0])
+    if not wanted > 0:
+        raise SelectionError(f"q = {wanted:g} Å⁻¹ is asked for; q must be positive")
     return float(values[np.argmin(np.abs(values - wanted))])
 
 
-def _distinct(values: NDArray[np.float64]) -> list[float]:
-    """Return the q of every ring, ascending."""
-    rings: list[float] = []
-    for value in np.unique(values).tolist():
-        if not rings or abs(value - rings[-1]) > SAME_Q * abs(rings[-1]):
-            rings.append(value)
-    return rings
+def rings(values: Sequence[float] | NDArray[np.float64]) -> list[float]:
+    """Return the q (Å⁻¹) of every ring among the q of many bins, ascending."""
+    found: list[float] = []
+    for value in np.unique(np.asarray(values)[np.isfinite(values)]).tolist():
+        if not found or abs(value - found[-1]) > SAME_Q * abs(found[-1]):
+            found.append(value)
+    return found
 
 
 def _ring_notes(chosen: Sequence[BinInfo], q: float) -> list[str]:

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AngleMatrix:
-    """One angle: symmetric c2 (N, N), usable frames (N,), usable pairs (N, N) or None (all), σ (N, N) or None.
+    """One angle: symmetric c2 (N, N), usable frames (N,), usable pairs (N, N) or None, σ (N, N) or None.
 
     The diagonal of c2 is as stored (shot noise), a pair that is not usable may hold NaN; `frame_ok` is False
     for dead frames and for t = 0.

@@ -73,7 +73,7 @@ def read_matrix(source: Any, info: BinInfo, frames: slice = slice(None)) -> NDAr
 
 @dataclass(frozen=True)
 class Stack:
-    """What a writer stores: symmetric matrices (n_bins, N, N), q (Å⁻¹), angles (degrees), time step (s).
+    """What a writer stores: symmetric matrices (n_bins, N, N), q (Å⁻¹), angles (degrees), dt (s).
 
     `c2` may be any iterable of (N, N) arrays in bin order and is consumed once, one matrix at a time. q and phi
     have one entry per bin; (q, φ) combinations that do not occur become bins without pixels (holes in the bin

@@ -1,0 +1,139 @@
+"""`hpcxpcs inspect`: show what is in a result file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from hpcxpcs.data.inspect import Description, Examined, Ring
+
+EXAMPLES = """\
+\b
+Examples:
+  hpcxpcs inspect rheo_0042_results.hdf
+  hpcxpcs inspect rheo_0042_results.hdf --q 0.0054 --phi-range -30 30 --picture c2.png
+  hpcxpcs inspect rheo_0042_results.hdf --json
+"""
+
+
+class Interval(NamedTuple):
+    """A range of angles in degrees."""
+
+    min: float
+    max: float
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["auto", "nexus", "legacy", "cube"]),
+    default="auto",
+    show_default=True,
+    help="Layout of the file; auto recognises it by its contents.",
+)
+@click.option("--q", type=float, help="Show what this q (Å⁻¹) would select, and examine those matrices.")
+@click.option(
+    "--phi-range",
+    "phi_ranges",
+    type=(float, float),
+    multiple=True,
+    metavar="MIN MAX",
+    help="Angles in degrees; MIN > MAX runs through 180. May be repeated.",
+)
+@click.option(
+    "--picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write heat maps of up to six matrices to this PNG file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def command(
+    file: Path,
+    format_name: str,
+    q: float | None,
+    phi_ranges: tuple[tuple[float, float], ...],
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """Show layout, bins, frames, time step and dead frames of a result FILE, and what would be selected."""
+    from hpcxpcs.data.inspect import describe, draw
+    from hpcxpcs.results.json_safe import dumps
+
+    ranges = [Interval(*limits) for limits in phi_ranges]
+    description = describe(file, format_name, q, ranges)
+    if as_json:
+        click.echo(dumps({"schema_version": 1, **vars(description)}), nl=False)
+    else:
+        click.echo("\n".join(_lines(description)))
+    if picture is not None:
+        draw(file, picture, format_name, q, ranges)
+
+
+def _lines(found: Description) -> list[str]:
+    halves = {item.half for item in found.examined}
+    step = f"{found.dt:g} s ({found.dt_source})" if found.dt is not None else f"unknown ({found.dt_source})"
+    stored = " and ".join(sorted("full matrices" if half == "full" else f"{half} halves" for half in halves))
+    lines = [
+        _line("file", f"{found.file} ({found.bytes / 1e6:.3g} MB)"),
+        _line("format", found.format + (", simulated (truth is in the file)" if found.simulated else "")),
+        _line("matrices", f"{found.n_matrices} of {found.n_frames} x {found.n_frames} frames"),
+        _line("stored as", f"{stored}, {found.dtype}, compression {found.compression}"),
+        _line("time step", step),
+        "",
+        f"{'q (1/Å)':<14}{'matrices':>9}  angles (degrees)",
+    ]
+    lines += [line for ring in found.rings for line in _ring_lines(ring)]
+    lines += ["", _line("selected", _selection(found)), _line("examined", f"{len(found.examined)} matrices")]
+    lines += [_line("state", text) for item in found.examined for text in _state(item)]
+    return [*lines, *(_line("note", note) for note in found.notes)]
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name:<14}{text}"
+
+
+def _ring_lines(ring: Ring) -> list[str]:
+    lines = [f"{ring.q:<14.6g}{len(ring.phi):>9}  {_listed(ring.phi)}"]
+    for reason in ("not processed", "not populated"):
+        angles = [phi for phi, why in ring.missing if why == reason]
+        if angles:
+            lines.append(f"{'':<14}{'':>9}  missing, {reason}: {_listed(angles)}")
+    return lines
+
+
+def _listed(values: tuple[float, ...] | list[float], limit: int = 12) -> str:
+    if not values:
+        return "none"
+    if len(values) <= limit:
+        return " ".join(f"{value:g}" for value in values)
+    head, tail = values[: limit - 1], values[-1]
+    return f"{' '.join(f'{value:g}' for value in head)} … {tail:g} ({len(values)})"
+
+
+def _selection(found: Description) -> str:
+    if found.selected_q is None:
+        return f"nothing yet: choose one of {len(found.rings)} q with --q"
+    deviation = ""
+    if found.asked_q is not None:
+        off = abs(found.selected_q / found.asked_q - 1)
+        deviation = f" (asked for {found.asked_q:g}, {off:.2%} off)"
+    count = len(found.selected_phi)
+    return f"q = {found.selected_q:g} 1/Å{deviation}, {count} angles: {_listed(found.selected_phi)}"
+
+
+def _state(item: Examined) -> list[str]:
+    name = f"phi = {item.phi:g}:"
+    texts = []
+    if item.dead_frames:
+        texts.append(
+            f"{name} {len(item.dead_frames)} dead frames: {_listed(list(map(float, item.dead_frames)))}"
+        )
+    if item.non_finite_pairs:
+        texts.append(f"{name} {item.non_finite_pairs} pairs without a finite value")
+    if item.smallest is not None and item.smallest == item.largest:
+        texts.append(f"{name} constant ({item.smallest:g})")
+    return texts or [f"{name} good, values {item.smallest:.4g} to {item.largest:.4g}"]

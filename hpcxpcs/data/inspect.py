@@ -1,0 +1,194 @@
+"""What is in a data file: layout, bins, frames, and the state of the matrices that would be selected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcxpcs.data import clean
+from hpcxpcs.data.clean import Screening
+from hpcxpcs.data.formats import BinInfo, Layout, open_file, read_truth
+from hpcxpcs.data.select import PhiInterval, chosen_bins, nearest_q, rings
+
+Q_TOLERANCE = 0.1
+"""The largest accepted relative distance to the asked q, as in data_filtering.q_tolerance."""
+
+EXAMINED_UNASKED = 6
+"""How many matrices are read when no q was asked for (a file may hold a thousand)."""
+
+PANELS = 6
+LONGEST_SIDE = 1000
+"""Pixels per side of a heat map; longer matrices are thinned."""
+
+TOLERANT = Screening(dead_frames="auto", non_finite="mask")
+
+
+@dataclass(frozen=True)
+class Ring:
+    """All bins of one q (Å⁻¹): angles (degrees) with a matrix, and (angle, reason) without."""
+
+    q: float
+    phi: tuple[float, ...]
+    missing: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One matrix that was read: its half, dead frames (from 1), non-finite pairs, range."""
+
+    label: int
+    q: float
+    phi: float
+    half: str
+    dead_frames: tuple[int, ...]
+    non_finite_pairs: int
+    asymmetry: float
+    smallest: float | None
+    largest: float | None
+
+
+@dataclass(frozen=True)
+class Description:
+    """A data file as `hpcxpcs inspect` shows it; `selected_q` is None while q has yet to be chosen."""
+
+    file: str
+    bytes: int
+    format: str
+    n_matrices: int
+    n_frames: int
+    dtype: str
+    compression: str
+    dt: float | None
+    dt_source: str
+    rings: tuple[Ring, ...]
+    asked_q: float | None
+    selected_q: float | None
+    selected_phi: tuple[float, ...]
+    examined: tuple[Examined, ...]
+    simulated: bool
+    notes: tuple[str, ...]
+
+
+def describe(
+    path: Path, format_name: str = "auto", q: float | None = None, ranges: Sequence[PhiInterval] = ()
+) -> Description:
+    """Describe a file and read the matrices that q (Å⁻¹) and the angle ranges (degrees) would select.
+
+    Without q in a file with several, only the first few matrices of the smallest q are read.
+    """
+    simulated = read_truth(path) is not None
+    with open_file(path, format_name) as layout:
+        available = rings([info.q for info in layout.bins])
+        decided = q is not None or len(available) == 1
+        chosen = chosen_bins(layout.bins, q if decided else available[0], Q_TOLERANCE, ranges)
+        to_read = chosen if decided else chosen[:EXAMINED_UNASKED]
+        return Description(
+            file=str(path),
+            bytes=path.stat().st_size,
+            format=layout.format,
+            n_matrices=len(layout.bins),
+            n_frames=layout.n_frames,
+            dtype=layout.dtype,
+            compression=layout.compression,
+            dt=layout.dt,
+            dt_source=layout.dt_source,
+            rings=tuple(_ring(layout, value) for value in rings_with_absent(layout)),
+            asked_q=q,
+            selected_q=nearest_q([info.q for info in chosen], q) if decided else None,
+            selected_phi=tuple(info.phi for info in chosen) if decided else (),
+            examined=tuple(_examined(layout, info) for info in to_read),
+            simulated=simulated,
+            notes=layout.notes,
+        )
+
+
+def rings_with_absent(layout: Layout) -> list[float]:
+    """Return every q (Å⁻¹) of the partition, with or without matrices, ascending."""
+    return rings([*(info.q for info in layout.bins), *(absent.q for absent in layout.absent)])
+
+
+def _ring(layout: Layout, q: float) -> Ring:
+    close = [info.phi for info in layout.bins if len(rings([info.q, q])) == 1]
+    missing = [(absent.phi, absent.reason) for absent in layout.absent if len(rings([absent.q, q])) == 1]
+    return Ring(q, tuple(close), tuple(missing))
+
+
+def _examined(layout: Layout, info: BinInfo) -> Examined:
+    stored = layout.read(info)
+    c2, asymmetry = clean.symmetric(stored)
+    dead = clean.silent_frames(c2, also_non_finite=True)
+    pairs = np.triu(~dead[:, None] & ~dead[None, :], 1)
+    values = c2[pairs]
+    finite = values[np.isfinite(values)]
+    return Examined(
+        label=info.label,
+        q=info.q,
+        phi=info.phi,
+        half=clean.stored_half(stored),
+        dead_frames=tuple((np.flatnonzero(dead) + 1).tolist()),
+        non_finite_pairs=int(values.size - finite.size),
+        asymmetry=asymmetry,
+        smallest=float(finite.min()) if finite.size else None,
+        largest=float(finite.max()) if finite.size else None,
+    )
+
+
+def draw(
+    path: Path,
+    picture: Path,
+    format_name: str = "auto",
+    q: float | None = None,
+    ranges: Sequence[PhiInterval] = (),
+) -> None:
+    """Draw up to six of the matrices that would be selected as heat maps: t1 along x, t2 along y (s)."""
+    with open_file(path, format_name) as layout:
+        available = rings([info.q for info in layout.bins])
+        chosen = chosen_bins(layout.bins, available[0] if q is None else q, Q_TOLERANCE, ranges)
+        shown = [chosen[k] for k in np.unique(np.linspace(0, len(chosen) - 1, PANELS).round().astype(int))]
+        pictures = [_thinned_picture(layout, info) for info in shown]
+    _save_heat_maps(picture, shown, pictures, layout.n_frames, layout.dt)
+
+
+def _thinned_picture(layout: Layout, info: BinInfo) -> NDArray[np.float64]:
+    c2, _ = clean.symmetric(layout.read(info))
+    found = clean.masks(c2, TOLERANT, f"phi = {info.phi:g}", 1)
+    whole = clean.repaired_diagonal(c2, found.dead)
+    step = -(-len(whole) // LONGEST_SIDE)
+    return whole[::step, ::step].copy()
+
+
+def _save_heat_maps(
+    picture: Path,
+    shown: Sequence[BinInfo],
+    pictures: Sequence[NDArray[np.float64]],
+    n_frames: int,
+    dt: float | None,
+) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.8 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = np.atleast_1d(np.asarray(figure.subplots(rows, columns, squeeze=False))).reshape(-1)
+    for panel, info, values in zip(axes, shown, pictures, strict=False):
+        _heat_map(
+            panel, info, values, n_frames if dt is None else n_frames * dt, "frames" if dt is None else "s"
+        )
+    for panel in axes[len(shown) :]:
+        panel.remove()
+    figure.savefig(picture, dpi=110, format="png")
+
+
+def _heat_map(panel: Any, info: BinInfo, values: NDArray[np.float64], length: float, unit: str) -> None:
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, [0.5, 99.5]) if finite.size else (0.0, 1.0)
+    image = panel.imshow(values.T, origin="lower", extent=(0, length, 0, length), vmin=low, vmax=high)
+    panel.figure.colorbar(image, ax=panel, label="c2")
+    panel.set(title=f"q = {info.q:g} Å⁻¹, φ = {info.phi:g}°", xlabel=f"t1 ({unit})", ylabel=f"t2 ({unit})")
