@@ -36,7 +36,7 @@ bench: $(INSTALLED) ## measure, and print tables
 	$(RUN)python bench/help_time.py
 
 clean: ## remove .venv, caches, the demo and built packages
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .nlsq_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # python3.12 first, otherwise any Python that is recent enough; PYTHON=... chooses one
