@@ -72,7 +72,7 @@ INTEGERS, NUMBERS = ListOf(int, "integers"), ListOf(float, "numbers")
     help="Its layout.",
 )
 @click.option("--angles", type=int, default=23, show_default=True, help="Number of angles, evenly spaced.")
-@click.option("--phi", type=NUMBERS, help="The angles themselves, in degrees: -30,0,45.")
+@click.option("--phi", type=NUMBERS, help="The angles themselves, in degrees, instead: -30,0,45.")
 @click.option("--frames", type=int, default=1001, show_default=True, help="Frames N of every N x N matrix.")
 @click.option("--dt", type=float, default=0.1, show_default=True, help="Seconds between frames.")
 @click.option("--q", type=float, default=0.0054, show_default=True, help="Wavevector in 1/Å.")
@@ -101,20 +101,10 @@ INTEGERS, NUMBERS = ListOf(int, "integers"), ListOf(float, "numbers")
     show_default=True,
     help="Independent pairs; pairs that share their frames' noise as well; or photons counted on speckle.",
 )
-@click.option(
-    "--noise", type=float, default=0.01, show_default=True, help="Deviation of one element (iid, frame)."
-)
-@click.option(
-    "--frame-noise",
-    type=float,
-    default=0.003,
-    show_default=True,
-    help="Relative deviation of a frame (frame).",
-)
-@click.option(
-    "--photons", type=float, default=1.0, show_default=True, help="Photons per pixel and frame (photon)."
-)
-@click.option("--pixels", type=int, default=10_000, show_default=True, help="Pixels of a bin (photon).")
+@click.option("--noise", type=float, help="Deviation of one element (iid, frame).  [default: 0.01]")
+@click.option("--frame-noise", type=float, help="Relative deviation of a frame (frame).  [default: 0.003]")
+@click.option("--photons", type=float, help="Photons per pixel and frame (photon).  [default: 1]")
+@click.option("--pixels", type=int, help="Pixels of a bin (photon).  [default: 10000]")
 @click.option("--dead-frames", type=INTEGERS, default=(), help="Frames without signal, from 1: 3,17.")
 @click.option(
     "--missing-bins", type=INTEGERS, default=(), help="Bins to leave out, from 1, phi fastest: 2,5."
@@ -123,7 +113,13 @@ INTEGERS, NUMBERS = ListOf(int, "integers"), ListOf(float, "numbers")
 @click.option(
     "--half/--full", default=None, help="One triangle or full matrices.  [default: half; full in a cube]"
 )
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    show_default=True,
+    help="Of the matrices.",
+)
 @click.option(
     "--compression",
     type=click.Choice(["auto", "lzf", "gzip", "none"]),
@@ -133,11 +129,25 @@ INTEGERS, NUMBERS = ListOf(int, "integers"), ListOf(float, "numbers")
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same file.")
 @click.option(
-    "--shear-law", type=click.Choice(["couette", "homodyne-2"]), default="couette", show_default=True
+    "--shear-law",
+    type=click.Choice(["couette", "homodyne-2"]),
+    default="couette",
+    show_default=True,
+    help="Convention of the shear factor (laminar_flow).",
 )
-@click.option("--integrator", type=click.Choice(["exact", "trapezoid"]), default="exact", show_default=True)
 @click.option(
-    "--heterodyne", type=click.Choice(["physical", "heterodyne-2"]), default="physical", show_default=True
+    "--integrator",
+    type=click.Choice(["exact", "trapezoid"]),
+    default="exact",
+    show_default=True,
+    help="How rates are integrated.",
+)
+@click.option(
+    "--heterodyne",
+    type=click.Choice(["physical", "heterodyne-2"]),
+    default="physical",
+    show_default=True,
+    help="Convention of the two components.",
 )
 @click.option("--config", type=FILE, help="Write a configuration that fits this file, too.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
@@ -146,12 +156,12 @@ def command(**options: Any) -> None:
 
     The truth is stored in the file and beside it, in FILE.truth.json.
     """
-    from hpcxpcs.data.noise import NoiseSpec
+    from hpcxpcs.data.noise import noise_spec
     from hpcxpcs.pipeline.simulate import simulate
     from hpcxpcs.pipeline.simulation_spec import SimulationSpec
 
-    noise = NoiseSpec(
-        model=options.pop("noise_model"),
+    noise = noise_spec(
+        options.pop("noise_model"),
         sd=options.pop("noise"),
         frame_sd=options.pop("frame_noise"),
         photons=options.pop("photons"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,12 @@ from numpy.typing import NDArray
 
 from hpcxpcs.errors import ConfigError
 
-NOISE_MODELS = ("iid", "frame", "photon")
+SETTINGS_OF: Mapping[str, tuple[str, ...]] = {
+    "iid": ("sd",),
+    "frame": ("sd", "frame_sd"),
+    "photon": ("photons", "pixels"),
+}
+"""The noise models, and which settings each of them uses."""
 DIAGONAL_SPIKE = 0.4
 """Added to the diagonal, as by shot noise in measured matrices: whoever uses the diagonal is this wrong."""
 
@@ -34,8 +40,8 @@ class NoiseSpec:
 
     def __post_init__(self) -> None:
         """Refuse a noise model that does not exist and numbers that mean nothing."""
-        if self.model not in NOISE_MODELS:
-            raise ConfigError(f"noise model: {self.model!r} is not one of {', '.join(NOISE_MODELS)}")
+        if self.model not in SETTINGS_OF:
+            raise ConfigError(f"noise model: {self.model!r} is not one of {', '.join(SETTINGS_OF)}")
         for key in ("sd", "frame_sd"):
             value = getattr(self, key)
             if not (np.isfinite(value) and value >= 0.0):
@@ -47,8 +53,19 @@ class NoiseSpec:
 
     def describe(self) -> dict[str, Any]:
         """The settings that this noise model uses, ready for JSON."""
-        used = {"iid": ("sd",), "frame": ("sd", "frame_sd"), "photon": ("photons", "pixels")}[self.model]
-        return {"model": self.model, **{key: getattr(self, key) for key in used}}
+        return {"model": self.model, **{key: getattr(self, key) for key in SETTINGS_OF[self.model]}}
+
+
+def noise_spec(model: str, **given: float | None) -> NoiseSpec:
+    """A noise model with the settings that are not None; a setting that the model does not use is refused."""
+    settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    spec = NoiseSpec(model, **settings)
+    unused = [key for key in settings if key not in SETTINGS_OF[model]]
+    if unused:
+        raise ConfigError(
+            f"noise {', '.join(unused)}: the noise model {model} uses {' and '.join(SETTINGS_OF[model])} only"
+        )
+    return spec
 
 
 def add_pair_noise(c2: Matrix, sd: float, rng: np.random.Generator) -> None:

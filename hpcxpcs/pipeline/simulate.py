@@ -24,10 +24,10 @@ from hpcxpcs.physics.rates import rate
 from hpcxpcs.pipeline.simulated_config import config_text
 from hpcxpcs.pipeline.simulation_spec import SimulationSpec
 from hpcxpcs.pipeline.truth import canonical_model, true_parameters
-from hpcxpcs.results.atomic import atomic_write_text
+from hpcxpcs.results.atomic import atomic_write_text, writing
 
 TRUTH_SCHEMA = 1
-_SLAB_ELEMENTS = 2**24
+SLAB_ELEMENTS = 2**24
 """Elements of a matrix computed at once: bounds the memory of the double-precision intermediates."""
 
 Report = Callable[[str], None]
@@ -119,7 +119,7 @@ class _Simulation:
         """Evaluate shape or field on all pairs of frames (N, N), a few rows at a time."""
         model, count = self._model_at(item.q), self.spec.frames
         matrix = np.empty((count, count), dtype=dtype)
-        rows = max(1, _SLAB_ELEMENTS // count)
+        rows = max(1, SLAB_ELEMENTS // count)
         for start in range(0, count, rows):
             own = self.times[start : start + rows, None]
             matrix[start : start + rows] = evaluate(model, self.theta, own, self.times[None, :], item.phi)
@@ -156,14 +156,14 @@ def simulate(spec: SimulationSpec, report: Report = lambda line: None) -> Path:
     _require_free([spec.output, truth_file, spec.config], spec.force)
     for line in _description(simulation):
         report(line)
-    truth_file.unlink(missing_ok=True)
     _write_stack(simulation, spec.output, truth)
     size, seconds = spec.output.stat().st_size / 1e6, time.perf_counter() - started
     report(f"wrote     {spec.output} ({size:.1f} MB, {seconds:.1f} s)")
     atomic_write_text(truth_file, json.dumps(truth, indent=2, ensure_ascii=False) + "\n")
     report(f"wrote     {truth_file} (the truth)")
     if spec.config is not None and config is not None:
-        spec.config.parent.mkdir(parents=True, exist_ok=True)
+        with writing(spec.config):
+            spec.config.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(spec.config, config)
         report(f"wrote     {spec.config} (a configuration that fits this file)")
     return spec.output
@@ -187,6 +187,7 @@ def _write_stack(simulation: _Simulation, path: Path, truth: Mapping[str, Any]) 
         dtype=spec.dtype,
     )
     try:
+        truth_path(path).unlink(missing_ok=True)
         formats.write(spec.format, path, stack)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)

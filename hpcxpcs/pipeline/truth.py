@@ -10,7 +10,7 @@ from hpcxpcs.errors import ConfigError
 _DIFFUSION = {"D0": 1.2e4, "alpha": -0.4, "D_offset": 500.0}
 _REFERENCE = {"D0_ref": 4.0e3, "alpha_ref": -0.3, "D_offset_ref": 200.0}
 _SAMPLE = {"D0_sample": 2.0e4, "alpha_sample": -0.2, "D_offset_sample": 2.0e3}
-_SHEAR = {"gamma_dot_t0": 1.0e-3, "beta": -0.3, "gamma_dot_t_offset": 1.0e-4, "phi0": -4.0}
+_SHEAR = {"gamma_dot_t0": 9.0e-4, "beta": -0.3, "gamma_dot_t_offset": 1.0e-4, "phi0": -4.0}
 _VELOCITY = {"v0": 1.0e3, "beta": -0.2, "v_offset": 20.0}
 _FRACTION = {"f0": 0.4, "f1": -0.02, "f2": 1.0, "f3": 0.2}
 

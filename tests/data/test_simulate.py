@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hpcxpcs.data.noise import DIAGONAL_SPIKE, NoiseSpec, add_pair_noise, scale_frames
+from hpcxpcs.data.noise import DIAGONAL_SPIKE, NoiseSpec, add_pair_noise, noise_spec, scale_frames
 from hpcxpcs.data.simulate import (
     RING_SPACING,
     Bin,
@@ -212,3 +212,15 @@ def test_impossible_bins_are_refused(arguments, words):
 def test_no_angle_at_all_is_refused():
     with pytest.raises(ConfigError, match="angles"):
         even_angles(0)
+
+
+@pytest.mark.parametrize(
+    ("model", "setting"), [("iid", "frame_sd"), ("iid", "photons"), ("frame", "pixels"), ("photon", "sd")]
+)
+def test_a_setting_that_the_noise_model_would_ignore_is_refused(model, setting):
+    with pytest.raises(ConfigError, match=setting):
+        noise_spec(model, **{setting: 5})
+
+
+def test_settings_left_open_take_their_defaults():
+    assert noise_spec("frame", sd=0.02, frame_sd=None, pixels=None) == NoiseSpec("frame", sd=0.02)

@@ -5,8 +5,8 @@ import json
 import jax
 import numpy as np
 import pytest
-from hpcxpcs.config.load import load_config
 
+from hpcxpcs.config.load import load_config
 from hpcxpcs.config.parameters import MODEL_NAMES, parameters_of
 from hpcxpcs.data.formats import open_file, read_truth
 from hpcxpcs.data.noise import NoiseSpec
@@ -154,12 +154,24 @@ def test_an_angle_keeps_its_matrix_when_others_are_added():
         np.testing.assert_array_equal(few.angle(k).c2, more.angle(k).c2)
 
 
+def test_evaluating_a_few_rows_at_a_time_changes_nothing(monkeypatch):
+    whole = simulate_twotime(small()).angle(0).c2
+    monkeypatch.setattr("hpcxpcs.pipeline.simulate.SLAB_ELEMENTS", 5 * 24)
+    np.testing.assert_array_equal(simulate_twotime(small()).angle(0).c2, whole)
+
+
+@pytest.mark.parametrize("noise", [NoiseSpec("iid"), NoiseSpec("photon", pixels=200)])
+def test_a_rate_that_diverges_at_time_zero_gives_finite_matrices(noise):
+    twotime = simulate_twotime(small("static", parameters={"alpha": -1.5}, noise=noise))
+    assert np.isfinite(twotime.angle(0).c2).all()
+
+
 def test_the_written_configuration_has_bounds_no_start_and_a_relative_path(tmp_path):
     folder = tmp_path / "configs"
     spec = small("two_component", output=tmp_path / "data" / "a.hdf", config=folder / "a.yaml")
     simulate(spec)
     config = load_config(spec.config)
-    assert config.data_file == spec.output
+    assert config.data_file.resolve() == spec.output.resolve()
     assert config.experimental_data.file_path == "../data/a.hdf"
     assert config.initial_parameters.values is None
     assert config.initial_parameters.fixed_parameters == {"f2": 1.0}
