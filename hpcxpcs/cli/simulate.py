@@ -127,7 +127,7 @@ INTEGERS, NUMBERS = ListOf(int, "integers"), ListOf(float, "numbers")
     show_default=True,
     help="Of the matrices; auto is what real files of the layout use.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same file.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same matrices.")
 @click.option(
     "--shear-law",
     type=click.Choice(["couette", "homodyne-2"]),
