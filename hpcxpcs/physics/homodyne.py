@@ -15,8 +15,8 @@ SHEAR_LAWS = ("couette", "homodyne-2")
 # Published package: rates are floored here, and no time is evaluated below max(dt/2, this many seconds).
 _PUBLISHED_RATE_FLOOR = 1e-10
 _PUBLISHED_SHORTEST_TIME = 1e-8
-_SERIES_BELOW = 0.5
-_SERIES_TERMS = 8
+_SERIES_BELOW = 0.25
+_SERIES_TERMS = 6
 
 
 def sinc(x: ArrayLike) -> Array:

@@ -18,8 +18,8 @@ type Scalar = Array | float
 _LARGEST_EXPONENT = 300.0
 # Stands for an integral from 0 that diverges (t = 0, p <= -1): no correlation survives it, yet it is finite.
 _DIVERGED = -1.0e100
-_SERIES_BELOW = 0.5
-_SERIES_TERMS = 16
+_SERIES_BELOW = 0.25
+_SERIES_TERMS = 12
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from hpcxpcs.physics.homodyne import sinc
 from hpcxpcs.physics.model import TimeGrid, build_model
 
 TRACERS = 200_000
+SINC_DERIVATIVES = [jax.jit(f) for f in (sinc, jax.grad(sinc), jax.grad(jax.grad(sinc)))]
 
 
 def intensity_correlation(phases: np.ndarray) -> float:
@@ -21,14 +22,13 @@ def five_sigma(expected: float, particles: int) -> float:
     return 5.0 * (np.sqrt(2.0 * expected / particles) + 1.0 / particles)
 
 
-@pytest.mark.parametrize("x", [0.0, 1e-9, 1e-3, 0.4999, 0.5, 0.5001, 3.0, 40.0])
+@pytest.mark.parametrize("x", [0.0, 1e-9, 1e-3, 0.2499, 0.25, 0.2501, 3.0, 40.0])
 def test_given_any_argument_when_differentiated_twice_then_sinc_equals_the_slit_average(x):
     moments = [
         quad(lambda s, f=f: f(s), 0.0, 1.0, epsabs=1e-13, limit=200)[0]
         for f in (lambda s: np.cos(x * s), lambda s: -s * np.sin(x * s), lambda s: -(s**2) * np.cos(x * s))
     ]
-    derivatives = [sinc, jax.grad(sinc), jax.grad(jax.grad(sinc))]
-    assert [float(f(x)) for f in derivatives] == pytest.approx(moments, rel=1e-11, abs=1e-12)
+    assert [float(f(x)) for f in SINC_DERIVATIVES] == pytest.approx(moments, rel=1e-11, abs=1e-12)
 
 
 @pytest.mark.parametrize("phase", [0.5, 1.0, 2.0, np.pi, 4.0, 4.4934, 7.7])

@@ -58,8 +58,14 @@ def compiled(model):
     return jax.jit(model.shape), jax.jit(jax.jacfwd(model.shape))
 
 
-def square(function, theta, phi=20.0):
-    return np.asarray(jax.jit(function)(np.array(theta), TIMES[:, None], TIMES[None, :], phi))
+SHAPE = jax.jit(lambda model, *rest: model.shape(*rest), static_argnums=0)
+FIELD = jax.jit(lambda model, *rest: model.field(*rest), static_argnums=0)
+
+
+def square(function, model, phi=20.0):
+    """A compiled shape or field of typical parameters on TIMES x TIMES."""
+    theta = np.array(TYPICAL[model.name])
+    return np.asarray(function(model, theta, TIMES[:, None], TIMES[None, :], phi))
 
 
 @pytest.mark.parametrize("settings_", VARIANTS, ids="-".join)
@@ -67,7 +73,7 @@ class TestEveryModel:
     def test_given_typical_parameters_when_evaluated_then_the_shape_is_bounded_symmetric_and_one_at_lag_zero(
         self, settings_
     ):
-        f = square(variant(*settings_).shape, TYPICAL[settings_[0]])
+        f = square(SHAPE, variant(*settings_))
         assert f.dtype == np.float64
         assert np.array_equal(np.diag(f), np.ones(40))
         assert np.array_equal(f, f.T)
@@ -77,13 +83,11 @@ class TestEveryModel:
 
     def test_given_a_grid_of_times_when_the_field_is_squared_then_it_is_the_shape(self, settings_):
         model = variant(*settings_)
-        field = square(model.field, TYPICAL[settings_[0]])
-        assert np.allclose(
-            np.abs(field) ** 2, square(model.shape, TYPICAL[settings_[0]]), rtol=0.0, atol=1e-14
-        )
+        field = square(FIELD, model)
+        assert np.allclose(np.abs(field) ** 2, square(SHAPE, model), rtol=0.0, atol=1e-14)
 
     def test_given_a_grid_of_times_when_diagonalised_then_the_field_is_a_covariance(self, settings_):
-        field = square(variant(*settings_).field, TYPICAL[settings_[0]])
+        field = square(FIELD, variant(*settings_))
         assert np.allclose(field, field.conj().T, rtol=0.0, atol=1e-15)
         assert np.linalg.eigvalsh(field).min() >= -1e-10
 
@@ -210,6 +214,33 @@ def test_given_exponents_on_both_sides_of_minus_one_when_evaluated_then_value_an
         values.append(np.append(jacobian(theta, 0.1, 0.4, 0.0), shape(theta, 0.1, 0.4, 0.0)))
     assert np.allclose(values[0], values[1], rtol=1e-7, atol=0.0)
     assert np.allclose(values[2], values[1], rtol=1e-7, atol=0.0)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_given_rates_linear_in_time_when_summed_then_the_trapezoid_agrees_with_the_exact_integral(name):
+    exact, summed = (
+        variant(name, "couette", integrator, "physical") for integrator in ("exact", "trapezoid")
+    )
+    theta = np.array(TYPICAL[name])
+    theta[[term.exponent for term in exact.rates]] = 1.0
+    for pair in [(0.1, 0.2), (0.3, 1.7), (4.0, 0.1)]:
+        assert float(summed.shape(theta, *pair, 20.0)) == pytest.approx(
+            float(exact.shape(theta, *pair, 20.0)), rel=1e-9
+        )
+
+
+def test_given_a_negative_shear_rate_when_not_homodyne_2_then_the_trapezoid_does_not_clip_it():
+    model = variant("laminar_flow", "couette", "trapezoid", "physical")
+    forward, backward = (np.array([1000.0, -0.5, 10.0, 0.0, 0.0, rate, 0.0]) for rate in (1e-4, -1e-4))
+    assert float(model.shape(backward, 0.1, 1.0, 0.0)) == float(model.shape(forward, 0.1, 1.0, 0.0)) < 0.9
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_given_single_precision_input_when_evaluated_then_the_answer_is_double(name):
+    model = build_model(name, q=Q)
+    arguments = np.float32(TYPICAL[name]), np.float32(0.1), np.float32(0.3), np.float32(20.0)
+    assert model.shape(*arguments).dtype == np.float64
+    assert model.field(*arguments).dtype in (np.float64, np.complex128)
 
 
 def test_given_conventions_when_asked_then_they_carry_the_names_of_the_configuration():

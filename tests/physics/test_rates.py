@@ -49,7 +49,7 @@ def test_given_a_time_when_differentiated_by_it_then_the_integral_gives_the_powe
 
 def test_given_exponents_across_the_series_border_when_evaluated_then_curvature_has_no_step(derivatives):
     times = np.array([1e-3, 0.1, 40.0])
-    border = -1.0 + 0.5 / np.abs(np.log(times))
+    border = -1.0 + 0.25 / np.abs(np.log(times))
     below, above = (derivatives[2](times, border * (1.0 + side)) for side in (-1e-12, 1e-12))
     assert np.allclose(below, above, rtol=1e-10, atol=0.0)
 
