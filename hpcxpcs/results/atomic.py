@@ -1,0 +1,164 @@
+"""Files and folders that appear whole or not at all, whatever kills the process or fills the disk."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from hpcxpcs.errors import OutputError
+
+Fault = Callable[[str], None]
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: free some space, or choose another place with output.directory",
+    errno.EDQUOT: "your quota is used up: free some space, or choose another place with output.directory",
+    errno.EROFS: "the file system is mounted read-only: choose another place with output.directory",
+    errno.EACCES: "no permission to write there: change the permissions, or choose another output.directory",
+    errno.EPERM: "no permission to write there: change the permissions, or choose another output.directory",
+    errno.ENOTDIR: "a part of this path is a file, not a folder: choose another output.directory",
+    errno.EEXIST: "a file is in the way: remove it, or choose another output.directory",
+    errno.ENAMETOOLONG: "the path is too long: choose a shorter output.directory",
+    errno.EIO: "the disk reports an error: choose another place with output.directory, and report it",
+}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failing write into an OutputError that names `path` and what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        remedy = _REMEDIES.get(error.errno or 0, "check the path and the disk, then run again")
+        raise OutputError(f"{path}: cannot be written ({reason}): {remedy}") from error
+
+
+def atomic_write_bytes(path: Path, content: bytes, *, fault: Fault | None = None) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part."""
+    with atomic_open(path, fault=fault) as stream, writing(path):
+        stream.write(content)
+
+
+def atomic_write_text(path: Path, content: str, *, fault: Fault | None = None) -> None:
+    """Write a UTF-8 text file so that a reader sees the old content or the new one, never a part."""
+    atomic_write_bytes(path, content.encode(), fault=fault)
+
+
+@contextmanager
+def atomic_open(path: Path, *, fault: Fault | None = None) -> Iterator[BinaryIO]:
+    """A binary stream whose content takes the place of `path` when the block ends without an error.
+
+    `fault` is called with the name of each step that is over, so that a test can end the process there.
+    """
+    step = fault or _no_fault
+    temporary = _sibling(path, "tmp")
+    try:
+        with writing(path):
+            stream = temporary.open("xb")
+        with stream:
+            step(f"opened {path.name}")
+            yield stream
+            step(f"written {path.name}")
+            with writing(path):
+                stream.flush()
+                os.fsync(stream.fileno())
+        step(f"synced {path.name}")
+        with writing(path):
+            temporary.replace(path)
+            step(f"renamed {path.name}")
+            sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path, *, fault: Fault | None = None) -> Iterator[Path]:
+    """A new empty folder that takes the place of `path` when the block ends without an error.
+
+    The old and the new content never mix. One process at a time may replace a given folder.
+    """
+    step = fault or _no_fault
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        recover_folder(path)
+        fresh = _sibling(path, "new")
+        fresh.mkdir()
+    try:
+        step(f"started {path.name}")
+        yield fresh
+        with writing(path):
+            for folder, _, _ in fresh.walk():
+                sync_folder(folder)
+            step(f"built {path.name}")
+            _take_place(fresh, path, step)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Undo what a killed replacement of `path` left behind: restore the old folder, drop unfinished ones."""
+    siblings = [entry for entry in path.parent.iterdir() if entry.name.startswith(f".{path.name}.")]
+    retired = sorted(entry for entry in siblings if entry.suffix == ".old")
+    if retired and not path.exists():
+        retired.pop().rename(path)
+    for left_over in (*retired, *(entry for entry in siblings if entry.suffix == ".new")):
+        shutil.rmtree(left_over)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot, and need not
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _take_place(fresh: Path, path: Path, step: Fault) -> None:
+    """Swap in one step where the file system can; else in two, which recover_folder completes."""
+    if not path.exists():
+        fresh.rename(path)
+    elif not exchange(fresh, path):
+        retired = fresh.with_suffix(".old")
+        path.rename(retired)
+        step(f"retired {path.name}")
+        fresh.rename(path)
+        fresh = retired
+    step(f"swapped {path.name}")
+    sync_folder(path.parent)
+    shutil.rmtree(fresh, ignore_errors=True)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Exchange two names in one atomic step; False where kernel, C library or file system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    at_cwd, rename_exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of linux/fcntl.h and linux/fs.h
+    failed: int = renameat2(at_cwd, os.fsencode(first), at_cwd, os.fsencode(second), rename_exchange)
+    if not failed:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP):
+        return False
+    raise OSError(code, os.strerror(code), str(second))
+
+
+def _sibling(path: Path, purpose: str) -> Path:
+    """A hidden unused name beside `path`; created with the user's own umask, unlike those of tempfile."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{purpose}")
+
+
+def _no_fault(step: str) -> None:
+    """Nothing goes wrong after `step`."""

@@ -1,0 +1,120 @@
+"""Data beside fit, angle by angle and a few rows at a time: what pictures and fitted data are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpcxpcs.data.clean import repaired_diagonal
+from hpcxpcs.data.twotime import AngleMatrix
+from hpcxpcs.physics.model import Model
+from hpcxpcs.results.records import Answer, Fit
+
+ESTIMATED_NOISE = "compression residual"
+"""The source of σ when the fit has estimated it, even if the data came with another one."""
+
+BLOCK_POINTS = 2**18
+"""Points evaluated at a time: 2 MiB per array, which stays near the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows `start` to `start + m` of one angle's (N,N) matrices, m rows of N columns each.
+
+    `scaled` is the fit offset + contrast · shape, `normalized` the residual in units of the noise σ;
+    `good` is False on the diagonal and where the data were not used for the fit.
+    """
+
+    angle: int
+    start: int
+    n_frames: int
+    c2: np.ndarray
+    shape: np.ndarray
+    scaled: np.ndarray
+    residual: np.ndarray
+    normalized: np.ndarray
+    good: np.ndarray
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Frame numbers (0-based) of the rows, (m,)."""
+        return np.arange(self.start, self.start + len(self.c2))
+
+    @property
+    def is_last(self) -> bool:
+        """True for the block that ends its angle."""
+        return self.start + len(self.c2) == self.n_frames
+
+
+def compared(answer: Answer, block_points: int = BLOCK_POINTS) -> Iterator[Block]:
+    """Every angle's blocks in order; at most one angle's matrices are in memory at a time."""
+    n_frames = answer.data.n_frames
+    rows = _rows_per_block(n_frames, block_points)
+    shape = ShapeRows(answer.model, answer.fit, answer.data.t, rows)
+    for angle in range(answer.data.n_phi):
+        yield from _angle_blocks(answer, angle, rows, shape)
+
+
+class ShapeRows:
+    """The model's shape f at the fitted parameters, compiled once for blocks of equally many rows."""
+
+    def __init__(self, model: Model, fit: Fit, t: np.ndarray, rows: int) -> None:
+        import jax
+
+        padding = np.full(-len(t) % rows, t[-1])
+        self._t = np.asarray(t, dtype=float)
+        self._padded = np.concatenate([self._t, padding])
+        self._rows = rows
+        self._theta = np.asarray(fit.values, dtype=float)
+        self._shape: Callable[..., Any] = jax.jit(model.shape)
+
+    def at(self, start: int, phi: float) -> np.ndarray:
+        """f for the rows from `start` on, (m,N), at the angle phi (degrees); 1 on the diagonal."""
+        t1 = self._padded[start : start + self._rows, None]
+        values = np.array(self._shape(self._theta, t1, self._t[None, :], float(phi)), dtype=float)
+        values = values[: len(self._t) - start]
+        inside = np.arange(len(values))
+        values[inside, start + inside] = 1.0
+        return values
+
+
+def _rows_per_block(n_frames: int, block_points: int) -> int:
+    """Rows such that blocks are nearly equal and no larger than asked for (but at least one row)."""
+    blocks = max(1, min(n_frames, -(-n_frames * n_frames // block_points)))
+    return -(-n_frames // blocks)
+
+
+def _angle_blocks(answer: Answer, angle: int, rows: int, shape: ShapeRows) -> Iterator[Block]:
+    fit, data = answer.fit, answer.data
+    matrix = data.angle(angle)
+    c2 = repaired_diagonal(matrix.c2, ~matrix.frame_ok & (data.t != 0))
+    contrast, offset = float(fit.scaling.contrast[angle]), float(fit.scaling.offset[angle])
+    for start in range(0, len(c2), rows):
+        part = slice(start, start + rows)
+        values = shape.at(start, float(data.phi[angle]))
+        scaled = offset + contrast * values
+        residual = c2[part] - scaled
+        normalized = residual / _noise(fit, matrix, angle, part)
+        good = _used(matrix, part) & np.isfinite(normalized)
+        yield Block(angle, start, len(c2), c2[part], values, scaled, residual, normalized, good)
+
+
+def _noise(fit: Fit, matrix: AngleMatrix, angle: int, part: slice) -> Any:
+    """σ of each pair if the data came with one, else the one σ of the angle."""
+    if matrix.sigma is None or fit.sigma_source == ESTIMATED_NOISE:
+        return float(fit.sigma[angle])
+    return np.asarray(matrix.sigma[part], dtype=float)
+
+
+def _used(matrix: AngleMatrix, part: slice) -> np.ndarray:
+    """The pairs of these rows that a fit may use, and their mirror images, (m,N)."""
+    frames = np.asarray(matrix.frame_ok, dtype=bool)
+    used = frames[part, None] & frames[None, :]
+    if matrix.pair_ok is not None:
+        used &= matrix.pair_ok[part]
+    inside = np.arange(len(used))
+    used[inside, part.start + inside] = False
+    return used

@@ -1,0 +1,230 @@
+"""The point fit as files: parameters, quality, convergence and covariance, under their public names."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcxpcs.data.twotime import TwoTime
+from hpcxpcs.results.atomic import Fault, atomic_write_bytes
+from hpcxpcs.results.json_safe import write_json
+from hpcxpcs.results.quality import (
+    QUALITY_RULE,
+    correlation_matrix,
+    physical_correlations,
+    quality_flag,
+    quality_warnings,
+    strongest_correlations,
+)
+from hpcxpcs.results.records import SCHEMA_VERSION, Fit
+
+
+def write_point_fit(folder: Path, fit: Fit, data: TwoTime, *, fault: Fault | None = None) -> tuple[Path, ...]:
+    """Write the numbers of a point fit into an existing folder and return the files."""
+    records = {
+        "parameters.json": parameters_record(fit, data),
+        "analysis_results_nlsq.json": analysis_record(fit, data),
+        "convergence_metrics.json": convergence_record(fit),
+    }
+    for name, record in records.items():
+        write_json(folder / name, record, fault=fault)
+    atomic_write_bytes(folder / "covariance.npz", covariance_archive(fit), fault=fault)
+    return (*(folder / name for name in records), folder / "covariance.npz")
+
+
+def parameters_record(fit: Fit, data: TwoTime) -> dict[str, Any]:
+    """The answer: each parameter with error bars, unit and bounds, and each angle's contrast and offset."""
+    return {
+        **_heading(fit),
+        "conventions": dict(fit.conventions),
+        "convergence_status": fit.status,
+        "chi_squared": fit.chi_squared,
+        "reduced_chi_squared": fit.reduced_chi_squared,
+        "noise_scale": fit.noise_scale,
+        "sigma": {"source": fit.sigma_source, "per_angle": per_angle_noise(fit, data)},
+        "parameters": {name: _parameter(fit, k) for k, name in enumerate(fit.names)},
+        "scaling": {
+            "mode": fit.scaling.mode,
+            "widths": dict(fit.scaling.widths),
+            "notes": list(fit.scaling.notes),
+            "per_angle": per_angle_scaling(fit, data),
+        },
+    }
+
+
+def analysis_record(fit: Fit, data: TwoTime) -> dict[str, Any]:
+    """How well the model describes the data, what the data were, and how the search went."""
+    names, correlations = physical_correlations(fit)
+    return {
+        **_heading(fit),
+        "fit_quality": {
+            "chi_squared": fit.chi_squared,
+            "reduced_chi_squared": fit.reduced_chi_squared,
+            "degrees_of_freedom": fit.degrees_of_freedom,
+            "quality_flag": quality_flag(fit),
+            "quality_rule": QUALITY_RULE,
+        },
+        "dataset_info": dataset_info(fit, data),
+        "optimization_summary": {
+            "convergence_status": fit.status,
+            "message": fit.message,
+            "iterations": fit.iterations,
+            "evaluations": fit.evaluations,
+            "execution_time": fit.seconds,
+            "n_starts": len(fit.starts),
+            "n_free_parameters": int(np.count_nonzero(fit.free)),
+        },
+        "correlations": {
+            "names": names,
+            "matrix": correlations,
+            "strongest": strongest_correlations(fit),
+        },
+    }
+
+
+def convergence_record(fit: Fit) -> dict[str, Any]:
+    """How the search converged, what had to be recovered, and every check that the fit went through."""
+    warnings = quality_warnings(fit)
+    return {
+        **_heading(fit),
+        "convergence": {
+            "status": fit.status,
+            "message": fit.message,
+            "iterations": fit.iterations,
+            "evaluations": fit.evaluations,
+            "execution_time": fit.seconds,
+            "final_chi_squared": fit.chi_squared,
+            "reduced_chi_squared": fit.reduced_chi_squared,
+        },
+        "recovery_actions": list(fit.recovery_actions),
+        "starts": [_start(fit, start) for start in fit.starts],
+        "quality_flag": quality_flag(fit),
+        "quality_rule": QUALITY_RULE,
+        "quality_validation_passed": not warnings,
+        "quality_warnings": warnings,
+        "gradient_balance": dict(fit.gradient_balance),
+        "condition_number": fit.condition_number,
+        "compression": _compression(fit),
+        "device_info": device_info(),
+    }
+
+
+def covariance_archive(fit: Fit) -> bytes:
+    """An .npz of names (m,), covariance, correlation and, if computed, robust_covariance (m,m each)."""
+    arrays = {
+        "names": np.array(fit.covariance_names, dtype=np.str_),
+        "covariance": np.asarray(fit.covariance, dtype=float),
+        "correlation": correlation_matrix(np.asarray(fit.covariance, dtype=float)),
+    }
+    if fit.robust_covariance is not None:
+        arrays["robust_covariance"] = np.asarray(fit.robust_covariance, dtype=float)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    return content.getvalue()
+
+
+def dataset_info(fit: Fit, data: TwoTime) -> dict[str, Any]:
+    """Size and origin of the fitted data; each pair of frames counts once."""
+    return {
+        "n_angles": data.n_phi,
+        "n_time_points": data.n_frames,
+        "total_data_points": int(np.sum(fit.pairs)),
+        "data_points_per_angle": fit.pairs,
+        "phi_angles": data.phi,
+        "q_value": data.q,
+        "dt": data.dt,
+        "frames": list(data.frames),
+    }
+
+
+def per_angle_scaling(fit: Fit, data: TwoTime) -> list[dict[str, Any]]:
+    """Contrast and offset of each angle (degrees) with their uncertainties."""
+    scaling = fit.scaling
+    columns = {
+        "contrast": scaling.contrast,
+        "contrast_uncertainty": scaling.contrast_uncertainty,
+        "contrast_robust_uncertainty": scaling.robust_contrast_uncertainty,
+        "offset": scaling.offset,
+        "offset_uncertainty": scaling.offset_uncertainty,
+        "offset_robust_uncertainty": scaling.robust_offset_uncertainty,
+    }
+    return [
+        {"phi": phi, **{name: None if column is None else column[k] for name, column in columns.items()}}
+        for k, phi in enumerate(data.phi)
+    ]
+
+
+def per_angle_noise(fit: Fit, data: TwoTime) -> list[dict[str, Any]]:
+    """σ of one data point, number of points and χ² of each angle (degrees)."""
+    columns = zip(data.phi, fit.sigma, fit.pairs, fit.chi_squared_per_angle, strict=True)
+    return [
+        {"phi": phi, "sigma": sigma, "pairs": int(pairs), "chi_squared": chi}
+        for phi, sigma, pairs, chi in columns
+    ]
+
+
+def device_info() -> dict[str, Any]:
+    """What computed the fit: JAX's platform and devices, the processor, the cores this process may use."""
+    import jax
+
+    return {
+        "platform": jax.default_backend(),
+        "devices": [str(device) for device in jax.devices()],
+        "double_precision": bool(jax.config.jax_enable_x64),
+        "processor": platform.processor() or platform.machine(),
+        "cores_available": len(os.sched_getaffinity(0)),
+    }
+
+
+def utc_now() -> datetime.datetime:
+    """The present moment in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+
+
+def _heading(fit: Fit) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "method": "nlsq",
+        "timestamp": utc_now(),
+        "analysis_mode": fit.model,
+    }
+
+
+def _parameter(fit: Fit, k: int) -> dict[str, Any]:
+    robust = fit.robust_uncertainty
+    return {
+        "value": fit.values[k],
+        "uncertainty": fit.uncertainty[k],
+        "robust_uncertainty": None if robust is None else robust[k],
+        "unit": fit.units[k],
+        "bounds": [fit.lower[k], fit.upper[k]],
+        "at_bound": bool(fit.at_bound[k]),
+        "fixed": not fit.free[k],
+    }
+
+
+def _start(fit: Fit, start: Any) -> dict[str, Any]:
+    values = dict(zip(fit.names, np.asarray(start.values).tolist(), strict=True))
+    return {"cost": start.cost, "status": start.status, "values": values}
+
+
+def _compression(fit: Fit) -> dict[str, Any]:
+    report = fit.compression
+    return {
+        "provider": report.provider,
+        "cells": report.cells,
+        "nodes": report.nodes,
+        "pairs": report.pairs,
+        "error": report.error,
+        "tolerance": report.tolerance,
+        "within_tolerance": bool(report.error <= report.tolerance),
+        "checked_pairs": report.checked_pairs,
+        "checked_points": report.checked_points,
+        "rounds": report.rounds,
+    }

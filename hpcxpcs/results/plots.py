@@ -1,0 +1,322 @@
+"""The pictures of a point fit as PNG: one page per angle, residual checks, scaling by angle, an overview."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+
+from hpcxpcs.results.measurement import measurement
+from hpcxpcs.results.records import Answer
+from hpcxpcs.results.reduction import (
+    DISTANCES,
+    EPOCHS,
+    RESIDUAL_EDGES,
+    AngleSummary,
+    lag_groups,
+    mean_by_lag,
+    thinned,
+)
+
+DPI = 110
+MAP, DIFFERENCE = "viridis", "RdBu_r"
+EPOCH_COLOURS = ("#31688e", "#35a06b", "#d18f00")
+DATA_COLOUR, FIT_COLOUR, MUTED = "#31688e", "#c0392b", "#8a8f98"
+TILE_PIXELS = 110
+MOST_TILES = 60
+"""Angles on the overview; of more, evenly spaced ones are shown."""
+
+
+def angle_file_names(phi: Sequence[float] | np.ndarray) -> tuple[str, ...]:
+    """One file name per angle (degrees) with all its digits; equal angles also carry their position."""
+    texts = [f"{float(angle)!r}" for angle in phi]
+    return tuple(
+        f"c2_phi_{text}.png" if texts.count(text) == 1 else f"c2_phi_{text}_angle{k}.png"
+        for k, text in enumerate(texts)
+    )
+
+
+class AnglePage:
+    """Data, fit and residual maps and curves over lag of one angle; built once and redrawn for each angle."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._figure = Figure(figsize=(13.4, 3.7), dpi=DPI, layout="constrained")
+        FigureCanvasAgg(self._figure)
+        axes = self._figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.3))
+        self._data, self._fit = (self._map(ax, MAP) for ax in axes[:2])
+        self._residual = self._map(axes[2], DIFFERENCE)
+        self._figure.colorbar(self._fit, ax=axes[:2], label="c2", pad=0.02)
+        self._scale = self._figure.colorbar(self._residual, ax=axes[2], pad=0.02)
+        for ax, title in zip(axes[:3], ("data", "fit", "(data − fit) / σ"), strict=True):
+            ax.set_title(title)
+        self._curves = axes[3]
+        self._lines = self._lag_lines(axes[3])
+        self._laid_out = False
+
+    def draw(self, summary: AngleSummary) -> bytes:
+        """The page of one angle as PNG."""
+        size = summary.frames_per_pixel
+        low, high = _colour_range(summary.data, summary.fit)
+        for image, values in ((self._data, summary.data), (self._fit, summary.fit)):
+            self._show(image, values, size, low, high)
+        limit = _residual_limit(summary.residual, size)
+        self._show(self._residual, summary.residual, size, -limit, limit)
+        self._scale.set_label(f"mean of {size}×{size} frames" if size > 1 else "")
+        self._draw_lags(summary)
+        self._figure.suptitle(self._title(summary.angle), fontsize=11)
+        return self._png()
+
+    def _map(self, ax: Axes, colours: str) -> AxesImage:
+        ax.set_xlabel("t2 (s)")
+        ax.set_ylabel("t1 (s)")
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+        return ax.imshow(np.zeros((2, 2)), cmap=colours, origin="lower", interpolation="nearest")
+
+    def _show(self, image: AxesImage, values: np.ndarray, size: int, low: float, high: float) -> None:
+        data = self._answer.data
+        first = float(data.t[0]) - data.dt / 2
+        last = first + len(values) * size * data.dt
+        image.set_data(values)
+        image.set_extent((first, last, first, last))
+        image.set_clim(low, high)
+
+    def _lag_lines(self, ax: Axes) -> list[tuple[Any, Any]]:
+        lines = []
+        for colour, words in zip(EPOCH_COLOURS, ("first", "middle", "last"), strict=True):
+            (points,) = ax.plot([], [], "o", ms=3.2, color=colour, label=f"start in the {words} third")
+            (line,) = ax.plot([], [], "-", lw=1.3, color=colour)
+            lines.append((points, line))
+        ax.set_xscale("log")
+        ax.set_xlabel("lag t2 − t1 (s)")
+        ax.set_ylabel("mean c2")
+        ax.set_title("data (points) and fit (lines) by lag")
+        ax.legend(fontsize=8, frameon=False)
+        return lines
+
+    def _draw_lags(self, summary: AngleSummary) -> None:
+        lags = np.arange(summary.lags.count.shape[1])
+        groups = lag_groups(len(lags))
+        for epoch, (points, line) in enumerate(self._lines):
+            count = summary.lags.count[epoch]
+            lag = mean_by_lag(count * lags, count, groups) * self._answer.data.dt
+            points.set_data(lag, mean_by_lag(summary.lags.data[epoch], count, groups))
+            line.set_data(lag, mean_by_lag(summary.lags.fit[epoch], count, groups))
+        self._curves.relim()
+        self._curves.autoscale_view()
+
+    def _title(self, angle: int) -> str:
+        fit, scaling = self._answer.fit, self._answer.fit.scaling
+        contrast = measurement(scaling.contrast[angle], scaling.contrast_uncertainty[angle])
+        offset = measurement(scaling.offset[angle], scaling.offset_uncertainty[angle])
+        per_point = fit.chi_squared_per_angle[angle] / max(1, fit.pairs[angle])
+        return (
+            f"φ = {self._answer.data.phi[angle]:g}°     contrast {contrast}     offset {offset}     "
+            f"σ = {fit.sigma[angle]:.3g}     χ² per point {per_point:.4g}"
+        )
+
+    def _png(self) -> bytes:
+        content = _png(self._figure)
+        if not self._laid_out:  # the layout of the first page fits all, and takes longer than drawing
+            self._figure.set_layout_engine("none")
+            self._laid_out = True
+        return content
+
+
+def residual_checks(answer: Answer, summaries: Sequence[AngleSummary]) -> bytes:
+    """Are the residuals noise: their distribution, their mean by lag, their correlation along a frame."""
+    figure = Figure(figsize=(13.6, 3.7), dpi=DPI, layout="constrained")
+    histogram, lags, neighbours = figure.subplots(1, 3)
+    _draw_histogram(histogram, summaries)
+    _draw_mean_by_lag(lags, answer, summaries)
+    _draw_neighbours(neighbours, summaries)
+    return _png(figure)
+
+
+def angle_scaling(answer: Answer, truth: Mapping[str, float | list[float]] | None = None) -> bytes:
+    """Contrast, offset, noise and χ² per point by angle (degrees), with one-sigma error bars."""
+    fit, phi, scaling = answer.fit, answer.data.phi, answer.fit.scaling
+    figure = Figure(figsize=(11.5, 5.6), dpi=DPI, layout="constrained")
+    (contrast, offset), (noise, misfit) = figure.subplots(2, 2, sharex=True)
+    known = truth or {}
+    _draw_with_errors(
+        contrast, phi, scaling.contrast, scaling.contrast_uncertainty, scaling.robust_contrast_uncertainty
+    )
+    _draw_with_errors(
+        offset, phi, scaling.offset, scaling.offset_uncertainty, scaling.robust_offset_uncertainty
+    )
+    for ax, name in ((contrast, "contrast"), (offset, "offset")):
+        _draw_truth(ax, phi, known.get(name))
+        ax.set_ylabel(name)
+    noise.plot(phi, fit.sigma, "o", color=DATA_COLOUR)
+    noise.set_ylabel("noise σ of one point")
+    misfit.plot(phi, fit.chi_squared_per_angle / np.maximum(fit.pairs, 1), "o", color=DATA_COLOUR)
+    misfit.axhline(1.0, color=MUTED, lw=1)
+    misfit.set_ylabel("χ² per point")
+    for ax in (noise, misfit):
+        ax.set_xlabel("φ (degrees)")
+    contrast.legend(fontsize=8, frameon=False)
+    return _png(figure)
+
+
+def overview(answer: Answer, summaries: Sequence[AngleSummary]) -> bytes:
+    """Every angle as a small square: data above and fit below the diagonal, and the residuals beside."""
+    chosen = evenly_chosen(summaries, MOST_TILES)
+    columns = int(np.ceil(np.sqrt(len(chosen))))
+    rows = -(-len(chosen) // columns)
+    figure = Figure(figsize=(13.4, 0.5 + 5.9 * rows / columns), dpi=DPI, layout="constrained")
+    both, residual = figure.subplots(1, 2)
+    scaling = answer.fit.scaling
+    shapes = [_half_and_half(one, scaling.contrast[one.angle], scaling.offset[one.angle]) for one in chosen]
+    left = both.imshow(_mosaic(shapes, columns), cmap=MAP, vmin=0, vmax=1, interpolation="nearest")
+    figure.colorbar(left, ax=both, label="(c2 − offset) / contrast", shrink=0.8)
+    tiles = [thinned(one.residual, TILE_PIXELS) for one in chosen]
+    frames = chosen[0].frames_per_pixel * -(-len(chosen[0].residual) // len(tiles[0]))
+    limit = max(_residual_limit(tile, frames) for tile in tiles)
+    right = residual.imshow(
+        _mosaic(tiles, columns), cmap=DIFFERENCE, vmin=-limit, vmax=limit, interpolation="nearest"
+    )
+    averaged = f"(data − fit) / σ, mean of {frames}×{frames} frames"
+    figure.colorbar(right, ax=residual, label=averaged, shrink=0.8)
+    both.set_title("upper left: data, lower right: fit")
+    residual.set_title("residuals (white is good)")
+    for ax in (both, residual):
+        _label_tiles(ax, [float(answer.data.phi[one.angle]) for one in chosen], columns, len(tiles[0]))
+    return _png(figure)
+
+
+def evenly_chosen(items: Sequence[AngleSummary], most: int) -> list[AngleSummary]:
+    """At most so many of the items, first and last among them."""
+    places = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))
+    return [items[place] for place in places]
+
+
+def _draw_histogram(ax: Axes, summaries: Sequence[AngleSummary]) -> None:
+    counts = np.sum([one.histogram for one in summaries], axis=0)
+    density = counts / (max(1, counts.sum()) * np.diff(RESIDUAL_EDGES))
+    centres = (RESIDUAL_EDGES[1:] + RESIDUAL_EDGES[:-1]) / 2
+    ax.stairs(density, RESIDUAL_EDGES, fill=True, color=DATA_COLOUR, alpha=0.45, label="residuals")
+    normal = np.exp(-(centres**2) / 2) / np.sqrt(2 * np.pi)
+    ax.plot(centres, normal, color=FIT_COLOUR, lw=1.3, label="pure noise")
+    ax.set_yscale("log")
+    ax.set_ylim(max(1e-8, 0.3 / max(1, counts.sum())), 1.5)
+    ax.set_xlabel("(data − fit) / σ")
+    ax.set_ylabel("density")
+    ax.set_title("distribution of the residuals")
+    ax.legend(fontsize=8, frameon=False)
+
+
+def _draw_mean_by_lag(ax: Axes, answer: Answer, summaries: Sequence[AngleSummary]) -> None:
+    n_frames, dt = answer.data.n_frames, answer.data.dt
+    groups = lag_groups(n_frames)
+    counts = np.array([one.lags.count.sum(axis=0) for one in summaries])
+    totals = np.array([one.lags.normalized.sum(axis=0) for one in summaries])
+    lags = np.arange(n_frames)
+    all_counts = counts.sum(axis=0)
+    times = mean_by_lag(all_counts * lags, all_counts, groups) * dt
+    for total, count in zip(totals, counts, strict=True):
+        ax.plot(times, mean_by_lag(total, count, groups), color=MUTED, lw=0.5, alpha=0.6)
+    inside = groups >= 0
+    with np.errstate(divide="ignore"):
+        band = 2 / np.sqrt(np.bincount(groups[inside], all_counts[inside]))
+    ax.fill_between(times, -band, band, color=FIT_COLOUR, alpha=0.18, lw=0, label="±2 sd of pure noise")
+    mean = mean_by_lag(totals.sum(axis=0), all_counts, groups)
+    ax.plot(times, mean, "o-", ms=3, lw=1.2, color=DATA_COLOUR, label="all angles (grey: one by one)")
+    ax.axhline(0.0, color=MUTED, lw=0.8)
+    ax.set_xscale("log")
+    ax.set_xlabel("lag t2 − t1 (s)")
+    ax.set_ylabel("mean (data − fit) / σ")
+    ax.set_title("does the model miss anything, by lag?")
+    ax.legend(fontsize=8, frameon=False)
+
+
+def _draw_neighbours(ax: Axes, summaries: Sequence[AngleSummary]) -> None:
+    products, counts = np.sum([one.neighbours for one in summaries], axis=0).T
+    known = counts > 0
+    distance, count = np.array(DISTANCES)[known], counts[known]
+    band = 2 * np.sqrt(2 / count)  # each product occurs twice: the matrix is symmetric
+    ax.fill_between(distance, -band, band, color=FIT_COLOUR, alpha=0.18, lw=0, label="±2 sd of pure noise")
+    ax.plot(distance, products[known] / count, "o-", color=DATA_COLOUR, label="residuals")
+    ax.axhline(0.0, color=MUTED, lw=0.8)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(distance, [str(d) for d in distance])
+    ax.set_xlabel("distance along a frame (frames)")
+    ax.set_ylabel("correlation")
+    ax.set_title("is noise shared by points of the same frame?")
+    ax.legend(fontsize=8, frameon=False)
+
+
+def _draw_with_errors(
+    ax: Axes, phi: np.ndarray, values: np.ndarray, narrow: np.ndarray, wide: np.ndarray | None
+) -> None:
+    if wide is not None:
+        ax.errorbar(phi, values, wide, fmt="none", ecolor=MUTED, elinewidth=1, capsize=3, label="robust")
+    ax.errorbar(phi, values, narrow, fmt="o", ms=4, color=DATA_COLOUR, elinewidth=2.2, label="fit")
+
+
+def _draw_truth(ax: Axes, phi: np.ndarray, truth: float | list[float] | None) -> None:
+    if isinstance(truth, float):
+        ax.axhline(truth, color=FIT_COLOUR, lw=1, ls="--", label="truth")
+    elif truth is not None and len(truth) == len(phi):
+        ax.plot(phi, truth, "x", color=FIT_COLOUR, label="truth")
+
+
+def _half_and_half(summary: AngleSummary, contrast: float, offset: float) -> np.ndarray:
+    data, fit = thinned(summary.data, TILE_PIXELS), thinned(summary.fit, TILE_PIXELS)
+    upper_left = np.tri(len(data), dtype=bool)
+    tile: np.ndarray = (np.where(upper_left, data, fit) - offset) / (contrast or 1.0)
+    return tile
+
+
+def _mosaic(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Tiles with their time origin at the lower left, row by row, with gaps for their labels."""
+    size = len(tiles[0])
+    gap, side = _gap(size), size + _gap(size)
+    rows = -(-len(tiles) // columns)
+    mosaic = np.full((rows * side, columns * side - gap), np.nan)
+    for k, tile in enumerate(tiles):
+        top, left = (k // columns) * side + gap, (k % columns) * side
+        mosaic[top : top + size, left : left + size] = tile[::-1]
+    return mosaic
+
+
+def _label_tiles(ax: Axes, phi: Sequence[float], columns: int, size: int) -> None:
+    side = size + _gap(size)
+    for k, angle in enumerate(phi):
+        place = ((k % columns) * side, (k // columns) * side + 0.85 * _gap(size))
+        ax.text(*place, f"{angle:g}°", fontsize=8, va="bottom")
+    ax.set_axis_off()
+
+
+def _gap(size: int) -> int:
+    return max(2, round(0.16 * size))
+
+
+def _colour_range(data: np.ndarray, fit: np.ndarray) -> tuple[float, float]:
+    """Common limits of two maps: all of the fit, and all but the most extreme data."""
+    low, high = np.nanpercentile(data, (0.5, 99.5))
+    low, high = min(float(low), float(np.nanmin(fit))), max(float(high), float(np.nanmax(fit)))
+    return low, high if high > low else low + 1.0
+
+
+def _residual_limit(residual: np.ndarray, frames_per_pixel: int) -> float:
+    """Colour limit, symmetric about zero: what averaged noise reaches, or more if the misfit is larger."""
+    known = np.abs(residual[np.isfinite(residual)])
+    return max(4.0 / frames_per_pixel, float(np.percentile(known, 99.5)) if known.size else 1.0)
+
+
+def _png(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    return content.getvalue()
+
+
+assert len(EPOCH_COLOURS) == EPOCHS

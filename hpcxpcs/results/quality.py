@@ -1,0 +1,200 @@
+"""Judgements on a point fit, each with its threshold, its reason and its words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcxpcs.results.records import Compression, Fit
+
+GOOD_REDUCED_CHI_SQUARED = (0.9, 1.1)
+"""Noise is estimated from the data, so a model that explains them has χ² per degree of freedom near 1."""
+ACCEPTABLE_REDUCED_CHI_SQUARED = (0.7, 1.5)
+"""Outside of this, the misfit (or a wrong σ) is as large as the noise, and no error bar can be trusted."""
+NOTABLE_INFLATION = 1.2
+"""Robust over model-based uncertainty from which correlated noise is worth a remark."""
+SERIOUS_INFLATION = 2.0
+"""Robust over model-based uncertainty from which the model-based one would mislead a reader."""
+STRONG_CORRELATION = 0.9
+"""Two parameters correlated more than this are told apart badly by the data."""
+
+QUALITY_RULE = (
+    "good: the fit converged, no parameter is at a bound, and chi-squared per degree of freedom is within "
+    f"{GOOD_REDUCED_CHI_SQUARED[0]}-{GOOD_REDUCED_CHI_SQUARED[1]}; "
+    "acceptable: the fit converged and chi-squared per degree of freedom is within "
+    f"{ACCEPTABLE_REDUCED_CHI_SQUARED[0]}-{ACCEPTABLE_REDUCED_CHI_SQUARED[1]}; poor: anything else"
+)
+
+_STATUS_WORDS = {
+    "converged": "The fit converged.",
+    "converged_with_recovery": "The fit converged, after a first attempt had failed and was repeated.",
+    "at_bounds": "The search ended at the edge of the allowed range: the best value may lie outside of it.",
+    "max_iterations": "The search was stopped before it converged: more iterations are needed.",
+    "failed": "The fit failed. The numbers below are where the search stopped; they are not a result.",
+}
+
+_EXIT_WORDS = {
+    0: "converged",
+    1: "error",
+    2: "wrong usage or configuration",
+    3: "finished, but a check failed: the numbers are written and flagged",
+    75: "stopped early with a checkpoint: run the same command again",
+}
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """The correlation coefficient between two parameters, -1 to 1."""
+
+    first: str
+    second: str
+    value: float
+
+
+def quality_flag(fit: Fit) -> str:
+    """`good`, `acceptable` or `poor`, by QUALITY_RULE."""
+    chi = fit.reduced_chi_squared
+    if not fit.ok or not math.isfinite(chi):
+        return "poor"
+    if _within(chi, GOOD_REDUCED_CHI_SQUARED) and not np.any(fit.at_bound):
+        return "good"
+    return "acceptable" if _within(chi, ACCEPTABLE_REDUCED_CHI_SQUARED) else "poor"
+
+
+def quality_warnings(fit: Fit) -> list[str]:
+    """Everything that should keep a reader from quoting the numbers as they are, in words."""
+    return [
+        *fit.flags,
+        *_status_warning(fit),
+        *(f"{name} ended at a bound of its allowed range" for name in bound_names(fit)),
+        *_chi_squared_warning(fit.reduced_chi_squared),
+        *_compression_warning(fit.compression),
+    ]
+
+
+def status_words(status: str) -> str:
+    """What a convergence status means, in a sentence."""
+    return _STATUS_WORDS.get(status, f"The fit ended with status {status}.")
+
+
+def exit_words(code: int) -> str:
+    """What an exit code means, in a few words."""
+    return _EXIT_WORDS.get(code, "unknown")
+
+
+def verdict(fit: Fit, exit_code: int) -> str:
+    """The first sentence that a reader should see: how the fit ended and what to make of it."""
+    words = status_words(fit.status)
+    if not fit.ok:
+        return words
+    if exit_code != 0:
+        return f"{words} But a check failed: read how far to trust it before quoting numbers."
+    return f"{words} {_chi_squared_words(fit.reduced_chi_squared)}"
+
+
+def bound_names(fit: Fit) -> list[str]:
+    """Names of the free parameters that ended at a bound."""
+    return [name for name, stuck in zip(fit.names, fit.at_bound, strict=True) if stuck]
+
+
+def correlation_matrix(covariance: np.ndarray) -> np.ndarray:
+    """Correlation coefficients (m,m) of a covariance; NaN where a variance is not positive."""
+    variance = np.diag(covariance)
+    scale = np.sqrt(np.where(variance > 0, variance, np.nan))
+    return covariance / np.outer(scale, scale)
+
+
+def physical_correlations(fit: Fit) -> tuple[list[str], np.ndarray]:
+    """Names of the free physical parameters, and their correlation coefficients (f,f)."""
+    physical = [k for k, name in enumerate(fit.covariance_names) if name in set(fit.names)]
+    matrix = correlation_matrix(np.asarray(fit.covariance, dtype=float))
+    return [fit.covariance_names[k] for k in physical], matrix[np.ix_(physical, physical)]
+
+
+def strongest_correlations(fit: Fit, count: int = 6) -> list[Correlation]:
+    """The pairs of physical parameters that the data tell apart worst, strongest first."""
+    names, matrix = physical_correlations(fit)
+    pairs = [
+        Correlation(names[j], names[k], float(matrix[j, k]))
+        for j in range(len(names))
+        for k in range(j + 1, len(names))
+        if math.isfinite(matrix[j, k])
+    ]
+    return sorted(pairs, key=lambda pair: -abs(pair.value))[:count]
+
+
+def correlation_words(value: float) -> str:
+    """What a correlation coefficient means for the reader of two error bars."""
+    if abs(value) >= 0.99:
+        return "these data determine only a combination of the two"
+    if abs(value) >= STRONG_CORRELATION:
+        return "hard to tell apart: quote the two together, with their correlation"
+    return "partly shared information" if abs(value) >= 0.5 else "nearly independent"
+
+
+def inflation(fit: Fit) -> np.ndarray | None:
+    """Robust over model-based uncertainty per parameter (p,); None when no robust one was computed."""
+    if fit.robust_uncertainty is None:
+        return None
+    model_based = np.asarray(fit.uncertainty, dtype=float)
+    return np.asarray(fit.robust_uncertainty, dtype=float) / np.where(model_based > 0, model_based, np.nan)
+
+
+def inflation_words(ratio: float) -> str:
+    """What the ratio of robust to model-based uncertainty means."""
+    if not math.isfinite(ratio):
+        return "no error bar"
+    if ratio >= SERIOUS_INFLATION:
+        return f"{ratio:.1f} times larger: points that share a frame share noise; quote the robust error bar"
+    if ratio >= NOTABLE_INFLATION:
+        return f"{ratio:.2f} times larger: some noise is shared between points; prefer the robust error bar"
+    if ratio >= 1 / NOTABLE_INFLATION:
+        return "about the same: treating points as independent is fair here"
+    return f"{ratio:.2f} times the model-based one: smaller than independent noise allows; take the larger"
+
+
+def compression_words(compression: Compression) -> str:
+    """How far summarising the data may have moved the log-likelihood, and against which limit."""
+    if compression.provider == "raw":
+        return "every data point was evaluated; nothing was summarised"
+    within = "within" if compression.error <= compression.tolerance else "ABOVE"
+    return (
+        f"{compression.pairs:,} points were summarised by {compression.nodes:,} numbers; checked at "
+        f"{compression.checked_points} places, this moves the log-likelihood by {compression.error:.2g} "
+        f"nats, {within} the limit of {compression.tolerance:.2g}"
+    )
+
+
+def _within(value: float, limits: tuple[float, float]) -> bool:
+    return limits[0] <= value <= limits[1]
+
+
+def _chi_squared_words(chi: float) -> str:
+    words = f"χ² per degree of freedom {chi:.4g}"
+    if _within(chi, GOOD_REDUCED_CHI_SQUARED):
+        return f"The model explains the data ({words})."
+    if chi < GOOD_REDUCED_CHI_SQUARED[0]:
+        return f"But the noise level is overestimated ({words}), and with it the error bars."
+    return f"But the model does not describe the data to within their noise ({words})."
+
+
+def _status_warning(fit: Fit) -> list[str]:
+    return [] if fit.status == "converged" else [f"{status_words(fit.status)} {fit.message}".strip()]
+
+
+def _chi_squared_warning(chi: float) -> list[str]:
+    if not math.isfinite(chi):
+        return ["chi-squared is not a finite number"]
+    if chi > GOOD_REDUCED_CHI_SQUARED[1]:
+        return [f"chi-squared per degree of freedom is {chi:.4g}: the model misses more than noise"]
+    if chi < GOOD_REDUCED_CHI_SQUARED[0]:
+        return [f"chi-squared per degree of freedom is {chi:.4g}: the noise level is overestimated"]
+    return []
+
+
+def _compression_warning(compression: Compression) -> list[str]:
+    if compression.provider == "raw" or compression.error <= compression.tolerance:
+        return []
+    return [f"the summary of the data is less exact than asked for: {compression_words(compression)}"]

@@ -1,0 +1,124 @@
+"""summary.json and provenance.json: the verdict in one place, and all that is needed to make it again."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from hpcxpcs import __version__
+from hpcxpcs.results.nlsq import utc_now
+from hpcxpcs.results.quality import exit_words, quality_flag, quality_warnings, verdict
+from hpcxpcs.results.records import SCHEMA_VERSION, Answer, Fit, RunRecord, WrittenResults
+
+PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "h5py", "nlsq", "cma", "numpyro", "arviz", "matplotlib")
+"""Packages whose versions can change the numbers or the pictures."""
+
+
+def summary_record(answer: Answer, written: WrittenResults, pictures: str) -> dict[str, Any]:
+    """The verdict, the headline numbers, what it took, every file; `pictures` is pending, written or off."""
+    fit, run = answer.fit, answer.run
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "timestamp": utc_now(),
+        "status": fit.status,
+        "verdict": verdict(fit, run.exit_code),
+        "exit_code": run.exit_code,
+        "exit_code_means": exit_words(run.exit_code),
+        "method": "nlsq",
+        "analysis_mode": fit.model,
+        "quality_flag": quality_flag(fit),
+        "reduced_chi_squared": fit.reduced_chi_squared,
+        "parameters": {name: _headline(fit, k) for k, name in enumerate(fit.names)},
+        "timings": dict(run.timings),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "files": [_file(path, written.folder) for path in written.files],
+        "warnings": [*quality_warnings(fit), *_picture_warnings(written)],
+        "pictures": pictures,
+        "plots_failed": [{"plot": item.what, "error": item.reason} for item in written.plots_failed],
+        "files_skipped": [{"file": item.what, "reason": item.reason} for item in written.skipped],
+        "report": None if written.report is None else written.report.relative_to(written.folder),
+    }
+
+
+def provenance_record(answer: Answer) -> dict[str, Any]:
+    """Versions, configuration, data, machine, command and times (UTC); the hashes of files come later."""
+    run, data = answer.run, answer.data
+    end = utc_now()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "versions": {"hpcxpcs": __version__, "python": platform.python_version(), **_installed(PACKAGES)},
+        "config": dict(run.config),
+        "config_fingerprint": run.fingerprint,
+        "data": dict(data.provenance),
+        "data_fingerprint": data.fingerprint(),
+        "host": platform.node(),
+        "operating_system": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "cores_available": len(os.sched_getaffinity(0)),
+        "command": list(run.command),
+        "working_directory": Path.cwd(),
+        "executable": sys.executable,
+        "start": run.started or _started(run, end),
+        "end": end,
+    }
+
+
+def with_hashes(provenance: Mapping[str, Any], folder: Path, files: Iterable[Path]) -> dict[str, Any]:
+    """A provenance record with SHA-256 of the files; those already there are not read again."""
+    known = dict(provenance.get("sha256", {}))
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    hashes = {name: known.get(name) or _sha256(path) for name, path in names.items()}
+    return {**provenance, "end": utc_now(), "sha256": hashes}
+
+
+def peak_memory_bytes() -> int:
+    """Most memory this process has had so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _headline(fit: Fit, k: int) -> dict[str, Any]:
+    robust = None if fit.robust_uncertainty is None else fit.robust_uncertainty[k]
+    return {
+        "value": fit.values[k],
+        "uncertainty": fit.uncertainty[k],
+        "robust_uncertainty": robust,
+        "unit": fit.units[k],
+    }
+
+
+def _file(path: Path, folder: Path) -> dict[str, Any]:
+    return {"path": path.relative_to(folder), "bytes": path.stat().st_size}
+
+
+def _picture_warnings(written: WrittenResults) -> list[str]:
+    count = len(written.plots_failed)
+    return [f"{count} picture{'s' if count > 1 else ''} could not be made: see plots_failed"] if count else []
+
+
+def _installed(packages: Sequence[str]) -> dict[str, str]:
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _started(run: RunRecord, end: datetime.datetime) -> datetime.datetime:
+    """Without a start on record, the phases that were timed give it."""
+    return end - datetime.timedelta(seconds=round(sum(run.timings.values())))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

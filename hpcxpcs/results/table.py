@@ -1,0 +1,122 @@
+"""The answer as rows: what a terminal, a log and the report show of a point fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpcxpcs.data.twotime import TwoTime
+from hpcxpcs.results.measurement import ABSENT, matching, measurement, number
+from hpcxpcs.results.records import Fit
+
+HEADINGS = ("parameter", "value ± uncertainty", "robust ±", "unit", "", "truth", "off by")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One parameter as text; `remark` says why it has no error bar, `off_by` is in error bars."""
+
+    name: str
+    value: str
+    robust: str
+    unit: str
+    remark: str
+    truth: str
+    off_by: str
+
+    def cells(self) -> tuple[str, ...]:
+        """The texts in the order of HEADINGS."""
+        return (self.name, self.value, self.robust, self.unit, self.remark, self.truth, self.off_by)
+
+
+def summary_lines(fit: Fit, data: TwoTime, truth: Mapping[str, Any] | None = None) -> tuple[Row, ...]:
+    """Rows for the physical parameters, then for contrast and offset (one row per angle, in degrees)."""
+    known = true_values(truth)
+    return (*_physical(fit, known), *_scaling(fit, data, known))
+
+
+def shown_columns(rows: Sequence[Row]) -> tuple[int, ...]:
+    """Indices into HEADINGS of the columns in which any row has something to say."""
+    table = [row.cells() for row in rows]
+    return tuple(c for c in range(len(HEADINGS)) if any(cells[c] not in ("", ABSENT) for cells in table))
+
+
+def plain_text(rows: Sequence[Row]) -> str:
+    """The rows as an aligned table of plain text."""
+    columns = shown_columns(rows)
+    lines = [HEADINGS, *(row.cells() for row in rows)]
+    texts = [[line[c] for c in columns] for line in lines]
+    widths = [max(len(line[c]) for line in texts) for c in range(len(columns))]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in texts)
+
+
+def true_values(truth: Mapping[str, Any] | None) -> dict[str, float | list[float]]:
+    """The known numbers of a simulated file, flat or under `parameters`: scalars, and one list per angle."""
+    if not truth:
+        return {}
+    named = {**truth, **(truth["parameters"] if isinstance(truth.get("parameters"), Mapping) else {})}
+    arrays = {name: np.asarray(value) for name, value in named.items() if not isinstance(value, Mapping)}
+    return {name: array.astype(float).tolist() for name, array in arrays.items() if array.dtype.kind in "iuf"}
+
+
+def _physical(fit: Fit, known: Mapping[str, float | list[float]]) -> Iterator[Row]:
+    for k, name in enumerate(fit.names):
+        robust = None if fit.robust_uncertainty is None else float(fit.robust_uncertainty[k])
+        remark = "fixed" if not fit.free[k] else "at bound" if fit.at_bound[k] else ""
+        truth = known.get(name)
+        yield _row(
+            name, float(fit.values[k]), float(fit.uncertainty[k]), robust, fit.units[k], remark,
+            truth if isinstance(truth, float) else None,
+        )  # fmt: skip
+
+
+def _scaling(fit: Fit, data: TwoTime, known: Mapping[str, float | list[float]]) -> Iterator[Row]:
+    scaling = fit.scaling
+    parts = (
+        ("contrast", scaling.contrast, scaling.contrast_uncertainty, scaling.robust_contrast_uncertainty),
+        ("offset", scaling.offset, scaling.offset_uncertainty, scaling.robust_offset_uncertainty),
+    )
+    for name, values, uncertainties, robust in parts:
+        for k, phi in enumerate(data.phi):
+            truth = _at_angle(known.get(name), k, data.n_phi)
+            wider = None if robust is None else float(robust[k])
+            yield _row(f"{name} {phi:g}°", float(values[k]), float(uncertainties[k]), wider, "", "", truth)
+
+
+def _at_angle(truth: float | list[float] | None, k: int, n_angles: int) -> float | None:
+    """A truth per angle is of use only when the fit used every angle of the file."""
+    if isinstance(truth, list):
+        return truth[k] if len(truth) == n_angles else None
+    return truth
+
+
+def _row(
+    name: str,
+    value: float,
+    uncertainty: float,
+    robust: float | None,
+    unit: str,
+    remark: str,
+    truth: float | None,
+) -> Row:
+    shown = measurement(value, uncertainty)
+    return Row(
+        name=name,
+        value=str(shown),
+        robust=matching(shown, robust),
+        unit=unit,
+        remark=remark,
+        truth=ABSENT if truth is None else number(truth),
+        off_by=ABSENT if truth is None else _off_by(value - truth, uncertainty),
+    )
+
+
+def _off_by(difference: float, uncertainty: float) -> str:
+    """How many error bars a value is away from the truth."""
+    if not (math.isfinite(difference) and math.isfinite(uncertainty) and uncertainty > 0):
+        return ABSENT
+    return f"{difference / uncertainty:+.1f} σ"
