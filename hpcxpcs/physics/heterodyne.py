@@ -18,7 +18,8 @@ REDUCED_CONSTANTS = (0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0)
 _REFERENCE, _SAMPLE = slice(0, 3), slice(3, 6)
 _F0, _F1, _F3 = 9, 10, 12
 _REDUCED_SIZE = 6
-_LARGEST_EXPONENT = 500.0
+# Beyond this any f0 of note is clipped to 1 anyway; second derivatives by an f0 of 0 stay finite below it.
+_LARGEST_EXPONENT = 100.0
 _GATE_SHARPNESS = 50.0
 _PUBLISHED_SHORTEST_TIME = 1e-10
 
