@@ -120,7 +120,7 @@ def _row(item: ResolvedParameter) -> tuple[str, str, str, str, str]:
     start = "from data" if item.start is None else f"{item.start:g}"
     bounds = f"{item.lower:g} ... {item.upper:g}"
     values = ", ".join(f"{name} {value:g}" for name, value in item.prior.values)
-    prior = f"{item.prior.kind}({values})"
+    prior = f"{item.prior.kind}({values})" if values else item.prior.kind
     if item.fixed is not None:
         start, bounds, prior = f"{item.fixed:g}", "fixed", "-"
     return item.parameter.name, start, bounds, prior, item.parameter.unit or "-"

@@ -17,6 +17,10 @@ from hpcxpcs.errors import ConfigError
 # More values than this in one file is an alias bomb, not a configuration.
 _MOST_VALUES = 100_000
 _TAG = "tag:yaml.org,2002:"
+_TAGS = frozenset(
+    f"{_TAG}{kind}"
+    for kind in ("map", "seq", "str", "null", "bool", "int", "float", "timestamp", "merge", "value")
+)
 
 
 @dataclass
@@ -106,8 +110,15 @@ def _strict_json(text: str, name: str) -> str:
 
 def parse_value(text: str) -> Any:
     """The value that a command-line text such as "0.1", "[1, 2]" or "{min: 1, max: 2}" spells in YAML."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    return None if node is None else _Builder(Document(data=None, name="")).build(node, ())
+    document = Document(data=None, name="")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = None if node is None else _Builder(document).build(node, ())
+    except (yaml.YAMLError, RecursionError):
+        raise ConfigError("the value is malformed; quote it, or check its brackets") from None
+    if document.problems:
+        raise config_error(document.problems, lambda path: "", "the value")
+    return value
 
 
 class _Builder:
@@ -122,11 +133,13 @@ class _Builder:
         if self.count > _MOST_VALUES:
             raise ConfigError(f"{self.document.name}: holds more than {_MOST_VALUES} values")
         self.document.lines.setdefault(path, node.start_mark.line + 1)
+        if node.tag not in _TAGS:
+            self.document.problems.append(Problem(path, f"has the tag {node.tag}, which is not allowed"))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self._scalar(str(node.value), node.tag, path)
+        return _scalar(str(node.value), node.tag)
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -145,17 +158,17 @@ class _Builder:
             found[key] = self.build(value_node, (*path, key))
         return found
 
-    def _scalar(self, text: str, tag: str, path: KeyPath) -> Any:
-        if tag == f"{_TAG}null":
-            return None
-        if tag == f"{_TAG}bool":
-            return text.lower() in ("yes", "true", "on")
-        if tag in (f"{_TAG}int", f"{_TAG}float"):
-            number = number_from_text(text)
-            return text if number is None else number
-        if not tag.startswith(_TAG) or tag.startswith(f"{_TAG}python"):
-            self.document.problems.append(Problem(path, f"has the tag {tag}, which is not allowed"))
-        return _joined_surrogates(text)
+
+def _scalar(text: str, tag: str) -> Any:
+    """The plain value of a YAML scalar; numbers in a spelling that is not ours stay text."""
+    if tag == f"{_TAG}null":
+        return None
+    if tag == f"{_TAG}bool":
+        return text.lower() in ("yes", "true", "on")
+    if tag in (f"{_TAG}int", f"{_TAG}float"):
+        number = number_from_text(text)
+        return text if number is None else number
+    return _joined_surrogates(text)
 
 
 def _joined_surrogates(text: str) -> str:

@@ -106,24 +106,24 @@ def _read_memory(value: object) -> int | Literal["auto"]:
 
 DT = Annotated[
     float | Literal["auto"],
-    PlainValidator(_read_dt),
+    BeforeValidator(_read_dt),
     WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "number", "exclusiveMinimum": 0}]}),
 ]
 Sigma = Annotated[
     float | str,
-    PlainValidator(_read_sigma),
+    BeforeValidator(_read_sigma),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "exclusiveMinimum": 0}]}),
 ]
 DeadFrames = Annotated[
     Literal["auto", "none"] | tuple[int, ...],
-    PlainValidator(_read_dead_frames),
+    BeforeValidator(_read_dead_frames),
     WithJsonSchema(
         {"anyOf": [{"enum": ["auto", "none"]}, {"type": "array", "items": {"type": "integer", "minimum": 1}}]}
     ),
 ]
 Memory = Annotated[
     int | Literal["auto"],
-    PlainValidator(_read_memory),
+    BeforeValidator(_read_memory),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]}),
 ]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from hpcxpcs.config.document import Document, parse_value
 from hpcxpcs.config.problems import KeyPath, dotted
 from hpcxpcs.errors import ConfigError
@@ -19,10 +17,8 @@ def apply_override(document: Document, override: str) -> None:
         raise ConfigError(f"--set {override}: must be KEY=VALUE, for example optimization.nlsq.multi_start=4")
     try:
         value = parse_value(text)
-    except yaml.YAMLError:
-        raise ConfigError(
-            f"--set {override}: the value is malformed; quote it, or check its brackets"
-        ) from None
+    except ConfigError as error:
+        raise ConfigError(f"--set {override}: {error}") from None
     path: KeyPath = ()
     here = document.data
     parts = key.split(".")

@@ -186,9 +186,12 @@ def _exponential(
 def _beta_scaled(
     u: NDArray[np.float64], lower: float, upper: float, values: Mapping[str, float]
 ) -> NDArray[np.float64]:
+    import numpy as np
     from scipy.special import betaincinv
 
-    found: NDArray[np.float64] = lower + (upper - lower) * betaincinv(values["a"], values["b"], u)
+    # betaincinv returns NaN for fractions below about 1e-200.
+    stretched = betaincinv(values["a"], values["b"], np.maximum(u, 1e-100))
+    found: NDArray[np.float64] = lower + (upper - lower) * stretched
     return found
 
 
