@@ -126,7 +126,8 @@ def chosen_bins(
     if wanted is not None and abs(q - wanted) > tolerance * abs(wanted):
         raise SelectionError(
             f"q = {wanted:g} Å⁻¹ is not in the file: the nearest, {q:g}, is {abs(q / wanted - 1):.1%} "
-            f"off and data_filtering.q_tolerance allows {tolerance:.1%}; available: {listed(rings(available))}"
+            f"off and data_filtering.q_tolerance allows {tolerance:.1%}; "
+            f"available: {listed(rings(available))}"
         )
     ring = [info for info in bins if abs(info.q - q) <= SAME_Q * abs(q)]
     keep = in_phi_ranges(np.array([info.phi for info in ring]), ranges)

@@ -57,7 +57,7 @@ def opened(path: Path) -> Iterator[Source]:
 
 def _hdf5_file(path: Path) -> h5py.File:
     try:
-        return h5py.File(path, "r", locking=False)
+        return _without_lock(path)
     except OSError as error:
         if "truncated" in str(error):
             raise FormatError(f"{path}: the HDF5 file is truncated; copy or write it again") from error
@@ -66,9 +66,19 @@ def _hdf5_file(path: Path) -> h5py.File:
         raise FormatError(f"{path}: HDF5 cannot open the file ({_first_line(error)})") from error
 
 
+def _without_lock(path: Path) -> h5py.File:
+    """Open without a lock; a file that this process has open with one can only be opened the same way again."""
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+        return h5py.File(path, "r")
+
+
 def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except ValueError as error:
         raise FormatError(
