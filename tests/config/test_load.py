@@ -163,3 +163,56 @@ scaling: {mode: constant, constant: {contrast: 0.2, offset: 1}}
     assert again.to_mapping() == config.to_mapping()
     assert again.fingerprint() == config.fingerprint()
     assert again.data_file == config.data_file
+
+
+ODD = [
+    None,
+    True,
+    -1,
+    0,
+    1e308,
+    "",
+    "x",
+    "\x00",
+    [],
+    [[]],
+    {},
+    {"a": 1},
+    [1, "a", None],
+    {"type": "uniform"},
+    "1e-3",
+]
+
+
+def every_path(node: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    if isinstance(node, dict):
+        return [path, *(found for key, item in node.items() for found in every_path(item, (*path, key)))]
+    if isinstance(node, list):
+        return [
+            path,
+            *(found for index, item in enumerate(node) for found in every_path(item, (*path, index))),
+        ]
+    return [path]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_given_an_odd_value_at_any_key_when_read_then_a_config_or_an_error_that_names_the_key(
+    load: Load, odd: object
+) -> None:
+    full = load(
+        "parameter_space: {bounds: [{name: D0, min: 200, prior: {type: normal, mu: 1e3, sigma: 1e3}}]}\n"
+        "initial_parameters: {parameter_names: [D0], values: [1e3], fixed_parameters: {phi0: 1}}\n"
+        "scaling: {mode: constant, constant: {contrast: 0.2, offset: 1}}\n"
+    ).to_mapping()
+    for path in every_path(full)[1:]:
+        changed = json.loads(json.dumps(full))
+        node = changed
+        for part in path[:-1]:
+            node = node[part]
+        node[path[-1]] = odd
+        try:
+            config = config_from_mapping(changed)
+        except ConfigError as error:
+            assert str(path[0]) in str(error)
+        else:
+            assert config_from_mapping(config.to_mapping()).fingerprint() == config.fingerprint()
