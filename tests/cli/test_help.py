@@ -74,7 +74,7 @@ def test_given_help_when_imports_are_traced_then_none_is_heavy():
 @pytest.mark.parametrize("name", NAMES)
 def test_given_a_command_when_its_help_is_shown_then_no_heavy_import_happens(name):
     child = run("-X", "importtime", "-m", "hpcxpcs", name, "--help")
-    assert child.returncode == 0, child.stderr
+    assert child.returncode == 0, child.stderr.splitlines()[-1]
     assert imported_top_levels(child.stderr) & HEAVY == set()
 
 
