@@ -99,7 +99,7 @@ def _line(name: str, text: str) -> str:
 def _ring_lines(ring: Ring) -> list[str]:
     lines = [f"{ring.q:<14.6g}{len(ring.phi):>9}  {_listed(ring.phi)}"]
     for reason in ("not processed", "not populated"):
-        angles = [phi for phi, why in ring.missing if why == reason]
+        angles = [item.phi for item in ring.missing if item.reason == reason]
         if angles:
             lines.append(f"{'':<14}{'':>9}  missing, {reason}: {_listed(angles)}")
     return lines

@@ -14,6 +14,7 @@ from hpcxpcs.data import clean
 from hpcxpcs.data.clean import Screening
 from hpcxpcs.data.formats import BinInfo, Layout, open_file, read_truth
 from hpcxpcs.data.select import PhiInterval, chosen_bins, nearest_q, rings
+from hpcxpcs.errors import OutputError
 
 Q_TOLERANCE = 0.1
 """The largest accepted relative distance to the asked q, as in data_filtering.q_tolerance."""
@@ -29,12 +30,20 @@ TOLERANT = Screening(dead_frames="auto", non_finite="mask")
 
 
 @dataclass(frozen=True)
+class Missing:
+    """An angle (degrees) without a matrix, and why."""
+
+    phi: float
+    reason: str
+
+
+@dataclass(frozen=True)
 class Ring:
-    """All bins of one q (Å⁻¹): angles (degrees) with a matrix, and (angle, reason) without."""
+    """All bins of one q (Å⁻¹): angles (degrees) with a matrix, and those without."""
 
     q: float
     phi: tuple[float, ...]
-    missing: tuple[tuple[float, str], ...]
+    missing: tuple[Missing, ...]
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ def rings_with_absent(layout: Layout) -> list[float]:
 
 def _ring(layout: Layout, q: float) -> Ring:
     close = [info.phi for info in layout.bins if len(rings([info.q, q])) == 1]
-    missing = [(absent.phi, absent.reason) for absent in layout.absent if len(rings([absent.q, q])) == 1]
+    missing = [Missing(bin_.phi, bin_.reason) for bin_ in layout.absent if len(rings([bin_.q, q])) == 1]
     return Ring(q, tuple(close), tuple(missing))
 
 
@@ -183,7 +192,10 @@ def _save_heat_maps(
         )
     for panel in axes[len(shown) :]:
         panel.remove()
-    figure.savefig(picture, dpi=110, format="png")
+    try:
+        figure.savefig(picture, dpi=110, format="png")
+    except OSError as error:
+        raise OutputError(f"{picture}: cannot be written ({error.strerror or error})") from error
 
 
 def _heat_map(panel: Any, info: BinInfo, values: NDArray[np.float64], length: float, unit: str) -> None:

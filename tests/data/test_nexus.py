@@ -18,7 +18,7 @@ HOLES = {"q": [0.005, 0.005, 0.01, 0.01], "phi": [0.0, 90.0, 45.0, 90.0]}
 
 @pytest.fixture
 def path(tmp_path):
-    """Two q and three angles, but neither (0.005, 45) nor (0.01, 0) has pixels, and (0.02, 0) has no matrix."""
+    """Neither (0.005, 45) nor (0.01, 0) nor (0.01, 135) has pixels, (0.005, 135) has no matrix."""
     path = tmp_path / "with blanks 'and quotes'.hdf"
     write("nexus", path, stack_of(**HOLES, unprocessed=[(0.005, 135.0)]))
     return path

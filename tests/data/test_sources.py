@@ -91,7 +91,7 @@ def test_given_an_unknown_layout_then_the_error_lists_what_was_looked_for_and_wh
 def test_given_a_multitau_result_then_the_error_says_that_it_has_no_two_time_matrices(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["xpcs/multitau/normalized_g2"] = np.zeros((5, 2))
-    with pytest.raises(FormatError, match="multi-tau .* no two-time matrices"):
+    with pytest.raises(FormatError, match=r"multi-tau .* no two-time matrices"):
         detect(tmp_path / "a.h5")
 
 

@@ -94,7 +94,7 @@ def _arrangement(cube: Any, path: str) -> tuple[Order, tuple[int, ...]]:
         )
     first_possible, last_possible = shape[-1] == shape[-2], shape[0] == shape[1]
     if len(shape) > 2 and first_possible and last_possible:
-        # The middle, because row 0 of a stored half is all zeros but one: cut the wrong way it looks like a half.
+        # The middle: cut the wrong way through its edge, a stack of halves looks like a half itself.
         leading, trailing = (tuple(n // 2 for n in axes) for axes in (shape[:-2], shape[2:]))
         first_possible = _is_two_time(np.asarray(cube[leading]))
         last_possible = _is_two_time(np.asarray(cube[(slice(None), slice(None), *trailing)]))

@@ -75,7 +75,7 @@ def read_matrix(source: Any, info: BinInfo, frames: slice = slice(None)) -> NDAr
 class Stack:
     """What a writer stores: symmetric matrices (n_bins, N, N), q (Å⁻¹), angles (degrees), dt (s).
 
-    `c2` may be any iterable of (N, N) arrays in bin order, consumed once, one matrix at a time. q and phi have
+    `c2` may be any iterable of (N, N) arrays in bin order, consumed once and one by one. q and phi have
     one entry per bin; (q, φ) combinations that do not occur become bins without pixels (holes in the bin
     numbering of nexus files). `unprocessed` lists (q, φ) bins that have pixels but no matrix (nexus, legacy).
     `frame_time` (s) defaults to dt / (stride × average). `half` stores one triangle with zeros in the other;

@@ -67,7 +67,7 @@ def _hdf5_file(path: Path) -> h5py.File:
 
 
 def _without_lock(path: Path) -> h5py.File:
-    """Open without a lock; a file that this process has open with one can only be opened the same way again."""
+    """Open without a lock; a file that this process has open with one must be opened the same way again."""
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:

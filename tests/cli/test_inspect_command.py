@@ -1,0 +1,111 @@
+"""`hpcxpcs inspect`: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from hpcxpcs.cli import main
+from hpcxpcs.data.formats import write
+from tests.data.stacks import edited, stack_of
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Two q, three angles; a blank and a quote in the name; frame 4 of the first matrix is dead."""
+    path = tmp_path / "it's one.h5"
+    q, phi = [0.005, 0.005, 0.01], [0.0, 90.0, 90.0]
+    write("nexus", path, stack_of(q, phi, n=20, truth={"D0": 1.0}, unprocessed=[(0.01, 45.0)]))
+    with edited(path) as file:
+        stored = file["xpcs/twotime/correlation_map/c2_00001"]
+        stored[3, :] = stored[:, 3] = 0
+    return path
+
+
+def run(capsys, *arguments):
+    code = main(["inspect", *map(str, arguments)])
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
+
+
+def test_given_a_file_then_the_table_tells_layout_bins_time_step_and_state(path, capsys):
+    code, out, err = run(capsys, path)
+    assert (code, err) == (0, "")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for expected in (
+        "format nexus, simulated (truth is in the file)",
+        "matrices 3 of 20 x 20 frames",
+        "stored as upper halves, float32, compression lzf",
+        "time step 0.1 s (frame_time 0.1 s x stride 1 x average 1)",
+        "0.005 2 0 90",
+        "0.01 1 90",
+        "missing, not processed: 45",
+        "missing, not populated: 0",
+        "selected nothing yet: choose one of 2 q with --q",
+        "state phi = 0: 1 dead frames: 4",
+    ):
+        assert expected in lines
+
+
+def test_given_q_and_angles_then_the_table_tells_what_would_be_selected(path, capsys):
+    code, out, _ = run(capsys, path, "--q", "0.0051", "--phi-range", "80", "-170", "--format", "nexus")
+    assert code == 0
+    assert "q = 0.005 1/Å (asked for 0.0051, 1.96% off), 1 angles: 90" in out
+
+
+def test_given_json_then_one_object_holds_the_same(path, capsys):
+    code, out, _ = run(capsys, path, "--q", "0.005", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["schema_version"] == 1
+    assert (told["format"], told["n_frames"], told["selected_phi"]) == ("nexus", 20, [0.0, 90.0])
+    assert told["rings"][1]["missing"] == [
+        {"phi": 0.0, "reason": "not populated"},
+        {"phi": 45.0, "reason": "not processed"},
+    ]
+    assert told["examined"][0]["dead_frames"] == [4]
+
+
+def test_given_a_picture_then_a_png_file_is_written(path, tmp_path, capsys):
+    code, _, _ = run(capsys, path, "--picture", tmp_path / "c2.png")
+    assert code == 0
+    assert (tmp_path / "c2.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--q", "0.5"], "available: 0.005, 0.01"),
+        (["--format", "legacy"], "format is legacy, but the file has no"),
+    ],
+)
+def test_given_something_the_file_does_not_have_then_the_exit_code_is_one(path, capsys, arguments, message):
+    code, out, err = run(capsys, path, *arguments)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_given_a_missing_file_then_the_exit_code_is_one(tmp_path, capsys):
+    code, _, err = run(capsys, tmp_path / "nowhere.h5")
+    assert code == 1
+    assert "nowhere.h5: no such file" in err
+
+
+def test_given_a_picture_in_a_folder_that_is_missing_then_the_exit_code_is_one(path, tmp_path, capsys):
+    code, _, err = run(capsys, path, "--picture", tmp_path / "missing" / "c2.png")
+    assert code == 1
+    assert "c2.png" in err
+
+
+def test_given_help_then_nothing_heavy_is_imported():
+    script = (
+        "import sys; from hpcxpcs.cli import main; main(['inspect', '--help']); "
+        "print([name for name in ('h5py', 'numpy', 'matplotlib', 'jax') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "--phi-range MIN MAX" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"

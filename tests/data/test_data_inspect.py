@@ -1,0 +1,111 @@
+"""What inspection finds in a file, and the heat maps it draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from hpcxpcs.data.formats import write
+from hpcxpcs.data.inspect import Missing, describe, draw
+from hpcxpcs.errors import SelectionError
+from tests.data.stacks import edited, interval, matrix, stack_of
+
+MATRICES = "xpcs/twotime/correlation_map"
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Two q, three angles, (0.01, 0) without pixels, (0.01, 45) without matrix; frame 4 of bin 2 is dead."""
+    path = tmp_path / "a.h5"
+    stack = stack_of([0.005, 0.005, 0.005, 0.01], [0.0, 45.0, 90.0, 90.0], n=20, unprocessed=[(0.01, 45.0)])
+    write("nexus", path, stack)
+    with edited(path) as file:
+        stored = file[f"{MATRICES}/c2_00002"]
+        stored[3, :] = stored[:, 3] = 0
+    return path
+
+
+def test_given_a_file_then_its_layout_bins_and_missing_bins_are_described(path):
+    found = describe(path)
+    assert (found.format, found.n_matrices, found.n_frames) == ("nexus", 4, 20)
+    assert (found.dtype, found.compression) == ("float32", "lzf")
+    assert [(ring.q, ring.phi) for ring in found.rings] == [(0.005, (0.0, 45.0, 90.0)), (0.01, (90.0,))]
+    assert found.rings[1].missing == (Missing(0.0, "not populated"), Missing(45.0, "not processed"))
+
+
+def test_given_several_q_and_none_asked_for_then_nothing_is_selected_and_the_first_ring_examined(path):
+    found = describe(path)
+    assert (found.selected_q, found.selected_phi) == (None, ())
+    assert [item.q for item in found.examined] == [0.005] * 3
+
+
+def test_given_many_matrices_and_no_q_then_only_a_few_are_read(tmp_path):
+    write("cube", tmp_path / "a.h5", stack_of([0.005] * 9 + [0.01], [10.0 * k for k in range(10)]))
+    assert len(describe(tmp_path / "a.h5").examined) == 6
+    assert len(describe(tmp_path / "a.h5", q=0.005).examined) == 9
+
+
+def test_given_a_q_then_its_angles_would_be_selected(path):
+    found = describe(path, q=0.0051, ranges=[interval(30, 100)])
+    assert (found.asked_q, found.selected_q, found.selected_phi) == (0.0051, 0.005, (45.0, 90.0))
+
+
+def test_given_a_q_that_is_not_there_then_the_available_ones_are_listed(path):
+    with pytest.raises(SelectionError, match=r"available: 0\.005, 0\.01"):
+        describe(path, q=0.1)
+
+
+def test_given_dead_frames_and_bad_values_then_they_are_counted(path):
+    with edited(path) as file:
+        file[f"{MATRICES}/c2_00003"][2, 5:8] = np.nan
+    examined = describe(path, q=0.005).examined
+    assert [item.dead_frames for item in examined] == [(), (4,), ()]
+    assert [item.non_finite_pairs for item in examined] == [0, 0, 3]
+    assert [item.half for item in examined] == ["upper"] * 3
+    assert examined[0].smallest == np.min(matrix(0, 20)[np.triu_indices(20, 1)])
+
+
+def test_given_a_matrix_without_any_value_then_it_has_no_range(path):
+    with edited(path) as file:
+        file[f"{MATRICES}/c2_00004"][...] = 0
+    item = describe(path, q=0.01).examined[0]
+    assert len(item.dead_frames) == 20
+    assert (item.smallest, item.largest) == (None, None)
+
+
+def test_given_truth_in_the_file_then_it_counts_as_simulated(tmp_path, path):
+    write("legacy", tmp_path / "b.h5", stack_of([0.005], [0.0], truth={"D0": 1.0}))
+    assert describe(tmp_path / "b.h5").simulated
+    assert not describe(path).simulated
+
+
+@pytest.mark.parametrize(("angles", "aspect"), [(1, 1.1), (3, 3.3), (4, 1.66), (9, 1.66)])
+def test_given_angles_then_up_to_six_heat_maps_fill_the_picture(tmp_path, angles, aspect):
+    write("cube", tmp_path / "a.h5", stack_of([0.005] * angles, [10.0 * k for k in range(angles)]))
+    draw(tmp_path / "a.h5", tmp_path / "a.png")
+    picture = imread(tmp_path / "a.png")
+    assert picture.shape[1] / picture.shape[0] == pytest.approx(aspect, rel=0.02)
+    assert np.unique(picture.reshape(-1, 4), axis=0).shape[0] > 50
+
+
+def test_given_a_bright_late_corner_then_it_is_at_the_upper_right_of_the_picture(tmp_path):
+    c2 = np.ones((40, 40)) + 0.001 * np.random.default_rng(0).random((40, 40))
+    c2[30:, 30:] = 2.0
+    np.savez(tmp_path / "a.npz", c2=(c2 + c2.T) / 2, q=0.005, phi=0.0, t=np.arange(40) * 0.1)
+    draw(tmp_path / "a.npz", tmp_path / "a.png")
+    picture = imread(tmp_path / "a.png")
+    yellow = np.argwhere((picture[..., 0] > 0.9) & (picture[..., 1] > 0.8) & (picture[..., 2] < 0.3))
+    map_part = yellow[yellow[:, 1] < 0.7 * picture.shape[1]]
+    assert len(map_part) > 500
+    assert map_part[:, 0].mean() < 0.4 * picture.shape[0]
+    assert map_part[:, 1].mean() > 0.45 * picture.shape[1]
+
+
+def test_given_dead_frames_bad_values_and_no_time_step_then_the_picture_is_still_drawn(path, tmp_path):
+    with edited(path) as file:
+        file[f"{MATRICES}/c2_00003"][2, 5:8] = np.nan
+        file[f"{MATRICES}/c2_00001"][...] = 0
+        del file["entry"]
+    draw(path, tmp_path / "a.png", q=0.005)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
