@@ -37,7 +37,7 @@ def measurement(value: float, uncertainty: float | None = None) -> Measurement:
     value = float(value)
     error = math.nan if uncertainty is None else abs(float(uncertainty))
     if not math.isfinite(value):
-        return Measurement(_special(value), _special(error))
+        return Measurement(_special(value), ABSENT)
     if math.isinf(error):
         return Measurement(number(value), _special(error))
     if math.isnan(error) or error == 0:

@@ -48,15 +48,18 @@ class AnglePage:
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
-        self._figure = Figure(figsize=(13.4, 3.7), dpi=DPI, layout="constrained")
+        self._figure = Figure(figsize=(13.4, 3.45), dpi=DPI, layout="constrained")
         FigureCanvasAgg(self._figure)
-        axes = self._figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.3))
+        axes = self._figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.1))
         self._data, self._fit = (self._map(ax, MAP) for ax in axes[:2])
         self._residual = self._map(axes[2], DIFFERENCE)
         self._figure.colorbar(self._fit, ax=axes[:2], label="c2", pad=0.02)
         self._scale = self._figure.colorbar(self._residual, ax=axes[2], pad=0.02)
         for ax, title in zip(axes[:3], ("data", "fit", "(data − fit) / σ"), strict=True):
             ax.set_title(title)
+        axes[0].set_ylabel("t1 (s)")
+        for ax in axes[1:3]:
+            ax.tick_params(labelleft=False)
         self._curves = axes[3]
         self._lines = self._lag_lines(axes[3])
         self._laid_out = False
@@ -76,7 +79,6 @@ class AnglePage:
 
     def _map(self, ax: Axes, colours: str) -> AxesImage:
         ax.set_xlabel("t2 (s)")
-        ax.set_ylabel("t1 (s)")
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.yaxis.set_major_locator(MaxNLocator(5))
         return ax.imshow(np.zeros((2, 2)), cmap=colours, origin="lower", interpolation="nearest")
@@ -95,10 +97,9 @@ class AnglePage:
             (points,) = ax.plot([], [], "o", ms=3.2, color=colour, label=f"start in the {words} third")
             (line,) = ax.plot([], [], "-", lw=1.3, color=colour)
             lines.append((points, line))
-        ax.set_xscale("log")
-        ax.set_xlabel("lag t2 − t1 (s)")
+        _lag_axis(ax)
         ax.set_ylabel("mean c2")
-        ax.set_title("data (points) and fit (lines) by lag")
+        ax.set_title("points: data, lines: fit")
         ax.legend(fontsize=8, frameon=False)
         return lines
 
@@ -231,8 +232,7 @@ def _draw_mean_by_lag(ax: Axes, answer: Answer, summaries: Sequence[AngleSummary
     mean = mean_by_lag(totals.sum(axis=0), all_counts, groups)
     ax.plot(times, mean, "o-", ms=3, lw=1.2, color=DATA_COLOUR, label="all angles (grey: one by one)")
     ax.axhline(0.0, color=MUTED, lw=0.8)
-    ax.set_xscale("log")
-    ax.set_xlabel("lag t2 − t1 (s)")
+    _lag_axis(ax)
     ax.set_ylabel("mean (data − fit) / σ")
     ax.set_title("does the model miss anything, by lag?")
     ax.legend(fontsize=8, frameon=False)
@@ -251,7 +251,7 @@ def _draw_neighbours(ax: Axes, summaries: Sequence[AngleSummary]) -> None:
     ax.set_xlabel("distance along a frame (frames)")
     ax.set_ylabel("correlation")
     ax.set_title("is noise shared by points of the same frame?")
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=8, frameon=False, loc="upper right")
 
 
 def _draw_with_errors(
@@ -267,6 +267,12 @@ def _draw_truth(ax: Axes, phi: np.ndarray, truth: float | list[float] | None) ->
         ax.axhline(truth, color=FIT_COLOUR, lw=1, ls="--", label="truth")
     elif truth is not None and len(truth) == len(phi):
         ax.plot(phi, truth, "x", color=FIT_COLOUR, label="truth")
+
+
+def _lag_axis(ax: Axes) -> None:
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set_xlabel("lag t2 − t1 (s)")
 
 
 def _half_and_half(summary: AngleSummary, contrast: float, offset: float) -> np.ndarray:

@@ -149,7 +149,7 @@ def inflation_words(ratio: float) -> str:
     if ratio >= SERIOUS_INFLATION:
         return f"{ratio:.1f} times larger: points that share a frame share noise; quote the robust error bar"
     if ratio >= NOTABLE_INFLATION:
-        return f"{ratio:.2f} times larger: some noise is shared between points; prefer the robust error bar"
+        return f"{ratio:.1f} times larger: some noise is shared between points; prefer the robust error bar"
     if ratio >= 1 / NOTABLE_INFLATION:
         return "about the same: treating points as independent is fair here"
     return f"{ratio:.2f} times the model-based one: smaller than independent noise allows; take the larger"

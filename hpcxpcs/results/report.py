@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,18 @@ import numpy as np
 from hpcxpcs.results import quality
 from hpcxpcs.results.atomic import Fault, atomic_write_text
 from hpcxpcs.results.json_safe import dumps
-from hpcxpcs.results.measurement import number
+from hpcxpcs.results.measurement import ABSENT, number
 from hpcxpcs.results.plots import angle_file_names
 from hpcxpcs.results.records import Answer, Fit, WrittenResults
-from hpcxpcs.results.table import HEADINGS, shown_columns, summary_lines
+from hpcxpcs.results.table import HEADINGS, Row, shown_columns, summary_lines
 
 MOST_PICTURES = 40
 """Angle pages inside the report; of more, evenly spaced ones are shown and the others named."""
 
+ANGLE_HEADINGS = (
+    *("φ", "contrast", "robust ±", "truth", "offset", "robust ±", "truth"),
+    *("noise σ", "points", "χ² per point"),
+)
 _SCALED = "c2 = offset + contrast × f, with contrast and offset of each angle"
 _TRANSPORT = "J(t) = D0·t^alpha + D_offset"
 FORMULAS: Mapping[str, tuple[str, ...]] = {
@@ -124,15 +128,34 @@ def _what_was_fitted(answer: Answer) -> Iterator[tuple[str, str]]:
 def _answer_tables(answer: Answer) -> dict[str, Any]:
     rows = summary_lines(answer.fit, answer.data, answer.run.truth)
     physical, scaling = rows[: len(answer.fit.names)], rows[len(answer.fit.names) :]
-    return {"answer": _table(physical), "scaling": _table(scaling), "scaling_notes": answer.fit.scaling.notes}
-
-
-def _table(rows: Any) -> dict[str, Any]:
-    columns = shown_columns(rows)
+    columns = shown_columns(physical)
     return {
         "headings": [HEADINGS[c] for c in columns],
-        "rows": [[row.cells()[c] for c in columns] for row in rows],
+        "rows": [[row.cells()[c] for c in columns] for row in physical],
+        **_angle_table(answer, scaling),
     }
+
+
+def _angle_table(answer: Answer, scaling: Sequence[Row]) -> dict[str, Any]:
+    """One row per angle from the rows of all contrasts, followed by those of all offsets."""
+    rows = list(_angle_rows(answer, scaling))
+    columns = [c for c in range(len(ANGLE_HEADINGS)) if any(row[c] != ABSENT for row in rows)]
+    return {
+        "angle_headings": [ANGLE_HEADINGS[c] for c in columns],
+        "angles": [[row[c] for c in columns] for row in rows],
+    }
+
+
+def _angle_rows(answer: Answer, scaling: Sequence[Row]) -> Iterator[tuple[str, ...]]:
+    fit, n_phi = answer.fit, answer.data.n_phi
+    for k, (contrast, offset) in enumerate(zip(scaling[:n_phi], scaling[n_phi:], strict=True)):
+        per_point = fit.chi_squared_per_angle[k] / max(1, fit.pairs[k])
+        yield (
+            f"{answer.data.phi[k]:g}°",
+            *(contrast.value, contrast.robust, contrast.truth),
+            *(offset.value, offset.robust, offset.truth),
+            *(number(fit.sigma[k], 4), f"{int(fit.pairs[k]):,}", number(per_point, 4)),
+        )
 
 
 def _trust(fit: Fit) -> dict[str, Any]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import OutputError
+from hpcxpcs.physics.model import Model
 from hpcxpcs.results.atomic import Fault, replacing_folder
 from hpcxpcs.results.comparison import compared
 from hpcxpcs.results.fitted import reason_to_skip, write_fitted_data
 from hpcxpcs.results.gallery import Gallery
 from hpcxpcs.results.json_safe import write_json
 from hpcxpcs.results.nlsq import write_point_fit
-from hpcxpcs.results.records import Answer, Trouble, WrittenResults
+from hpcxpcs.results.records import Answer, Fit, RunRecord, Trouble, WrittenResults
 from hpcxpcs.results.report import write_report
 from hpcxpcs.results.summary import provenance_record, summary_record, with_hashes
 
@@ -23,20 +26,36 @@ FITTED_DATA = Path("nlsq") / "fitted_data.npz"
 
 def write_results(
     folder: Path,
-    answer: Answer,
     *,
-    plots: bool = True,
-    report: bool = True,
-    fitted: bool = True,
+    fit: Fit,
+    data: TwoTime,
+    model: Model,
+    config_dict: Mapping[str, Any],
+    fingerprint: str,
+    command: Sequence[str],
+    timings: Mapping[str, float],
+    plots: bool,
+    report: bool,
+    fitted_data: bool,
+    truth: Mapping[str, Any] | None,
+    exit_code: int,
     on_progress: Progress | None = None,
 ) -> WrittenResults:
     """Write everything a point fit leaves behind into `folder`, which replaces an older one as a whole."""
-    written = write_numbers(folder, answer)
-    return write_pictures(written, answer, plots=plots, report=report, fitted=fitted, on_progress=on_progress)
+    run = RunRecord(config_dict, fingerprint, command, timings, exit_code, truth)
+    answer = Answer(fit, data, model, run)
+    return write_pictures(
+        write_numbers(folder, answer),
+        answer,
+        plots=plots,
+        report=report,
+        fitted_data=fitted_data,
+        on_progress=on_progress,
+    )
 
 
 def write_numbers(folder: Path, answer: Answer, *, fault: Fault | None = None) -> WrittenResults:
-    """Write parameters, quality, covariance, summary, provenance; `folder` is the old or the new, never mixed."""
+    """Write parameters, quality, covariance, summary, provenance; `folder` is old or new, never mixed."""
     provenance = provenance_record(answer)
     with replacing_folder(folder, fault=fault) as fresh:
         numbers = fresh / "nlsq"
@@ -54,7 +73,7 @@ def write_pictures(
     *,
     plots: bool = True,
     report: bool = True,
-    fitted: bool = True,
+    fitted_data: bool = True,
     on_progress: Progress | None = None,
     fault: Fault | None = None,
 ) -> WrittenResults:
@@ -66,7 +85,7 @@ def write_pictures(
     progress = on_progress or _silent
     if plots:
         written = _draw(written, answer, progress, fault)
-    if fitted:
+    if fitted_data:
         written = _write_fitted(written, answer, progress, fault)
     if report:
         path = write_report(written, answer, fault=fault)
