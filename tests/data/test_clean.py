@@ -99,6 +99,14 @@ def test_given_a_frame_that_is_nan_throughout_and_masking_then_it_is_a_dead_fram
     assert found.pair_ok is None
 
 
+def test_given_a_nan_frame_that_is_not_among_the_listed_dead_ones_then_masking_takes_it_too():
+    c2 = matrix(3)
+    c2[6, :] = c2[:, 6] = np.nan
+    found = clean.masks(c2, Screening(dead_frames=(2,), non_finite="mask"), "it", 1)
+    assert np.flatnonzero(found.dead).tolist() == [1, 6]
+    assert found.pair_ok is None
+
+
 def test_given_zero_and_nan_frames_that_cross_then_both_are_dead():
     c2 = matrix(3)
     c2[6, :] = c2[:, 6] = 0

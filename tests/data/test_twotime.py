@@ -68,6 +68,19 @@ def test_given_unequal_triangles_then_the_notes_tell_the_largest_difference():
     assert "differ by up to 0.25" in data.angle(0).notes[0]
 
 
+def test_given_a_constant_matrix_then_the_angle_is_refused():
+    data = record([matrix(0), np.full((12, 12), 1.05)])
+    data.angle(0)
+    with pytest.raises(DataError, match=r"angle 1 \(phi = 45 degrees\): the matrix is constant"):
+        data.angle(1)
+
+
+def test_given_so_many_dead_frames_that_seven_remain_then_the_angle_is_refused():
+    with pytest.raises(DataError, match="only 7 usable frames of 12"):
+        record(dead_frames=[2, 3, 4, 5]).angle(0)
+    assert record(dead_frames=[2, 3, 4]).angle(0).frame_ok.sum() == 8
+
+
 def test_given_an_angle_that_does_not_exist_then_it_is_refused():
     for k in (-1, 2):
         with pytest.raises(DataError, match="there are 2 angles"):
