@@ -1,0 +1,207 @@
+"""From a minimum to the answer: covariances, scaling, χ², flags and status in one record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from hpcxpcs.config.resolve import ResolvedParameter
+from hpcxpcs.inference.covariance import Covariances, Estimate, covariances
+from hpcxpcs.inference.measurement import Measurement
+from hpcxpcs.inference.objective import Objective
+from hpcxpcs.inference.records import PointFit, PointSettings, ScalingEstimate
+from hpcxpcs.inference.scout import Scouting
+from hpcxpcs.inference.stages import Fitted, Progress
+from hpcxpcs.inference.verdict import Evidence, flags_of, named_directions, status_of
+from hpcxpcs.likelihood.gaussian import Normal, chi_squared_per_angle, profile
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.products import no_tangents
+from hpcxpcs.likelihood.scaling import build_scaling
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """A settled minimum evaluated: products-based quantities that several parts of the answer share."""
+
+    per_angle: Floats
+    chi_each: Floats
+    freedom: float
+    scale: float
+    covariances: Covariances
+
+
+def assemble(
+    measurement: Measurement,
+    parameters: Sequence[ResolvedParameter],
+    settings: PointSettings,
+    scouting: Scouting,
+    fitted: Fitted,
+    progress: Progress,
+) -> PointFit:
+    """Evaluate everything that is reported at a settled minimum; `seconds` is left at 0 for the caller."""
+    with progress.phase("errors", "computing error bars"):
+        evaluated = _evaluate(measurement, settings, fitted)
+    settled, represented, model = fitted.settled, fitted.represented, scouting.objective.coordinates.model
+    scaling = _scaling_estimate(fitted, evaluated, len(settled.objective.coordinates.free))
+    evidence = _evidence(parameters, fitted, evaluated, scaling, _shared_scaling_test(measurement, fitted, evaluated))
+    status, message = status_of(evidence)
+    free = settled.objective.coordinates.free
+    names = tuple(p.parameter.name for p in parameters)
+    actions = (*fitted.scaled.actions, *settled.actions)
+    minimum = settled.minimum
+    spread = np.sqrt(np.clip(np.diag(evaluated.covariances.model_based), 0.0, None))
+    robust = evaluated.covariances.robust
+    return PointFit(
+        model=model.name,
+        conventions=model.conventions(),
+        names=names,
+        units=tuple(p.parameter.unit for p in parameters),
+        values=settled.theta,
+        free=np.isin(np.arange(len(names)), free),
+        lower=np.array([p.lower for p in parameters]),
+        upper=np.array([p.upper for p in parameters]),
+        at_bound=np.isin(np.arange(len(names)), settled.held),
+        uncertainty=_over_all(spread, free, len(names)),
+        robust_uncertainty=None if robust is None else _over_all(_sd(robust), free, len(names)),
+        scaling=scaling,
+        covariance=evaluated.covariances.model_based,
+        covariance_names=_covariance_names(names, free, len(measurement.phi)),
+        robust_covariance=robust,
+        sigma=represented.sigma,
+        sigma_source=represented.sigma_source,
+        noise_scale=evaluated.scale,
+        chi_squared=float(evaluated.chi_each.sum()),
+        degrees_of_freedom=evaluated.freedom,
+        reduced_chi_squared=float(evaluated.chi_each.sum() / max(evaluated.freedom, 1.0)),
+        chi_squared_per_angle=evaluated.chi_each,
+        pairs=np.asarray(represented.moments.pairs),
+        status=status,
+        message=message,
+        iterations=minimum.iterations,
+        evaluations=minimum.evaluations + scouting.evaluations,
+        seconds=0.0,
+        recovery_actions=actions,
+        starts=scouting.starts,
+        flags=flags_of(evidence),
+        gradient_balance=_gradient_balance(settled.objective, minimum.normal, names),
+        condition_number=evaluated.covariances.condition,
+        compression=fitted.report,
+        timings=dict(progress.timings),
+    )
+
+
+def _evaluate(measurement: Measurement, settings: PointSettings, fitted: Fitted) -> _Evaluated:
+    settled, represented = fitted.settled, fitted.represented
+    objective, theta = settled.objective, jnp.asarray(settled.theta)
+    model = objective.coordinates.model
+    products = represented.source.products(model, theta, no_tangents(theta))
+    solution = profile(objective.scaling, products, objective.sigma).solution
+    chi_each = np.asarray(chi_squared_per_angle(products, solution.per_angle, objective.sigma))
+    per_angle, pairs = np.asarray(solution.per_angle), float(np.sum(represented.moments.pairs))
+    free = objective.coordinates.free
+    rough = max(pairs - len(free) - objective.scaling.precision.size, 1.0)
+    scale = float(np.sqrt(chi_each.sum() / rough)) if settings.sample_noise_scale else 1.0
+    found = covariances(
+        measurement,
+        represented.source,
+        model,
+        Estimate(settled.theta, free, per_angle, represented.sigma * scale),
+        objective.scaling,
+        robust=settings.robust,
+    )
+    return _Evaluated(per_angle, chi_each, pairs - len(free) - found.effective, scale, found)
+
+
+def _scaling_estimate(fitted: Fitted, evaluated: _Evaluated, n_free: int) -> ScalingEstimate:
+    n_phi = evaluated.per_angle.shape[0]
+
+    def split(covariance: Floats) -> tuple[Floats, Floats]:
+        sd = _sd(covariance)[n_free:]
+        return sd[:n_phi], sd[n_phi:]
+
+    model_based = split(evaluated.covariances.model_based)
+    robust = evaluated.covariances.robust
+    clustered = (None, None) if robust is None else split(robust)
+    return ScalingEstimate(
+        fitted.settled.objective.scaling.mode,
+        evaluated.per_angle[:, 0],
+        evaluated.per_angle[:, 1],
+        *model_based,
+        *clustered,
+        fitted.scaled.widths,
+        fitted.scaled.notes,
+    )
+
+
+def _evidence(
+    parameters: Sequence[ResolvedParameter],
+    fitted: Fitted,
+    evaluated: _Evaluated,
+    scaling: ScalingEstimate,
+    rejects_shared_scaling: float | None,
+) -> Evidence:
+    settled = fitted.settled
+    free = settled.objective.coordinates.free
+    names = tuple(parameters[k].parameter.name for k in free)
+    minimum = settled.minimum
+    labels = (*names, *(f"scaling[{k}]" for k in range(settled.objective.scaling.precision.size)))
+    return Evidence(
+        converged=minimum.converged,
+        exhausted=minimum.exhausted,
+        recovered=bool(fitted.scaled.actions or settled.actions),
+        names=names,
+        values=settled.theta[list(free)],
+        widths=np.array([parameters[k].upper - parameters[k].lower for k in free]),
+        covariance=evaluated.covariances.model_based,
+        robust=evaluated.covariances.robust,
+        at_bound=tuple(parameters[k].parameter.name for k in settled.held),
+        undetermined=named_directions(evaluated.covariances.undetermined, labels),
+        chi_squared=float(evaluated.chi_each.sum()),
+        degrees_of_freedom=evaluated.freedom,
+        scaling=scaling,
+        compression=fitted.report,
+        rejects_shared_scaling=rejects_shared_scaling,
+    )
+
+
+def _shared_scaling_test(
+    measurement: Measurement, fitted: Fitted, evaluated: _Evaluated
+) -> float | None:
+    """Probability of the angles' own contrasts and offsets if they were shared; None unless the mode shares them."""
+    objective, n_phi = fitted.settled.objective, len(measurement.phi)
+    if objective.scaling.mode != "averaged" or n_phi < 2:
+        return None
+    theta = jnp.asarray(fitted.settled.theta)
+    products = fitted.represented.source.products(objective.coordinates.model, theta, no_tangents(theta))
+    noise = objective.sigma * evaluated.scale
+    own = profile(build_scaling("individual", measurement.phi), products, noise).cost
+    shared = profile(objective.scaling, products, noise).cost
+    return float(stats.chi2.sf(2.0 * float(shared - own), 2 * (n_phi - 1)))
+
+
+def _gradient_balance(objective: Objective, normal: Normal, names: Sequence[str]) -> dict[str, float]:
+    """|∂(½χ²)/∂u| of each free coordinate in units of its own standard deviation: all near 0 at a minimum."""
+    gradient = np.abs(np.asarray(normal.gradient))
+    scale = np.sqrt(np.clip(np.diag(np.asarray(normal.information)), 1e-300, None))
+    free = objective.coordinates.free
+    return {names[k]: float(g / s) for k, g, s in zip(free, gradient, scale, strict=True)}
+
+
+def _sd(covariance: Floats) -> Floats:
+    return np.sqrt(np.clip(np.diag(covariance), 0.0, None))
+
+
+def _over_all(spread: Floats, free: Sequence[int], count: int) -> Floats:
+    """Standard errors of all parameters (p,): NaN where nothing varied."""
+    found = np.full(count, np.nan)
+    found[list(free)] = spread[: len(free)]
+    return found
+
+
+def _covariance_names(names: Sequence[str], free: Sequence[int], n_phi: int) -> tuple[str, ...]:
+    contrast = tuple(f"contrast[{k}]" for k in range(n_phi))
+    return (*(names[k] for k in free), *contrast, *(f"offset[{k}]" for k in range(n_phi)))

@@ -1,0 +1,122 @@
+"""Compression with error control: cells fit the candidate minima, the raw pairs judge the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hpcxpcs.inference.coordinates import lowest_rates
+from hpcxpcs.inference.measurement import Measurement
+from hpcxpcs.inference.objective import Objective
+from hpcxpcs.inference.trust_region import whitening
+from hpcxpcs.likelihood.adapt import Partition, adapt_cells
+from hpcxpcs.likelihood.compress import compress
+from hpcxpcs.likelihood.gaussian import Normal, marginal_log_likelihood
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.moments import Moments
+from hpcxpcs.likelihood.products import Products
+from hpcxpcs.likelihood.raw import RawPairs
+from hpcxpcs.physics.model import Model
+
+ALLOWANCE = 10.0
+"""Interpolation error norm (in sd) allowed per nat of tolerance before the check: the error is nearly orthogonal to
+everything a cell can represent, so the log-likelihood sees about a tenth of the norm (bench/compression.py)."""
+
+ANGLES_EXAMINED = 8
+"""Angles at which the cells are adapted; the others lie between them."""
+
+CHECK_PAIRS = 4_000_000
+"""Raw pairs used to check the compression; the report states how many were."""
+
+CHECK_DRAWS = 9
+"""Random draws from the Laplace approximation at which raw and compressed likelihood are compared."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Difference in log-likelihood (nats) between raw pairs and moments, relative to the estimate itself."""
+
+    spread: float
+    largest: float
+    points: int
+    pairs: int
+
+
+def adapted(
+    measurement: Measurement, model: Model, thetas: Floats, strength: Floats, error: float
+) -> Partition:
+    """Cells for parameter sets thetas (k, p); strength (n_phi,) is (contrast/σ)² of each angle."""
+    n_phi = len(measurement.phi)
+    order = np.argsort(measurement.phi)
+    examined = order[np.unique(np.linspace(0, n_phi - 1, min(n_phi, ANGLES_EXAMINED)).round().astype(int))]
+    share = strength[examined] * strength.sum() / strength[examined].sum()
+    return adapt_cells(model, thetas, measurement.phi[examined], share, measurement.axis, error=error)
+
+
+def compressed(
+    measurement: Measurement, partition: Partition, on_angle: Callable[[int], None] | None = None
+) -> Moments:
+    """Moments of all pairs on the cells of a partition."""
+    return compress(
+        measurement.angles, measurement.phi, partition.cells, measurement.axis, on_angle=on_angle
+    ).on_device()
+
+
+def posterior_cloud(objective: Objective, u: Floats, normal: Normal, draws: int, seed: int) -> Floats:
+    """Physical parameter sets (k, p): the estimate, random Laplace draws, and 2–4 sd along every axis of the Hessian."""
+    transform = whitening(normal)
+    size = u.size
+    rng = np.random.default_rng(seed)
+    axes = np.eye(size) * (2.0 + 2.0 * np.arange(size)[:, None] / max(1, size - 1))
+    axes *= np.where(np.arange(size) % 2 == 0, 1.0, -1.0)[:, None]
+    steps = np.concatenate([np.zeros((1, size)), rng.standard_normal((draws, size)), axes])
+    return np.array([_inside(objective, u, transform @ step) for step in steps])
+
+
+def _inside(objective: Objective, u: Floats, step: Floats) -> Floats:
+    """u + step in physical parameters, shortened until every rate stays non-negative on the data."""
+    limits = objective.limits
+    for _ in range(12):
+        theta = objective.theta(u + step)
+        lowest = lowest_rates(objective.coordinates.model, theta, limits.first, limits.last)
+        if bool(jnp.all(lowest > -1e-9)) and bool(jnp.all(jnp.isfinite(theta))):
+            return np.asarray(theta)
+        step = 0.5 * step
+    return np.asarray(objective.theta(u))
+
+
+_marginals = jax.jit(jax.vmap(marginal_log_likelihood, in_axes=(None, 0, None, None)))
+
+
+def checked_angles(pairs: Floats, limit: int = CHECK_PAIRS) -> np.ndarray:
+    """Angles compared with their raw pairs: all of them, or as many as hold `limit` pairs, spread evenly."""
+    count = int(np.clip(limit // max(1.0, float(pairs.mean())), 1, pairs.size))
+    return np.unique(((np.arange(count) + 0.5) * pairs.size / count).astype(int))
+
+
+def check(measurement: Measurement, objective: Objective, moments: Moments, thetas: Floats) -> Check:
+    """Compare moments with the raw pairs at parameter sets thetas (k, p), the first being the estimate.
+
+    When only some angles are compared, their error is scaled up as if all angles erred with the same sign.
+    """
+    model, points = objective.coordinates.model, jnp.asarray(thetas)
+    chosen = checked_angles(moments.pairs)
+    part = RawPairs(lambda k: measurement.angles(int(chosen[k])), measurement.phi[chosen], measurement.axis)
+    raw = part.products_many(model, points)
+    packed = [moments.products(model, theta, jnp.zeros((theta.shape[0], 0))) for theta in points]
+    stacked = Products(*(jnp.stack(leaf) for leaf in zip(*packed, strict=True)))
+    mixed = Products(*(mine.at[:, chosen].set(its) for mine, its in zip(stacked, raw, strict=True)))
+    pairs = jnp.asarray(moments.pairs)
+
+    def values(products: Products) -> Array:
+        return _marginals(objective.scaling, products, objective.sigma, pairs)
+
+    difference = np.asarray(values(stacked) - values(mixed)) * len(moments.pairs) / len(chosen)
+    relative = difference - difference[0]
+    compared = int(moments.pairs[chosen].sum())
+    return Check(float(np.std(relative)), float(np.abs(relative).max()), len(thetas), compared)

@@ -1,0 +1,141 @@
+"""Covariances of physics and scaling together: model-based, and robust to frame-correlated noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hpcxpcs.inference.measurement import Measurement
+from hpcxpcs.likelihood.dyadic import score_covariance
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.products import Products, Source
+from hpcxpcs.likelihood.scaling import Scaling
+from hpcxpcs.physics.model import Model
+
+
+@dataclass(frozen=True)
+class Covariances:
+    """Over (free physics (f), contrast (n_phi), offset (n_phi)); robust is None when not asked for.
+
+    `condition` is that of the information with unit diagonal; `undetermined` lists directions (f + k,) that the
+    data do not see; `effective` counts the coefficients the data determine.
+    """
+
+    model_based: Floats
+    robust: Floats | None
+    condition: float
+    undetermined: tuple[Floats, ...]
+    effective: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Where covariances are taken: theta (p,), free indices, contrast and offset per angle (n_phi, 2), noise (n_phi,)."""
+
+    theta: Floats
+    free: tuple[int, ...]
+    per_angle: Floats
+    sigma: Floats
+
+    @property
+    def tangents(self) -> Array:
+        """Unit vectors along the free parameters, (p, f)."""
+        return jnp.eye(self.theta.size)[:, jnp.asarray(self.free)]
+
+
+def information(estimate: Estimate, scaling: Scaling, products: Products) -> tuple[Floats, Floats]:
+    """Gauss-Newton information of (free physics, coefficients), and the part of it that comes from the scaling prior."""
+    gram = np.asarray(products.gram)
+    weight = estimate.sigma**-2.0
+    contrast = estimate.per_angle[:, 0]
+    design = np.asarray(scaling.design)
+    size, extra = len(estimate.free), design.shape[2]
+    total = np.zeros((size + extra, size + extra))
+    total[:size, :size] = np.einsum("a,aij->ij", weight * contrast**2, gram[:, 2:, 2:])
+    total[:size, size:] = np.einsum("a,aij,ajk->ik", weight * contrast, gram[:, 2:, :2], design)
+    total[size:, :size] = total[:size, size:].T
+    total[size:, size:] = np.einsum("a,aik,aij,ajl->kl", weight, design, gram[:, :2, :2], design)
+    prior = np.zeros_like(total)
+    prior[size:, size:] = np.diag(np.asarray(scaling.precision))
+    return total + prior, prior
+
+
+def covariances(
+    measurement: Measurement,
+    source: Source,
+    model: Model,
+    estimate: Estimate,
+    scaling: Scaling,
+    *,
+    robust: bool,
+) -> Covariances:
+    """Invert the information at the estimate, and sandwich the clustered scores if asked."""
+    products = source.products(model, jnp.asarray(estimate.theta), estimate.tangents)
+    total, prior = information(estimate, scaling, products)
+    inverse, condition, undetermined = _inverse(total)
+    effective = float(total.shape[0] - len(estimate.free) - np.sum(inverse * prior))
+    report = _reporting_map(len(estimate.free), np.asarray(scaling.design))
+    model_based = report @ inverse @ report.T
+    if not robust:
+        return Covariances(model_based, None, condition, undetermined, effective)
+    scores = score_covariance(
+        measurement.raw,
+        model,
+        jnp.asarray(estimate.theta),
+        estimate.tangents,
+        estimate.per_angle,
+        estimate.sigma,
+    )
+    bread = report @ inverse
+    meat = _spread_scores(scores, len(estimate.free), np.asarray(scaling.design))
+    return Covariances(
+        model_based, bread @ _positive(meat, inverse) @ bread.T, condition, undetermined, effective
+    )
+
+
+def _inverse(total: Floats) -> tuple[Floats, float, tuple[Floats, ...]]:
+    """Inverse, condition number and null directions of an information matrix, scaled to unit diagonal first."""
+    scale = 1.0 / np.sqrt(np.clip(np.diag(total), 1e-300, None))
+    values, vectors = np.linalg.eigh(total * np.outer(scale, scale))
+    lowest = max(values[-1], 1e-300) * 1e-13
+    null = values <= lowest
+    kept = np.where(null, np.inf, values)
+    inverse = (vectors / kept) @ vectors.T * np.outer(scale, scale)
+    condition = float(values[-1] / max(values[0], lowest))
+    return inverse, condition, tuple(vectors[:, k] * scale for k in np.flatnonzero(null))
+
+
+def _reporting_map(n_free: int, design: Floats) -> Floats:
+    """Linear map from (physics, coefficients) to (physics, contrast per angle, offset per angle)."""
+    n_phi, _, extra = design.shape
+    report = np.zeros((n_free + 2 * n_phi, n_free + extra))
+    report[:n_free, :n_free] = np.eye(n_free)
+    report[n_free : n_free + n_phi, n_free:] = design[:, 0]
+    report[n_free + n_phi :, n_free:] = design[:, 1]
+    return report
+
+
+def _spread_scores(scores: Floats, n_free: int, design: Floats) -> Floats:
+    """Add the per-angle score covariances (n_phi, f + 2, f + 2) up over (physics, coefficients)."""
+    extra = design.shape[2]
+    total = np.zeros((n_free + extra, n_free + extra))
+    for angle, block in enumerate(scores):
+        lift = np.zeros((n_free + extra, n_free + 2))
+        lift[:n_free, :n_free] = np.eye(n_free)
+        lift[n_free:, n_free:] = design[angle].T
+        total += lift @ block @ lift.T
+    return total
+
+
+def _positive(meat: Floats, inverse: Floats) -> Floats:
+    """The nearest score covariance without negative directions, judged in units of the model-based errors."""
+    values, vectors = np.linalg.eigh(inverse)
+    root = vectors * np.sqrt(np.clip(values, 0.0, None)) @ vectors.T
+    whitened, directions = np.linalg.eigh(root @ meat @ root)
+    if whitened[0] >= 0.0:
+        return meat
+    back = np.linalg.pinv(root) @ directions
+    return back * np.clip(whitened, 0.0, None) @ back.T

@@ -1,0 +1,69 @@
+"""A measurement as the fit sees it: angles, a time axis, matrices read once when they fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcxpcs.data.twotime import AngleMatrix, TwoTime
+from hpcxpcs.likelihood.cells import TimeAxis
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.raw import RawPairs
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Matrices by angle, phi (n_phi,) in degrees and the time axis; `has_sigma` when the data carry their own errors."""
+
+    angles: Callable[[int], AngleMatrix]
+    phi: Floats
+    axis: TimeAxis
+    has_sigma: bool
+
+    @property
+    def raw(self) -> RawPairs:
+        """Every pair, uncompressed."""
+        return RawPairs(self.angles, self.phi, self.axis)
+
+    @property
+    def time_range(self) -> tuple[float, float]:
+        """First and last time (s) that enter the likelihood."""
+        times = self.axis.all_times()
+        return float(times[self.axis.first_usable]), float(times[-1])
+
+
+def measure(data: TwoTime, keep_bytes: int, on_angle: Callable[[int], None] | None = None) -> Measurement:
+    """Wrap a TwoTime; matrices that fit into keep_bytes altogether are read once and kept as stored."""
+    first = data.angle(0)
+    size = first.c2.nbytes + (0 if first.pair_ok is None else first.pair_ok.nbytes)
+    size += 0 if first.sigma is None else first.sigma.nbytes
+    axis = TimeAxis(float(data.t[0]), float(data.dt), data.n_frames)
+    phi = np.asarray(data.phi, dtype=np.float64)
+    if size * data.n_phi > keep_bytes:
+        return Measurement(data.angle, phi, axis, first.sigma is not None)
+    held = []
+    for index in range(data.n_phi):
+        held.append(first if index == 0 else data.angle(index))
+        if on_angle is not None:
+            on_angle(index)
+    return Measurement(held.__getitem__, phi, axis, first.sigma is not None)
+
+
+def difference_noise(measurement: Measurement, rows: int = 64) -> Floats:
+    """A first guess of σ per angle (n_phi,): scaled median difference of neighbouring lags on a few rows."""
+    count = measurement.axis.count
+    chosen = np.unique(np.linspace(measurement.axis.first_usable, count - 3, rows).round().astype(int))
+    found = np.empty(len(measurement.phi))
+    for index in range(len(measurement.phi)):
+        matrix = measurement.angles(index)
+        steps = []
+        for row in chosen[matrix.frame_ok[chosen]]:
+            usable = matrix.frame_ok[row + 1 :]
+            if matrix.pair_ok is not None:
+                usable = usable & matrix.pair_ok[row, row + 1 :]
+            steps.append(np.diff(matrix.c2[row, row + 1 :].astype(np.float64)[usable]))
+        change = np.concatenate(steps) if steps else np.zeros(0)
+        found[index] = 1.4826 * np.median(np.abs(change)) / np.sqrt(2.0) if change.size else 0.0
+    return found

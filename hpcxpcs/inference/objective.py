@@ -1,0 +1,102 @@
+"""The cost that the point fit minimises: ½χ² with the scaling solved, plus soft walls where parameters may not go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from hpcxpcs.inference.coordinates import Coordinates, lowest_rates
+from hpcxpcs.likelihood.gaussian import Normal, profile
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.products import Products, Source, no_tangents
+from hpcxpcs.likelihood.scaling import Scaling
+
+WALL = 300.0
+"""Stiffness of the walls: a parameter beyond its bound by 1/300 of the bounds' width costs ½ (1 sd)."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds (p,) of the physical parameters and the data's first and last time (s), where rates must be ≥ 0."""
+
+    lower: Floats
+    upper: Floats
+    first: float
+    last: float
+
+
+@partial(jax.jit, static_argnums=0)
+def _linearised(coordinates: Coordinates, u: Array) -> tuple[Array, Array]:
+    return coordinates.to_physical(u), jax.jacfwd(coordinates.to_physical)(u)
+
+
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def _walls(
+    coordinates: Coordinates, lower: Array, upper: Array, first: float, last: float, u: Array
+) -> tuple[Array, Array]:
+    """Excess over the walls, and its derivative along the coordinates."""
+
+    def excess(v: Array) -> Array:
+        theta = coordinates.to_physical(v)
+        width = upper - lower
+        beyond = jnp.maximum(theta - upper, 0.0) + jnp.minimum(theta - lower, 0.0)
+        negative = jnp.minimum(lowest_rates(coordinates.model, theta, first, last), 0.0)
+        # A logarithm far outside keeps the slope finite when a trial step lands orders of magnitude away.
+        both = jnp.concatenate([beyond / width, negative])
+        return WALL * jnp.sign(both) * jnp.log1p(jnp.abs(both))
+
+    return excess(u), jax.jacfwd(excess)(u)
+
+
+_profile = jax.jit(profile)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Cost over fit coordinates of one source of inner products at fixed noise sigma (n_phi,)."""
+
+    coordinates: Coordinates
+    source: Source
+    scaling: Scaling
+    sigma: Array
+    limits: Limits
+
+    def products(self, u: Floats, tangents: bool = False) -> Products:
+        """Inner products at coordinates u (f,), with derivatives along the coordinates if asked."""
+        theta, slopes = _linearised(self.coordinates, jnp.asarray(u))
+        model = self.coordinates.model
+        return self.source.products(model, theta, slopes if tangents else no_tangents(theta))
+
+    def expand(self, u: Floats) -> Normal:
+        """Cost, gradient (f,) and Gauss-Newton information (f, f) at coordinates u (f,)."""
+        normal = _profile(self.scaling, self.products(u, tangents=True), self.sigma)
+        excess, slope = self.wall(u)
+        return normal._replace(
+            cost=normal.cost + 0.5 * excess @ excess,
+            gradient=normal.gradient + slope.T @ excess,
+            information=normal.information + slope.T @ slope,
+        )
+
+    def cost(self, u: Floats) -> float:
+        """½χ² with scaling prior and walls at coordinates u (f,)."""
+        normal = _profile(self.scaling, self.products(u), self.sigma)
+        excess, _ = self.wall(u)
+        return float(normal.cost + 0.5 * excess @ excess)
+
+    def wall(self, u: Floats) -> tuple[Array, Array]:
+        """Excess over the walls (rows,) and its slope (rows, f)."""
+        limits = self.limits
+        lower, upper = jnp.asarray(limits.lower), jnp.asarray(limits.upper)
+        return _walls(self.coordinates, lower, upper, limits.first, limits.last, jnp.asarray(u))
+
+    def theta(self, u: Floats) -> Array:
+        """Physical parameters (p,) at coordinates u (f,)."""
+        return _linearised(self.coordinates, jnp.asarray(u))[0]
+
+    def with_scaling(self, scaling: Scaling) -> Objective:
+        """The same objective with another scaling subspace."""
+        return replace(self, scaling=scaling)

@@ -1,0 +1,258 @@
+"""The point fit: scout, compress, minimise, check against the raw pairs, quote errors that can be defended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+
+from hpcxpcs.config.resolve import ResolvedParameter
+from hpcxpcs.errors import DataError
+from hpcxpcs.inference.answer import assemble
+from hpcxpcs.inference.bounds import Settled, settle_bounds
+from hpcxpcs.inference.compression import (
+    ALLOWANCE,
+    CHECK_DRAWS,
+    Check,
+    adapted,
+    check,
+    compressed,
+    posterior_cloud,
+)
+from hpcxpcs.inference.coordinates import Coordinates, reference_time
+from hpcxpcs.inference.measurement import Measurement, difference_noise
+from hpcxpcs.inference.objective import Limits, Objective
+from hpcxpcs.inference.records import CompressionReport, PointFit, PointSettings
+from hpcxpcs.inference.scaling_choice import Scaled, minimise_scaled
+from hpcxpcs.inference.scout import Scouting, scout
+from hpcxpcs.inference.stages import Fitted, Progress, Report, Represented
+from hpcxpcs.inference.trust_region import Minimum
+from hpcxpcs.likelihood.adapt import Partition
+from hpcxpcs.likelihood.cells import geometric_cells
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.moments import Moments
+from hpcxpcs.likelihood.scaling import build_scaling
+from hpcxpcs.physics.heterodyne import ordered
+from hpcxpcs.physics.model import Model
+
+RIVAL = 30.0
+"""Scouted minima within this ½χ² of the best are followed on the full data too."""
+
+ROUNDS = 3
+"""Attempts to bring the compression error below its tolerance before the raw pairs are used."""
+
+SMALLEST_NOISE = 1.0e-6
+"""Noise assumed for data that show none (noise-free simulations): below float32 rounding of c2."""
+
+REFINE = 4.0
+"""Factor by which the allowed interpolation error falls when a check fails."""
+
+def fit_point(
+    measurement: Measurement,
+    model: Model,
+    parameters: Sequence[ResolvedParameter],
+    settings: PointSettings,
+    announce: Report = lambda text: None,
+) -> PointFit:
+    """Least squares of a model on a measurement; see PointFit for what comes back and what its status means."""
+    begun = time.perf_counter()
+    progress = Progress(announce)
+    _require_enough(measurement, model, parameters)
+    limits = Limits(
+        np.array([p.lower for p in parameters]), np.array([p.upper for p in parameters]), *measurement.time_range
+    )
+    fixed = tuple((k, p.fixed) for k, p in enumerate(parameters) if p.fixed is not None)
+    coordinates = Coordinates(model, reference_time(*measurement.time_range), fixed)
+    with progress.phase("scout", "scouting for the basin on a sample of pairs"):
+        scouting = scout(
+            measurement,
+            coordinates,
+            parameters,
+            settings,
+            limits,
+            _first_noise(measurement, settings),
+            _user_start(parameters),
+        )
+    fitted = _fit_with_error_control(measurement, scouting, settings, progress)
+    answer = assemble(measurement, parameters, settings, scouting, fitted, progress)
+    return replace(answer, seconds=time.perf_counter() - begun)
+
+
+def _require_enough(
+    measurement: Measurement, model: Model, parameters: Sequence[ResolvedParameter]
+) -> None:
+    """Refuse what no fit can answer: an angle-dependent model with its reference angle free and a single angle."""
+    free = {p.parameter.name for p in parameters if p.fixed is None}
+    if len(measurement.phi) == 1 and "phi0" in free:
+        raise DataError(
+            f"{model.name} with one angle (phi = {measurement.phi[0]:g}°) cannot tell phi0 from the flow: "
+            "select more angles (data_filtering.phi_range) or fix it (initial_parameters.fixed_parameters: {phi0: 0})"
+        )
+
+
+def _first_noise(measurement: Measurement, settings: PointSettings) -> Floats:
+    """σ (n_phi,) to scout with: given, or 1 when the data carry weights, or from neighbouring pixels."""
+    if measurement.has_sigma:
+        return np.ones(len(measurement.phi))
+    if settings.noise is not None:
+        return np.full(len(measurement.phi), settings.noise)
+    return np.maximum(difference_noise(measurement), SMALLEST_NOISE)
+
+
+def _user_start(parameters: Sequence[ResolvedParameter]) -> Floats | None:
+    """The configured start values (p,) when every free parameter has one."""
+    values = [p.start if p.fixed is None else p.fixed for p in parameters]
+    return None if any(v is None for v in values) else np.array(values, dtype=np.float64)
+
+
+def _fit_with_error_control(
+    measurement: Measurement, scouting: Scouting, settings: PointSettings, progress: Progress
+) -> Fitted:
+    """Compress, fit and check; refine the cells until the check passes, else fit the raw pairs."""
+    model = scouting.objective.coordinates.model
+    if model.integrator != "exact":
+        represented = _raw_representation(measurement, settings, progress)
+        return _fit_on(measurement, scouting, represented, settings, progress, 1)
+    allowed = ALLOWANCE * settings.compression_tolerance
+    thetas = _scouted_sets(scouting, settings)
+    starts = [m.u for m in scouting.minima if m.cost < scouting.minima[0].cost + RIVAL]
+    for attempt in range(1, ROUNDS + 1):
+        represented = _compressed_representation(measurement, scouting, thetas, allowed, settings, progress)
+        if represented.is_raw:
+            break
+        fitted = _fit_on(measurement, scouting, represented, settings, progress, attempt, starts)
+        if fitted.report.error <= settings.compression_tolerance:
+            return fitted
+        allowed /= REFINE
+        thetas = _cloud(fitted.settled.objective, fitted.settled.minimum, settings)[:6]
+        starts = [scouting.objective.coordinates.from_physical(fitted.settled.theta)]
+    represented = _raw_representation(measurement, settings, progress)
+    return _fit_on(measurement, scouting, represented, settings, progress, ROUNDS + 1, starts)
+
+
+def _scouted_sets(scouting: Scouting, settings: PointSettings) -> Floats:
+    """Parameter sets (k, p) that the cells must represent: every rival minimum with a few draws around it."""
+    best = scouting.minima[0].cost
+    rivals = [m for m in scouting.minima if m.cost < best + RIVAL]
+    sets = [_cloud(scouting.objective, m, settings)[: 1 + 6 // len(rivals)] for m in rivals]
+    return np.concatenate(sets)
+
+
+def _cloud(objective: Objective, minimum: Minimum, settings: PointSettings) -> Floats:
+    draws = max(CHECK_DRAWS, 16 - minimum.u.size)
+    return posterior_cloud(objective, minimum.u, minimum.normal, draws, settings.seed)
+
+
+def _compressed_representation(
+    measurement: Measurement,
+    scouting: Scouting,
+    thetas: Floats,
+    allowed: float,
+    settings: PointSettings,
+    progress: Progress,
+) -> Represented:
+    noise = np.asarray(scouting.objective.sigma)
+    contrast = np.abs(np.asarray(scouting.minima[0].normal.solution.per_angle)[:, 0])
+    strength = (np.clip(contrast, 0.3 * np.median(contrast), None) / noise) ** 2
+    model = scouting.objective.coordinates.model
+    with progress.phase("cells", "fitting the cells to the model"):
+        partition = adapted(measurement, model, thetas, strength, allowed)
+    with progress.phase("compress", f"compressing {len(measurement.phi)} angles into {partition.nodes} nodes each"):
+        moments = compressed(measurement, partition)
+        sigma, source = _noise(measurement, moments, settings)
+    return Represented(moments, moments, sigma, source, partition, not partition.resolved)
+
+
+def _raw_representation(
+    measurement: Measurement, settings: PointSettings, progress: Progress
+) -> Represented:
+    """All raw pairs, with the noise still taken from model-free moments."""
+    cells = geometric_cells(measurement.axis)
+    with progress.phase("compress", "measuring the noise; the fit will use the raw pairs"):
+        moments = compressed(measurement, Partition(cells, 0.0, 0, True))
+        sigma, source = _noise(measurement, moments, settings)
+    return Represented(measurement.raw, moments, sigma, source, Partition(cells, 0.0, 0, True), True)
+
+
+def _noise(measurement: Measurement, moments: Moments, settings: PointSettings) -> tuple[Floats, str]:
+    if measurement.has_sigma:
+        return np.ones(len(measurement.phi)), "file"
+    if settings.noise is not None:
+        return np.full(len(measurement.phi), settings.noise), "given"
+    return np.maximum(moments.noise()[0], SMALLEST_NOISE), "compression residual"
+
+
+def _fit_on(
+    measurement: Measurement,
+    scouting: Scouting,
+    represented: Represented,
+    settings: PointSettings,
+    progress: Progress,
+    attempt: int,
+    starts: Sequence[Floats] | None = None,
+) -> Fitted:
+    """Minimise from every start, keep the best, hold what is at a bound, and measure the compression error."""
+    objective = replace(
+        scouting.objective,
+        source=represented.source,
+        sigma=jnp.asarray(represented.sigma),
+        scaling=build_scaling("individual", measurement.phi),
+    )
+    with progress.phase("fit", "minimising on all pairs"):
+        ends = [
+            minimise_scaled(objective, u, measurement.phi, settings)
+            for u in (starts or [m.u for m in scouting.minima[:2]])
+        ]
+        scaled = _in_order(min(ends, key=_rank), measurement, settings)
+        settled = settle_bounds(scaled.objective, scaled.minimum, settings)
+    report = _compression_report(measurement, represented, settled, settings, progress, attempt)
+    return Fitted(scaled, settled, represented, report)
+
+
+def _rank(scaled: Scaled) -> float:
+    cost = scaled.minimum.cost
+    return cost if np.isfinite(cost) else float("inf")
+
+
+def _in_order(scaled: Scaled, measurement: Measurement, settings: PointSettings) -> Scaled:
+    """Resolve the exchange symmetry of two components: the sample is the faster one."""
+    coordinates = scaled.objective.coordinates
+    if coordinates.model.name not in ("two_component", "static_both") or coordinates.fixed:
+        return scaled
+    theta = scaled.objective.theta(scaled.minimum.u)
+    first, last = measurement.time_range
+    exchanged = np.asarray(ordered(theta, first, last))
+    if np.allclose(exchanged, np.asarray(theta), rtol=1e-12):
+        return scaled
+    return minimise_scaled(scaled.objective, coordinates.from_physical(exchanged), measurement.phi, settings)
+
+
+def _compression_report(
+    measurement: Measurement,
+    represented: Represented,
+    settled: Settled,
+    settings: PointSettings,
+    progress: Progress,
+    attempt: int,
+) -> CompressionReport:
+    pairs = int(represented.moments.pairs.sum())
+    if represented.is_raw:
+        return CompressionReport("raw", 0, 0, pairs, 0.0, 0.0, settings.compression_tolerance, pairs, 0, attempt)
+    with progress.phase("check", "checking the compression against raw pairs"):
+        cloud = _cloud(settled.objective, settled.minimum, settings)
+        found: Check = check(measurement, settled.objective, represented.moments, cloud)
+    return CompressionReport(
+        provider="moments",
+        cells=len(represented.partition.cells),
+        nodes=represented.moments.node_count,
+        pairs=pairs,
+        error=found.spread,
+        largest_error=found.largest,
+        tolerance=settings.compression_tolerance,
+        checked_pairs=found.pairs,
+        checked_points=found.points,
+        rounds=attempt,
+    )

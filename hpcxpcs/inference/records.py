@@ -1,0 +1,120 @@
+"""What a point fit is asked and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpcxpcs.likelihood.interpolation import Floats
+
+
+@dataclass(frozen=True)
+class PointSettings:
+    """Choices of a point fit; the configuration documents each (noise is σ per pair, None = from the data)."""
+
+    scaling: str = "auto"
+    fourier_order: int = 2
+    contrast: float | None = None
+    offset: float | None = None
+    noise: float | None = None
+    sample_noise_scale: bool = True
+    multi_start: int = 8
+    cmaes: bool = False
+    max_iterations: int = 200
+    tolerance: float = 1e-8
+    robust: bool = True
+    seed: int = 42
+    compression_tolerance: float = 0.05
+
+
+@dataclass(frozen=True)
+class StartRecord:
+    """One start that was followed: ½χ² on the scouted pairs where it ended, parameters (p,), outcome."""
+
+    cost: float
+    values: Floats
+    status: str
+
+
+@dataclass(frozen=True)
+class CompressionReport:
+    """How the pairs were represented and what that costs in log-likelihood.
+
+    `error` is the standard deviation, `largest_error` the extreme, of the difference in log-likelihood (nats) between
+    raw pairs and moments over `checked_points` parameter sets spread over the posterior, using `checked_pairs` pairs.
+    """
+
+    provider: str
+    cells: int
+    nodes: int
+    pairs: int
+    error: float
+    largest_error: float
+    tolerance: float
+    checked_pairs: int
+    checked_points: int
+    rounds: int
+
+
+@dataclass(frozen=True)
+class ScalingEstimate:
+    """Contrast and offset of every angle (n_phi,) with standard errors; widths are the learned spreads (hierarchical)."""
+
+    mode: str
+    contrast: Floats
+    offset: Floats
+    contrast_uncertainty: Floats
+    offset_uncertainty: Floats
+    robust_contrast_uncertainty: Floats | None
+    robust_offset_uncertainty: Floats | None
+    widths: dict[str, float]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PointFit:
+    """Estimate, errors and the evidence for trusting them; arrays over parameters are (p,) in canonical order.
+
+    `covariance` belongs to `covariance_names`: the free parameters, then contrast[a] and offset[a] of every angle.
+    Uncertainties are NaN for parameters that are fixed or at a bound.
+    """
+
+    model: str
+    conventions: dict[str, str]
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    values: Floats
+    free: Floats
+    lower: Floats
+    upper: Floats
+    at_bound: Floats
+    uncertainty: Floats
+    robust_uncertainty: Floats | None
+    scaling: ScalingEstimate
+    covariance: Floats
+    covariance_names: tuple[str, ...]
+    robust_covariance: Floats | None
+    sigma: Floats
+    sigma_source: str
+    noise_scale: float
+    chi_squared: float
+    degrees_of_freedom: float
+    reduced_chi_squared: float
+    chi_squared_per_angle: Floats
+    pairs: Floats
+    status: str
+    message: str
+    iterations: int
+    evaluations: int
+    seconds: float
+    recovery_actions: tuple[str, ...]
+    starts: tuple[StartRecord, ...]
+    flags: tuple[str, ...]
+    gradient_balance: dict[str, float]
+    condition_number: float
+    compression: CompressionReport
+    timings: dict[str, float]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the fit converged inside its bounds."""
+        return self.status.startswith("converged")

@@ -1,0 +1,69 @@
+"""Recovery: what is tried, in order and on record, when a minimisation does not end in a minimum."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+
+from hpcxpcs.inference.objective import Objective
+from hpcxpcs.inference.records import PointSettings
+from hpcxpcs.inference.trust_region import Minimum, minimise, whitening
+from hpcxpcs.likelihood.gaussian import Normal
+from hpcxpcs.likelihood.interpolation import Floats
+
+NUDGE = 0.05
+"""Size of a perturbed restart, in fit coordinates (5 % of a rate)."""
+
+WIDER = 30.0
+"""How much the first trust region grows in a widened restart, in standard deviations."""
+
+
+def minimise_or_recover(
+    objective: Objective, start: Floats, settings: PointSettings
+) -> tuple[Minimum, tuple[str, ...]]:
+    """Minimise; on failure restart from a perturbed point, with a wider region, then with finite differences.
+
+    Returns the best end point and the actions taken (none when the first attempt converged).
+    """
+    limits = {"max_evaluations": settings.max_iterations, "tolerance": settings.tolerance}
+    best = minimise(objective, start, **limits)
+    actions: list[str] = []
+    rng = np.random.default_rng(settings.seed)
+    attempts = (
+        ("restarted from a perturbed point", lambda: _perturbed(objective, best.u, rng, settings)),
+        ("restarted with a wider trust region", lambda: minimise(objective, best.u, radius=WIDER, **limits)),
+        (
+            "restarted with finite-difference gradients",
+            lambda: minimise(
+                objective, best.u, expand=lambda u: finite_difference_expansion(objective, u), **limits
+            ),
+        ),
+    )
+    for action, attempt in attempts:
+        if best.converged:
+            break
+        actions.append(action)
+        found = attempt()
+        evaluations = best.evaluations + found.evaluations
+        if found.converged or not np.isfinite(best.cost) or found.cost < best.cost:
+            best = found
+        best = replace(best, evaluations=evaluations, iterations=best.iterations + found.iterations)
+    return best, tuple(actions)
+
+
+def _perturbed(objective: Objective, u: Floats, rng: np.random.Generator, settings: PointSettings) -> Minimum:
+    start = u + NUDGE * rng.standard_normal(u.size)
+    return minimise(
+        objective, start, max_evaluations=settings.max_iterations, tolerance=settings.tolerance
+    )
+
+
+def finite_difference_expansion(objective: Objective, u: Floats) -> Normal:
+    """The expansion at u (f,) with the gradient from central differences of the cost, a hundredth of an sd apart."""
+    normal = objective.expand(u)
+    steps = 0.01 * whitening(normal)
+    slopes = np.array([objective.cost(u + step) - objective.cost(u - step) for step in steps.T]) / 2.0
+    gradient = np.linalg.solve(steps.T, slopes)
+    return normal._replace(gradient=jnp.asarray(gradient))

@@ -1,0 +1,138 @@
+"""Scouting: find the basin on a small sample of raw pairs, where a global search is cheap and nothing is interpolated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hpcxpcs.config.resolve import ResolvedParameter
+from hpcxpcs.inference.coordinates import Coordinates
+from hpcxpcs.inference.measurement import Measurement
+from hpcxpcs.inference.objective import Limits, Objective
+from hpcxpcs.inference.records import PointSettings, StartRecord
+from hpcxpcs.inference.starts import candidate_starts, scout_frames
+from hpcxpcs.inference.trust_region import Minimum, minimise
+from hpcxpcs.likelihood.gaussian import profile
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.products import Compiled, no_tangents
+from hpcxpcs.likelihood.raw import RawTiles, frame_subset
+from hpcxpcs.likelihood.scaling import Scaling, build_scaling
+
+CANDIDATES = 256
+"""Starting points screened by the data's cost before any is followed."""
+
+FIRST_LEG = 16
+"""Evaluations that every followed start gets before the best are followed further."""
+
+FINALISTS = 3
+"""Starts followed to their minimum on the scouted pairs."""
+
+SAME_BASIN = 0.5
+"""Minima whose ½χ² differ by less than this count as one."""
+
+
+@dataclass(frozen=True)
+class Scouting:
+    """Minima on the scouted pairs, best first, the objective there, and all starts that were followed."""
+
+    objective: Objective
+    minima: tuple[Minimum, ...]
+    starts: tuple[StartRecord, ...]
+    evaluations: int
+
+
+@partial(jax.jit, static_argnums=0)
+def _screen(coordinates: Coordinates, tiles: RawTiles, scaling: Scaling, sigma: Array, us: Array) -> Array:
+    def cost(u: Array) -> Array:
+        theta = coordinates.to_physical(u)
+        return profile(scaling, tiles.products(coordinates.model, theta, no_tangents(theta)), sigma).cost
+
+    return jax.lax.map(cost, us)
+
+
+def scout_pairs(measurement: Measurement, sigma: Floats) -> RawTiles:
+    """Pairs among a few frames of every angle; more of them when the signal is weak against the noise."""
+    n_phi, axis = len(measurement.phi), measurement.axis
+    few = scout_frames(axis.first_usable, axis.count, n_phi, 20_000)
+    tiles = frame_subset(measurement.angles, measurement.phi, axis, few)
+    weight = np.asarray(tiles.weights)
+    count = weight.sum(axis=(1, 2, 3))
+    mean = (weight * np.asarray(tiles.data)).sum(axis=(1, 2, 3)) / count
+    variance = (weight * np.asarray(tiles.data) ** 2).sum(axis=(1, 2, 3)) / count - mean**2
+    strength = float(np.mean(np.clip(variance / sigma**2 - 1.0, 0.01, None)))
+    budget = int(np.clip(20_000.0 / strength, 20_000, 200_000))
+    if budget < 40_000:
+        return tiles
+    more = scout_frames(axis.first_usable, axis.count, n_phi, budget)
+    return frame_subset(measurement.angles, measurement.phi, axis, more)
+
+
+def scout(
+    measurement: Measurement,
+    coordinates: Coordinates,
+    parameters: Sequence[ResolvedParameter],
+    settings: PointSettings,
+    limits: Limits,
+    sigma: Floats,
+    user_start: Floats | None,
+) -> Scouting:
+    """Screen seeded candidates by cost, follow the best few, return the distinct minima."""
+    tiles = scout_pairs(measurement, sigma)
+    scaling = build_scaling("individual", measurement.phi)
+    objective = Objective(coordinates, Compiled(tiles), scaling, jnp.asarray(sigma), limits)
+    window = limits.last - limits.first
+    theta = candidate_starts(
+        coordinates.model, parameters, coordinates.t_ref, window, CANDIDATES, settings.seed
+    )
+    us = np.array([coordinates.from_physical(row) for row in theta])
+    costs = np.asarray(_screen(coordinates, tiles, scaling, jnp.asarray(sigma), jnp.asarray(us)))
+    order = np.argsort(np.where(np.isfinite(costs), costs, np.inf))
+    chosen = [us[k] for k in order[: max(1, settings.multi_start)]]
+    if settings.cmaes:
+        chosen.insert(0, _evolve(coordinates, tiles, scaling, sigma, chosen[0], settings.seed))
+    if user_start is not None:
+        chosen.insert(0, coordinates.from_physical(user_start))
+    return _follow(objective, chosen, settings)
+
+
+def _evolve(
+    coordinates: Coordinates, tiles: RawTiles, scaling: Scaling, sigma: Floats, start: Floats, seed: int
+) -> Floats:
+    """Global search by CMA-ES from a start (f,), on the scouted pairs."""
+    import cma
+
+    options = {"seed": seed + 1, "verbose": -9, "maxfevals": 4000, "tolfun": 1e-3}
+    strategy = cma.CMAEvolutionStrategy(start, 0.5, options)
+    while not strategy.stop():
+        population = strategy.ask()
+        costs = np.asarray(_screen(coordinates, tiles, scaling, jnp.asarray(sigma), jnp.asarray(population)))
+        strategy.tell(population, np.where(np.isfinite(costs), costs, 1e300).tolist())
+    return np.asarray(strategy.result.xbest)
+
+
+def _follow(objective: Objective, chosen: list[Floats], settings: PointSettings) -> Scouting:
+    """Follow starts for a first leg, then the best ones to the end."""
+    first = [minimise(objective, u, max_evaluations=FIRST_LEG, tolerance=1e-3) for u in chosen]
+    ranked = sorted(first, key=lambda m: m.cost if np.isfinite(m.cost) else np.inf)
+    final: list[Minimum] = []
+    evaluations = sum(m.evaluations for m in first)
+    for leg in ranked[:FINALISTS]:
+        if any(abs(leg.cost - other.cost) < SAME_BASIN for other in final):
+            continue
+        end = minimise(objective, leg.u, max_evaluations=settings.max_iterations, tolerance=1e-4)
+        evaluations += end.evaluations
+        if not any(abs(end.cost - other.cost) < SAME_BASIN for other in final):
+            final.append(end)
+    records = [_record(objective, m) for m in (*sorted(final, key=lambda m: m.cost), *ranked[FINALISTS:])]
+    return Scouting(objective, tuple(sorted(final, key=lambda m: m.cost)), tuple(records), evaluations)
+
+
+def _record(objective: Objective, minimum: Minimum) -> StartRecord:
+    status = "converged" if minimum.converged else "followed, not converged"
+    return StartRecord(minimum.cost, np.asarray(objective.theta(minimum.u)), status)

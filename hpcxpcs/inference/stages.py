@@ -1,0 +1,58 @@
+"""What the stages of a point fit hand to each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from hpcxpcs.inference.bounds import Settled
+from hpcxpcs.inference.records import CompressionReport
+from hpcxpcs.inference.scaling_choice import Scaled
+from hpcxpcs.likelihood.adapt import Partition
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.moments import Moments
+from hpcxpcs.likelihood.products import Source
+
+Report = Callable[[str], None]
+
+
+@dataclass
+class Progress:
+    """Phase timings in seconds, and where to announce phases."""
+
+    announce: Report
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str, text: str) -> Iterator[None]:
+        """Announce a phase and add its duration to the timings."""
+        self.announce(text)
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - begun
+
+
+@dataclass(frozen=True)
+class Represented:
+    """The data as a source of inner products, with the noise σ (n_phi,), its origin, and how the cells came out."""
+
+    source: Source
+    moments: Moments
+    sigma: Floats
+    sigma_source: str
+    partition: Partition
+    is_raw: bool
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A settled minimum with its scaling, the source it was found on, and what it took."""
+
+    scaled: Scaled
+    settled: Settled
+    represented: Represented
+    report: CompressionReport

@@ -1,0 +1,86 @@
+"""Starting points from the data's own scales and the priors, seeded, spread by Latin hypercube."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import qmc
+
+from hpcxpcs.config.resolve import ResolvedParameter
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.physics.model import Model, RateTerm
+
+SPAN = {
+    "diffusion": (0.03, 300.0),
+    "reference_transport": (0.003, 30.0),
+    "sample_transport": (0.03, 300.0),
+    "shear_rate": (0.3, 3000.0),
+    "velocity": (0.3, 300.0),
+}
+"""Range of the dimensionless change that a rate may cause over the whole window: decay exponent or phase (rad)."""
+
+
+def phase_factor(model: Model, rate: RateTerm) -> float:
+    """What turns the integral of a rate into a decay exponent (q²) or a phase (½qL for shear, q for velocity)."""
+    if rate.name == "shear_rate":
+        return 0.5 * model.q * model.gap
+    return model.q if rate.name == "velocity" else model.q**2
+
+
+def candidate_starts(
+    model: Model,
+    parameters: Sequence[ResolvedParameter],
+    t_ref: float,
+    window: float,
+    count: int,
+    seed: int,
+) -> Floats:
+    """Physical starting points (count, p): rates from the window's scales, the rest from the priors, inside bounds.
+
+    `window` is the duration (s) of the data. Fixed parameters keep their values.
+    """
+    cube = qmc.LatinHypercube(d=len(parameters), rng=np.random.default_rng(seed)).random(count)
+    theta = np.empty_like(cube)
+    for k, parameter in enumerate(parameters):
+        theta[:, k] = parameter.prior.quantile(cube[:, k], parameter.lower, parameter.upper)
+    lower = np.array([p.lower for p in parameters])
+    upper = np.array([p.upper for p in parameters])
+    for rate in model.rates:
+        _scale_rate(theta, cube, rate, phase_factor(model, rate) * window, t_ref, model)
+    theta = np.clip(theta, lower, upper)
+    for k, parameter in enumerate(parameters):
+        if parameter.fixed is not None:
+            theta[:, k] = parameter.fixed
+    return theta
+
+
+def _scale_rate(
+    theta: Floats, cube: Floats, rate: RateTerm, factor: float, t_ref: float, model: Model
+) -> None:
+    """Choose value (log-uniform in the span), exponent (modest) and offset share of one rate."""
+    low, high = SPAN[rate.name]
+    value = np.exp(np.log(low) + cube[:, rate.amplitude] * np.log(high / low)) / factor
+    share = 0.6 * cube[:, rate.offset]
+    exponent = -1.2 + 2.0 * cube[:, rate.exponent]
+    theta[:, rate.exponent] = exponent
+    theta[:, rate.amplitude] = (1.0 - share) * value * t_ref**-exponent
+    theta[:, rate.offset] = share * value
+
+
+def scout_frames(first: int, count: int, n_phi: int, budget: int = 60_000) -> np.ndarray:
+    """Frames whose mutual pairs sample every epoch and lag with about `budget` pairs over all angles.
+
+    Bursts of consecutive frames start at epochs spread half evenly and half geometrically, so short lags are seen everywhere.
+    """
+    wanted = int(np.sqrt(2.0 * budget / n_phi))
+    usable = np.arange(first, count)
+    if usable.size <= wanted:
+        return usable
+    burst = np.array([0, 1, 2, 4, 7])
+    epochs = max(2, wanted // burst.size)
+    even = np.linspace(first, count - 1 - burst[-1], epochs - epochs // 2)
+    geometric = np.geomspace(first + 1, count - burst[-1], epochs // 2) - 1
+    starts = np.unique(np.concatenate([even, geometric]).round().astype(int))
+    frames = np.unique((starts[:, None] + burst[None, :]).ravel())
+    return frames[(frames >= first) & (frames < count)]

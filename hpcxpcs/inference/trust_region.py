@@ -1,0 +1,171 @@
+"""Minimisation with NLSQ's trust region in whitened coordinates, on the square-root form of the normal equations.
+
+At every point the residual vector of all pairs is replaced by the triangular factor of [J r]: p + 1 numbers with
+the same norm, the same JᵀJ and the same Jᵀr, so the steps are those of the full problem at any number of pairs.
+In whitened coordinates a gradient of 1 is one standard deviation away from the minimum.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+
+from hpcxpcs.inference.objective import Objective
+from hpcxpcs.likelihood.gaussian import Normal
+from hpcxpcs.likelihood.interpolation import Floats
+
+if TYPE_CHECKING:
+    from nlsq import LeastSquares
+
+DECREMENT = 1.0e-5
+"""Converged when a full Newton step would lower ½χ² by less than this: 0.005 of the smallest error bar."""
+
+FLOOR = 1.0e-9
+"""Relative eigenvalue below which a direction counts as undetermined."""
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Where a minimisation ended: coordinates (f,), expansion there, counts, whether it is a minimum, and
+    whether the allowed evaluations were used up."""
+
+    u: Floats
+    normal: Normal
+    evaluations: int
+    iterations: int
+    converged: bool
+    exhausted: bool = False
+
+    @property
+    def cost(self) -> float:
+        """½χ² with scaling prior and walls."""
+        return float(self.normal.cost)
+
+
+def decrement(normal: Normal) -> float:
+    """Decrease of ½χ² that a full Gauss-Newton step promises."""
+    gradient = np.asarray(normal.gradient)
+    if not np.all(np.isfinite(gradient)):
+        return float("inf")
+    step = whitening(normal).T @ gradient
+    return 0.5 * float(step @ step)
+
+
+def whitening(normal: Normal) -> Floats:
+    """Matrix W (f, f) with u = u0 + W z turning the information into the identity (floored where undetermined)."""
+    information = np.asarray(normal.information)
+    scale = 1.0 / np.sqrt(np.clip(np.diag(information), 1e-300, None))
+    values, vectors = np.linalg.eigh(information * np.outer(scale, scale))
+    return scale[:, None] * vectors / np.sqrt(np.maximum(values, FLOOR * values[-1]))
+
+
+@dataclass
+class _SquareRoot:
+    """fun and jac for the solver around one whitened origin; remembers the last expansions by their position."""
+
+    origin: Floats
+    transform: Floats
+    expand: Callable[[Floats], Normal]
+    seen: dict[bytes, tuple[Floats, Floats]] = field(default_factory=dict)
+    evaluations: int = 0
+
+    def _at(self, z: Floats) -> tuple[Floats, Floats]:
+        key = np.asarray(z, dtype=np.float64).tobytes()
+        if key not in self.seen:
+            self.evaluations += 1
+            self.seen[key] = self._factor(self.expand(self.origin + self.transform @ np.asarray(z)))
+        return self.seen[key]
+
+    def _factor(self, normal: Normal) -> tuple[Floats, Floats]:
+        size = self.origin.size
+        information = self.transform.T @ np.asarray(normal.information) @ self.transform
+        gradient = self.transform.T @ np.asarray(normal.gradient)
+        if not (np.isfinite(normal.cost) and np.all(np.isfinite(information)) and np.all(np.isfinite(gradient))):
+            return np.full(size + 1, 1e150), np.zeros((size + 1, size))
+        values, vectors = np.linalg.eigh(information)
+        root = np.sqrt(np.maximum(values, 1e-12 * max(values[-1], 1.0)))
+        head = (vectors.T @ gradient) / root
+        tail = 2.0 * float(normal.cost) - head @ head
+        residual = np.append(head, np.sqrt(max(tail, 0.0)))
+        return residual, np.vstack([root[:, None] * vectors.T, np.zeros((1, size))])
+
+    def fun(self, z: Floats, *_: object) -> object:
+        """Residual (f + 1,) whose half square is the cost above the constant."""
+        return jnp.asarray(self._at(z)[0])
+
+    def jac(self, z: Floats, *_: object) -> object:
+        """Jacobian (f + 1, f) with the information matrix as its square."""
+        return jnp.asarray(self._at(z)[1])
+
+
+@contextmanager
+def quiet_nlsq() -> Iterator[None]:
+    """Keep the solver's own log lines off the terminal; its outcome is judged here, not there."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
+
+
+@cache
+def _solver() -> LeastSquares:
+    """NLSQ's solver; its import leaves a cache folder in the working directory, so it happens elsewhere."""
+    with TemporaryDirectory() as elsewhere, chdir(elsewhere), quiet_nlsq():
+        from nlsq import LeastSquares
+
+        return LeastSquares()
+
+
+def minimise(
+    objective: Objective,
+    start: Floats,
+    *,
+    max_evaluations: int = 200,
+    tolerance: float = 1e-8,
+    radius: float = 1.0,
+    expand: Callable[[Floats], Normal] | None = None,
+) -> Minimum:
+    """Minimise from coordinates start (f,): whiten, let NLSQ step, whiten again, until a Newton step gains nothing.
+
+    `tolerance` is the change of ½χ² below which the solver stops a round, `radius` the first trust region
+    in standard deviations; `expand` replaces the objective's own derivatives (recovery by finite differences).
+    """
+    expand = expand or objective.expand
+    u, normal = np.asarray(start, dtype=np.float64), expand(start)
+    used, rounds = 1, 0
+    while used < max_evaluations and np.isfinite(normal.cost) and decrement(normal) > DECREMENT:
+        gain = decrement(normal)
+        problem = _SquareRoot(u, radius * whitening(normal), expand)
+        with quiet_nlsq():
+            outcome = _solver().least_squares(
+                problem.fun,
+                np.zeros(u.size),
+                jac=problem.jac,
+                bounds=(np.full(u.size, -np.inf), np.full(u.size, np.inf)),
+                max_nfev=min(20, max(2, max_evaluations - used)),
+                ftol=max(1e-15, tolerance / max(1.0, float(normal.cost))),
+                xtol=1e-8,
+                gtol=1e-4,
+            )
+        used += problem.evaluations
+        rounds += 1
+        candidate = u + problem.transform @ np.asarray(outcome["x"])
+        fresh = expand(candidate)
+        if not float(fresh.cost) < float(normal.cost):
+            break
+        stalled = float(normal.cost) - float(fresh.cost) < 1e-9 * max(1.0, gain)
+        u, normal = candidate, fresh
+        if stalled:
+            break
+    converged = bool(np.isfinite(normal.cost)) and decrement(normal) <= DECREMENT * 10.0
+    return Minimum(u, normal, used, rounds, converged, used >= max_evaluations and not converged)

@@ -1,0 +1,160 @@
+"""The verdict on a point fit: one status word, and plain-word flags for everything that limits trust."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from hpcxpcs.inference.records import CompressionReport, ScalingEstimate
+from hpcxpcs.likelihood.interpolation import Floats
+
+MISFIT_SIGNIFICANCE = 1.0e-4
+"""Probability below which χ² says that the model does not describe the data."""
+
+MISFIT_SIZE = 0.01
+"""Smallest excess of reduced χ² worth a flag: with 10⁷ pairs even 10⁻³ is significant."""
+
+STRONG_CORRELATION = 0.98
+"""Correlation above which two parameters are reported as hardly separable."""
+
+INFLATION = 1.5
+"""Ratio of robust to model-based error above which iid error bars are called too small."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the verdict is based on; arrays over free parameters follow `names`."""
+
+    converged: bool
+    exhausted: bool
+    recovered: bool
+    names: tuple[str, ...]
+    values: Floats
+    widths: Floats
+    covariance: Floats
+    robust: Floats | None
+    at_bound: tuple[str, ...]
+    undetermined: tuple[tuple[str, ...], ...]
+    chi_squared: float
+    degrees_of_freedom: float
+    scaling: ScalingEstimate
+    compression: CompressionReport
+    rejects_shared_scaling: float | None
+
+
+def status_of(evidence: Evidence) -> tuple[str, str]:
+    """Status word and the sentence that explains it."""
+    if not np.isfinite(evidence.chi_squared):
+        return "failed", "the cost is not finite at the best point found"
+    if evidence.undetermined:
+        groups = "; ".join(" with ".join(group) for group in evidence.undetermined)
+        return "failed", f"the data do not determine {groups}: fix one of each group, or use a simpler model"
+    if not evidence.converged:
+        if evidence.exhausted:
+            return "max_iterations", "stopped at optimization.nlsq.max_iterations before a minimum was reached"
+        return "failed", "no minimum was found: a further step would still lower χ²"
+    if evidence.at_bound:
+        return "at_bounds", f"the data push {', '.join(evidence.at_bound)} against a bound; it was held there"
+    if evidence.recovered:
+        return "converged_with_recovery", "converged after a restart"
+    return "converged", "converged: a further Newton step would change nothing"
+
+
+def flags_of(evidence: Evidence) -> tuple[str, ...]:
+    """Everything a careful reader should know, in plain words."""
+    return (
+        *_misfit(evidence),
+        *_weak(evidence),
+        *_correlated(evidence),
+        *_inflated(evidence),
+        *_scaling(evidence),
+        *_compression(evidence),
+    )
+
+
+def _misfit(evidence: Evidence) -> Iterator[str]:
+    freedom = evidence.degrees_of_freedom
+    if freedom <= 0:
+        yield "there are no degrees of freedom left: χ² says nothing"
+        return
+    reduced = evidence.chi_squared / freedom
+    chance = stats.chi2.sf(evidence.chi_squared, freedom)
+    if reduced > 1.0 + MISFIT_SIZE and chance < MISFIT_SIGNIFICANCE:
+        yield (
+            f"reduced χ² is {reduced:.4g} on {freedom:.4g} degrees of freedom: the model leaves structure in the "
+            "residuals; parameters can be off by more than their errors"
+        )
+
+
+def _weak(evidence: Evidence) -> Iterator[str]:
+    errors = np.sqrt(np.diag(evidence.covariance))[: len(evidence.names)]
+    for name, error, width in zip(evidence.names, errors, evidence.widths, strict=True):
+        if error > 0.5 * width:
+            yield f"{name} is hardly determined: its standard error is {error / width:.2g} of the width of its bounds"
+
+
+def _correlated(evidence: Evidence) -> Iterator[str]:
+    errors = np.sqrt(np.clip(np.diag(evidence.covariance), 1e-300, None))
+    correlation = evidence.covariance / np.outer(errors, errors)
+    size = len(evidence.names)
+    for i in range(size):
+        for j in range(i):
+            if abs(correlation[i, j]) > STRONG_CORRELATION:
+                yield (
+                    f"{evidence.names[j]} and {evidence.names[i]} are hardly separable "
+                    f"(correlation {correlation[i, j]:+.3f}): quote them together"
+                )
+
+
+def _inflated(evidence: Evidence) -> Iterator[str]:
+    if evidence.robust is None:
+        return
+    size = len(evidence.names)
+    ratio = np.sqrt(np.diag(evidence.robust)[:size] / np.diag(evidence.covariance)[:size])
+    large = [(n, r) for n, r in zip(evidence.names, ratio, strict=True) if r > INFLATION]
+    if large:
+        listed = ", ".join(f"{name} ×{value:.2g}" for name, value in large)
+        yield (
+            "noise is correlated along frames: model-based errors are too small, quote the robust ones "
+            f"({listed})"
+        )
+
+
+def _scaling(evidence: Evidence) -> Iterator[str]:
+    scaling = evidence.scaling
+    yield from scaling.notes
+    if np.any(scaling.contrast > 1.0 + 3.0 * scaling.contrast_uncertainty):
+        yield "a contrast above 1 is not physical: check offset, normalisation and the model"
+    if np.any(scaling.contrast < -3.0 * scaling.contrast_uncertainty):
+        yield "a contrast below 0 is not physical: the data may be inverted or the model wrong"
+    if np.all(np.abs(scaling.contrast) < 5.0 * scaling.contrast_uncertainty):
+        yield "no angle shows a contrast above 5 standard errors: there may be no signal to fit"
+    chance = evidence.rejects_shared_scaling
+    if chance is not None and chance < MISFIT_SIGNIFICANCE:
+        yield (
+            "the angles do not share one contrast and offset "
+            f"(p = {chance:.1g}): parameters are biased; use scaling.mode auto or individual"
+        )
+
+
+def _compression(evidence: Evidence) -> Iterator[str]:
+    report = evidence.compression
+    if report.provider == "moments" and report.error > report.tolerance:
+        yield (
+            f"the compression changes log-likelihood differences by {report.error:.2g} nats, more than "
+            f"likelihood.tolerance = {report.tolerance:g}"
+        )
+
+
+def named_directions(
+    directions: Sequence[Floats], names: Sequence[str]
+) -> tuple[tuple[str, ...], ...]:
+    """The parameters that dominate each undetermined direction, in units of their own scale."""
+    found = []
+    for direction in directions:
+        share = np.abs(direction) / np.abs(direction).max()
+        found.append(tuple(name for name, part in zip(names, share, strict=True) if part > 0.1))
+    return tuple(found)

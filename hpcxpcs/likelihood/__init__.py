@@ -1,0 +1,1 @@
+"""The Gaussian likelihood of two-time data: exact inner products, lossless compression, linear scaling."""

@@ -1,0 +1,221 @@
+"""Compression of two-time matrices into moments: one pass, one slab of rows in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcxpcs.data.twotime import AngleMatrix
+from hpcxpcs.likelihood.cells import ORDER, Cell, TimeAxis, cell_nodes
+from hpcxpcs.likelihood.interpolation import Floats, lagrange_matrix
+from hpcxpcs.likelihood.moments import CellGroup, MomentArrays, Moments
+from hpcxpcs.likelihood.pairs import EVERY_PAIR, Lattice, mask_key, pair_data, pair_weights, slabs
+
+GROUP_SIZES = (ORDER, 2 * ORDER, ORDER * ORDER)
+"""Node counts to which cells are padded, so that a few array shapes hold all cells."""
+
+PAD_ROWS = 2
+"""A band read past the last column continues in the next row's lower triangle (zeros); the last row needs this margin."""
+
+
+@dataclass(frozen=True)
+class _CellBasis:
+    """Interpolation of one cell: frames (rows, k_t) and lags (lags, k_τ), with their row-wise outer squares."""
+
+    cell: Cell
+    starts: Floats
+    lags: Floats
+    start_basis: Floats
+    lag_basis: Floats
+    start_squares: Floats
+    lag_squares: Floats
+
+    @property
+    def size(self) -> int:
+        return self.starts.size * self.lags.size
+
+
+def _cell_basis(cell: Cell, axis: TimeAxis) -> _CellBasis:
+    starts, lags = cell_nodes(cell, axis)
+    frames = axis.times(np.arange(cell.first, cell.stop))
+    spans = axis.step * np.arange(cell.lag_first, cell.lag_stop, dtype=np.float64)
+    start_basis, lag_basis = lagrange_matrix(frames, starts), lagrange_matrix(spans, lags)
+    return _CellBasis(cell, starts, lags, start_basis, lag_basis, _squares(start_basis), _squares(lag_basis))
+
+
+def _squares(basis: Floats) -> Floats:
+    return np.einsum("pi,pj->pij", basis, basis).reshape(basis.shape[0], -1)
+
+
+@dataclass(frozen=True)
+class _Slab:
+    """Rows of one angle on a lattice, stored so that a diagonal band is a strided view: values[m, n] with a padded end."""
+
+    values: Floats
+    rows: np.ndarray
+    lattice: Lattice
+
+    def band(self, basis: _CellBasis) -> tuple[Floats, Floats, Floats] | None:
+        """(view (rows, lags), selected row indices into the cell, lag indices into the cell) of a cell, or None."""
+        cell, stride = basis.cell, self.lattice.stride
+        low, high = np.searchsorted(self.rows, (cell.first, cell.stop))
+        shift = self.lattice.column - self.lattice.row
+        k_first = -((shift - cell.lag_first) // stride)
+        k_stop = -((shift - cell.lag_stop) // stride)
+        if low >= high or k_first >= k_stop:
+            return None
+        width = self.values.shape[1]
+        offset = (self.rows[low] - self.lattice.row) // stride
+        item = self.values.itemsize
+        start = low * width + offset + k_first
+        flat = self.values.reshape(-1)[start:]
+        view = np.lib.stride_tricks.as_strided(
+            flat, (high - low, k_stop - k_first), ((width + 1) * item, item), writeable=False
+        )
+        return view, self.rows[low:high] - cell.first, shift + stride * np.arange(k_first, k_stop) - cell.lag_first
+
+
+def _slab_values(block: Floats, rows: slice, lattice: Lattice) -> _Slab:
+    """Cut a lattice out of rows of a matrix and pad it: bands that run past the last frame then read zeros."""
+    wanted = np.arange(rows.start, rows.stop)
+    wanted = wanted[wanted % lattice.stride == lattice.row]
+    cut = block[wanted - rows.start, lattice.column :: lattice.stride]
+    values = np.zeros((cut.shape[0] + PAD_ROWS, cut.shape[1]))
+    values[: cut.shape[0]] = cut
+    return _Slab(values, wanted, lattice)
+
+
+class _Accumulator:
+    """Sums Gram matrices (per distinct mask) and projected data (per angle) over slabs."""
+
+    def __init__(self, bases: Sequence[_CellBasis]) -> None:
+        self.bases = bases
+
+    def gram(self, weights: _Slab, into: list[Floats]) -> None:
+        """Add Σ w PᵀP of the slab's pairs to every cell."""
+        for basis, total in zip(self.bases, into, strict=True):
+            found = weights.band(basis)
+            if found is not None:
+                view, rows, lags = found
+                total += basis.start_squares[rows].T @ view @ basis.lag_squares[lags]
+
+    def data(self, values: _Slab, into: list[Floats]) -> None:
+        """Add Σ Pᵀ(w d) of the slab's pairs to every cell."""
+        for basis, total in zip(self.bases, into, strict=True):
+            found = values.band(basis)
+            if found is not None:
+                view, rows, lags = found
+                total += basis.start_basis[rows].T @ view @ basis.lag_basis[lags]
+
+
+@dataclass
+class _Totals:
+    """What one angle contributes: its mask class, projected data per cell, Σ w d² and the number of pairs."""
+
+    mask: int
+    data: list[Floats]
+    power: float
+    pairs: int
+
+
+def compress(
+    angles: Callable[[int], AngleMatrix],
+    phi: Floats,
+    cells: Sequence[Cell],
+    axis: TimeAxis,
+    lattice: Lattice = EVERY_PAIR,
+    on_angle: Callable[[int], None] | None = None,
+) -> Moments:
+    """Moments of the pairs of a lattice for all angles phi (n_phi,), reading each angle's matrix once."""
+    bases = [_cell_basis(cell, axis) for cell in cells]
+    accumulator = _Accumulator(bases)
+    masks: dict[bytes | int, int] = {}
+    grams: list[list[Floats]] = []
+    totals: list[_Totals] = []
+    for index in range(len(phi)):
+        matrix = angles(index)
+        key = mask_key(matrix)
+        name = index if key is None else key
+        is_new = name not in masks
+        if is_new:
+            masks[name] = len(grams)
+            grams.append([np.zeros((b.starts.size**2, b.lags.size**2)) for b in bases])
+        gram = grams[masks[name]] if is_new else None
+        totals.append(_compress_angle(accumulator, matrix, lattice, masks[name], gram))
+        if on_angle is not None:
+            on_angle(index)
+    return _assemble(bases, axis, np.asarray(phi, dtype=np.float64), grams, totals)
+
+
+def _compress_angle(
+    accumulator: _Accumulator, matrix: AngleMatrix, lattice: Lattice, mask: int, gram: list[Floats] | None
+) -> _Totals:
+    result = _Totals(mask, [np.zeros((b.starts.size, b.lags.size)) for b in accumulator.bases], 0.0, 0)
+    n_frames = matrix.c2.shape[0]
+    for rows in slabs(n_frames):
+        weights = pair_weights(matrix, rows)
+        values = pair_data(matrix, rows, weights)
+        weighted = values * weights if matrix.sigma is not None else values
+        slab = _slab_values(weighted, rows, lattice)
+        cut_weights = _slab_values(weights, rows, lattice)
+        accumulator.data(slab, result.data)
+        if gram is not None:
+            accumulator.gram(cut_weights, gram)
+        plain = _slab_values(values, rows, lattice).values if matrix.sigma is not None else slab.values
+        result.power += float(np.vdot(slab.values, plain))
+        result.pairs += int(np.count_nonzero(cut_weights.values))
+    return result
+
+
+def _assemble(
+    bases: Sequence[_CellBasis], axis: TimeAxis, phi: Floats, grams: list[list[Floats]], totals: list[_Totals]
+) -> Moments:
+    """Pack per-cell arrays into padded groups, angles with equal masks side by side."""
+    members: list[list[int]] = [[] for _ in grams]
+    for angle, total in enumerate(totals):
+        members[total.mask].append(angle)
+    widest = max(len(m) for m in members)
+    place = np.zeros(phi.size, dtype=np.int64)
+    padded_phi = np.zeros((len(grams), widest))
+    for mask, angles in enumerate(members):
+        place[angles] = mask * widest + np.arange(len(angles))
+        padded_phi[mask] = phi[angles + [angles[0]] * (widest - len(angles))]
+    groups = []
+    low = 0
+    for size in GROUP_SIZES:
+        chosen = [i for i, b in enumerate(bases) if low < b.size <= size]
+        low = size
+        if chosen:
+            groups.append(_group([bases[i] for i in chosen], chosen, size, grams, totals, members, widest))
+    arrays = MomentArrays(tuple(groups), padded_phi, place, np.array([t.power for t in totals]))
+    pairs = np.array([t.pairs for t in totals], dtype=np.float64)
+    return Moments(tuple(b.cell for b in bases), axis, arrays, pairs)
+
+
+def _group(
+    bases: list[_CellBasis],
+    chosen: list[int],
+    size: int,
+    grams: list[list[Floats]],
+    totals: list[_Totals],
+    members: list[list[int]],
+    widest: int,
+) -> CellGroup:
+    count = len(bases)
+    t1, t2 = np.ones((count, size)), np.full((count, size), 2.0)
+    gram = np.zeros((len(grams), count, size, size))
+    data = np.zeros((len(grams), widest, count, size))
+    for row, (basis, index) in enumerate(zip(bases, chosen, strict=True)):
+        used = basis.size
+        t1[row, :used] = np.repeat(basis.starts, basis.lags.size)
+        t2[row, :used] = (basis.starts[:, None] + basis.lags[None, :]).ravel()
+        t1[row, used:], t2[row, used:] = t1[row, 0], t2[row, 0]
+        k, m = basis.starts.size, basis.lags.size
+        for mask in range(len(grams)):
+            full = grams[mask][index].reshape(k, k, m, m).transpose(0, 2, 1, 3).reshape(used, used)
+            gram[mask, row, :used, :used] = full
+            for place, angle in enumerate(members[mask]):
+                data[mask, place, row, :used] = totals[angle].data[index].ravel()
+    return CellGroup(t1, t2, gram, data)

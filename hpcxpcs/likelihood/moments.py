@@ -1,0 +1,126 @@
+"""Moments: per cell, the Gram matrix of the interpolation and the projected data; losslessly additive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hpcxpcs.likelihood.cells import Cell, TimeAxis
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.products import Products, columns, evaluate
+from hpcxpcs.physics.model import Model
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["t1", "t2", "gram", "data"], meta_fields=[])
+@dataclass(frozen=True)
+class CellGroup:
+    """Cells of similar node count, padded to M nodes (padding has zero rows and columns everywhere).
+
+    t1, t2 (C, M) node times in s; gram (K, C, M, M) = Σ w PᵀP for K distinct masks; data (K, A, C, M) = Σ w Pᵀd.
+    """
+
+    t1: Array
+    t2: Array
+    gram: Array
+    data: Array
+
+
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["groups", "phi", "place", "power"], meta_fields=[]
+)
+@dataclass(frozen=True)
+class MomentArrays:
+    """The arrays of `Moments`; angles with equal masks stand together: phi (K, A) degrees, place (n_phi,) = k·A + a."""
+
+    groups: tuple[CellGroup, ...]
+    phi: Array
+    place: Array
+    power: Array
+
+    def products(self, model: Model, theta: Array, tangents: Array) -> Products:
+        """Inner products of every angle from the nodes alone: the cost does not depend on the number of frames."""
+        size = 2 + tangents.shape[1]
+        classes, members = self.phi.shape
+        gram = jnp.zeros((classes, members, size, size))
+        data = jnp.zeros((classes, members, size))
+        for group in self.groups:
+            basis = columns(model, theta, tangents, group.t1, group.t2, self.phi[:, :, None, None])
+            weighted = jnp.einsum("kcij,mkacj->mkaci", group.gram, basis)
+            gram = gram + jnp.einsum("mkaci,nkaci->kamn", basis, weighted)
+            data = data + jnp.einsum("mkaci,kaci->kam", basis, group.data)
+        flat = classes * members
+        return Products(
+            gram.reshape(flat, size, size)[self.place], data.reshape(flat, size)[self.place], self.power
+        )
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a smooth model can see of a set of pairs: cells, arrays, and per-angle pair counts (n_phi,)."""
+
+    cells: tuple[Cell, ...]
+    axis: TimeAxis
+    arrays: MomentArrays
+    pairs: np.ndarray
+
+    @property
+    def node_count(self) -> int:
+        """Number of nodes per angle at which a model is evaluated."""
+        return sum(int((np.diagonal(np.asarray(g.gram[0]), axis1=1, axis2=2) > 0).sum()) for g in self.arrays.groups)
+
+    def products(self, model: Model, theta: Array, tangents: Array) -> Products:
+        """Inner products of every angle; see MomentArrays.products."""
+        return evaluate(model, self.arrays, theta, tangents)
+
+    def __add__(self, other: Moments) -> Moments:
+        """Moments of the union of two disjoint sets of pairs over the same cells."""
+        if self.cells != other.cells or self.axis != other.axis:
+            raise ValueError("moments over different cells cannot be added")
+        mine, its = self.arrays, other.arrays
+        if mine.phi.shape != its.phi.shape or not np.array_equal(mine.place, its.place):
+            mine, its = _one_class_per_angle(mine), _one_class_per_angle(its)
+        groups = tuple(
+            replace(a, gram=a.gram + b.gram, data=a.data + b.data)
+            for a, b in zip(mine.groups, its.groups, strict=True)
+        )
+        arrays = replace(mine, groups=groups, power=mine.power + its.power)
+        return Moments(self.cells, self.axis, arrays, self.pairs + other.pairs)
+
+    def on_device(self) -> Moments:
+        """The same moments with arrays that need no transfer when used."""
+        return replace(self, arrays=jax.tree_util.tree_map(jnp.asarray, self.arrays))
+
+    def noise(self) -> tuple[Floats, Floats]:
+        """Model-free noise σ (n_phi,) per unit weight from what the cells cannot represent, and its degrees of freedom."""
+        classes, members = self.arrays.phi.shape
+        explained = np.zeros((classes, members))
+        rank = np.zeros(classes)
+        for group in self.arrays.groups:
+            values, vectors = np.linalg.eigh(np.asarray(group.gram))
+            kept = values > 1e-10 * values[..., -1:].clip(min=np.finfo(float).tiny)
+            inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)
+            projected = np.einsum("kcij,kaci->kacj", vectors, np.asarray(group.data))
+            explained += np.einsum("kacj,kcj->ka", projected**2, inverse)
+            rank += kept.sum(axis=(1, 2))
+        place = np.asarray(self.arrays.place)
+        residual = np.asarray(self.arrays.power) - explained.ravel()[place]
+        freedom = self.pairs - np.repeat(rank, members)[place]
+        return np.sqrt(np.maximum(residual, 0.0) / np.maximum(freedom, 1.0)), freedom
+
+
+def _one_class_per_angle(arrays: MomentArrays) -> MomentArrays:
+    """The same arrays with a Gram matrix of its own for every angle."""
+    place = np.asarray(arrays.place)
+    members = arrays.phi.shape[1]
+    groups = []
+    for group in arrays.groups:
+        data = np.asarray(group.data)
+        flat = data.reshape(-1, *data.shape[2:])[place]
+        groups.append(replace(group, gram=np.asarray(group.gram)[place // members], data=flat[:, None]))
+    phi = np.asarray(arrays.phi).ravel()[place][:, None]
+    return MomentArrays(tuple(groups), phi, np.arange(place.size), arrays.power)

@@ -1,0 +1,70 @@
+"""Inner products of model and data over all pairs of an angle: everything that a Gaussian fit needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from hpcxpcs.physics.model import Model
+
+
+class Products(NamedTuple):
+    """Weighted sums over the pairs of each angle, for the columns V = [f, 1, ∂f along each tangent].
+
+    `gram` (n_phi, m, m) holds Σ w V_i V_j, `data` (n_phi, m) Σ w V_i d, `power` (n_phi,) Σ w d².
+    """
+
+    gram: Array
+    data: Array
+    power: Array
+
+    def __add__(self, other: tuple) -> Products:  # type: ignore[override]
+        return Products(*(mine + its for mine, its in zip(self, other, strict=True)))
+
+
+class Source(Protocol):
+    """Anything that supplies inner products is a likelihood: moments, or the raw pairs themselves."""
+
+    def products(self, model: Model, theta: Array, tangents: Array) -> Products:
+        """Products at physical parameters theta (p,), with derivatives along the columns of tangents (p, k)."""
+        ...
+
+
+def columns(model: Model, theta: Array, tangents: Array, t1: Array, t2: Array, phi: Array) -> Array:
+    """The columns V = [f, 1, ∂f …], stacked on a leading axis, at the broadcast of t1, t2 (s) and phi (degrees)."""
+
+    def shape(values: Array) -> Array:
+        return model.shape(values, t1, t2, phi)
+
+    value = shape(theta)
+    if tangents.shape[1] == 0:
+        return jnp.stack([value, jnp.ones_like(value)])
+    slopes = jax.vmap(lambda tangent: jax.jvp(shape, (theta,), (tangent,))[1], in_axes=1)(tangents)
+    return jnp.concatenate([value[None], jnp.ones_like(value)[None], slopes])
+
+
+def no_tangents(theta: Array) -> Array:
+    """Tangents for a value-only evaluation, shape (p, 0)."""
+    return jnp.zeros((theta.shape[0], 0))
+
+
+@partial(jax.jit, static_argnums=0)
+def evaluate(model: Model, source: Source, theta: Array, tangents: Array) -> Products:
+    """Compiled products of a source that is a tree of arrays; the arrays are arguments, so one compilation serves all."""
+    return source.products(model, theta, tangents)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A source whose products are compiled once per shape."""
+
+    source: Source
+
+    def products(self, model: Model, theta: Array, tangents: Array) -> Products:
+        """Products of the wrapped source."""
+        return evaluate(model, self.source, theta, tangents)

@@ -1,0 +1,163 @@
+"""The raw pairs as a likelihood: the reference that moments are measured against, and the fallback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from operator import add
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hpcxpcs.data.twotime import AngleMatrix
+from hpcxpcs.likelihood.cells import TimeAxis
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.pairs import pair_data, pair_weights
+from hpcxpcs.likelihood.products import Products, columns
+from hpcxpcs.physics.model import Model
+
+TILE = 256
+"""Frames per side of the square tiles in which a matrix is evaluated."""
+
+BATCH = 16
+"""Tiles evaluated per call: bounds the memory whatever the number of frames."""
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["row_times", "column_times", "data", "weights", "phi"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class RawTiles:
+    """Rectangles of raw data: row_times (B, R) and column_times (B, Q) in s, data and weights (n_phi, B, R, Q)."""
+
+    row_times: Array
+    column_times: Array
+    data: Array
+    weights: Array
+    phi: Array
+
+    def products(self, model: Model, theta: Array, tangents: Array) -> Products:
+        """Inner products over every pair of the tiles, one tile at a time."""
+        size, n_phi = 2 + tangents.shape[1], self.phi.shape[0]
+
+        def accumulate(total: Products, tile: tuple[Array, Array, Array, Array]) -> tuple[Products, None]:
+            rows, cols, data, weights = tile
+            basis = columns(
+                model, theta, tangents, rows[None, :, None], cols[None, None, :], self.phi[:, None, None]
+            )
+            weighted = basis * weights
+            found = Products(
+                jnp.einsum("macd,nacd->amn", weighted, basis),
+                jnp.einsum("macd,acd->am", weighted, data),
+                jnp.einsum("acd,acd,acd->a", weights, data, data),
+            )
+            return total + found, None
+
+        zero = Products(jnp.zeros((n_phi, size, size)), jnp.zeros((n_phi, size)), jnp.zeros(n_phi))
+        swapped = (self.row_times, self.column_times, self.data.swapaxes(0, 1), self.weights.swapaxes(0, 1))
+        return jax.lax.scan(accumulate, zero, swapped)[0]
+
+    @property
+    def pairs(self) -> Floats:
+        """Number of pairs with weight per angle, shape (n_phi,)."""
+        return np.asarray(jnp.count_nonzero(self.weights, axis=(1, 2, 3)), dtype=np.float64)
+
+
+@partial(jax.jit, static_argnums=0)
+def _tile_products(model: Model, tiles: RawTiles, theta: Array, tangents: Array) -> Products:
+    return tiles.products(model, theta, tangents)
+
+
+@partial(jax.jit, static_argnums=0)
+def _tile_products_many(model: Model, tiles: RawTiles, thetas: Array) -> Products:
+    none = jnp.zeros((thetas.shape[1], 0))
+    return jax.vmap(lambda theta: tiles.products(model, theta, none))(thetas)
+
+
+@dataclass(frozen=True)
+class RawPairs:
+    """All raw pairs of a measurement, read angle by angle: memory of one matrix, exact, slow."""
+
+    angles: Callable[[int], AngleMatrix]
+    phi: Floats
+    axis: TimeAxis
+
+    def products(self, model: Model, theta: Array, tangents: Array) -> Products:
+        """Inner products of every angle at theta (p,), tangents (p, k)."""
+        return self._joined(lambda tiles: _tile_products(model, tiles, theta, tangents), axis=0)
+
+    def products_many(self, model: Model, thetas: Array) -> Products:
+        """Value-only products at thetas (k, p) in one pass over the data: leaves have shape (k, n_phi, …)."""
+        return self._joined(lambda tiles: _tile_products_many(model, tiles, thetas), axis=1)
+
+    def _joined(self, evaluate: Callable[[RawTiles], Products], axis: int) -> Products:
+        parts = []
+        for index in range(len(self.phi)):
+            batches = (evaluate(tiles) for tiles in self.tiles(index))
+            parts.append(jax.block_until_ready(reduce(add, batches)))
+        return Products(*(jnp.concatenate(leaf, axis=axis) for leaf in zip(*parts, strict=True)))
+
+    def tiles(self, index: int) -> Iterator[RawTiles]:
+        """Batches of tiles that hold every pair i < j of one angle."""
+        return tile_batches(self.angles(index), float(self.phi[index]), self.axis)
+
+
+def tile_batches(matrix: AngleMatrix, phi: float, axis: TimeAxis) -> Iterator[RawTiles]:
+    """One angle cut into TILE × TILE tiles on and above the diagonal, BATCH at a time, padded with weight 0."""
+    side = min(TILE, -(-axis.count // 8) * 8)
+    blocks = -(-axis.count // side)
+    times = axis.times(np.maximum(np.arange(blocks * side), axis.first_usable)).reshape(blocks, side)
+    upper = [(r, c) for r in range(blocks) for c in range(r, blocks)]
+    size = min(BATCH, len(upper))
+    for start in range(0, len(upper), size):
+        chosen = upper[start : start + size]
+        data, weights = np.zeros((2, 1, size, side, side))
+        row_times, column_times = np.ones((2, size, side))
+        for place, (r, c) in enumerate(chosen):
+            row_times[place], column_times[place] = times[r], times[c]
+            _fill_tile(matrix, (r * side, c * side), data[0, place], weights[0, place])
+        arrays = (row_times, column_times, data, weights, np.array([phi]))
+        yield RawTiles(*map(jnp.asarray, arrays))
+
+
+def _fill_tile(matrix: AngleMatrix, corner: tuple[int, int], data: Floats, weights: Floats) -> None:
+    """Copy the pairs of one tile, whose upper left element is `corner`, into data and weights (side, side)."""
+    side, count = data.shape[0], matrix.c2.shape[0]
+    rows = slice(corner[0], min(corner[0] + side, count))
+    columns_ = slice(corner[1], min(corner[1] + side, count))
+    found = pair_weights(matrix, rows, columns_)
+    height, width = found.shape
+    weights[:height, :width] = found
+    data[:height, :width] = pair_data(matrix, rows, found, columns_)
+
+
+def frame_subset(
+    angles: Callable[[int], AngleMatrix], phi: Floats, axis: TimeAxis, frames: Sequence[int] | np.ndarray
+) -> RawTiles:
+    """The raw pairs among a few chosen frames, of every angle, as one dense tile (for scouting starts)."""
+    chosen = np.asarray(frames)
+    times = axis.times(chosen)
+    data, weights = np.zeros((2, len(phi), 1, chosen.size, chosen.size))
+    for index in range(len(phi)):
+        matrix = angles(index)
+        part = AngleMatrix(
+            matrix.c2[np.ix_(chosen, chosen)],
+            matrix.frame_ok[chosen],
+            None if matrix.pair_ok is None else matrix.pair_ok[np.ix_(chosen, chosen)],
+            None if matrix.sigma is None else matrix.sigma[np.ix_(chosen, chosen)],
+        )
+        everything = slice(0, chosen.size)
+        weights[index, 0] = pair_weights(part, everything)
+        data[index, 0] = pair_data(part, everything, weights[index, 0])
+    return RawTiles(
+        jnp.asarray(times[None]),
+        jnp.asarray(times[None]),
+        jnp.asarray(data),
+        jnp.asarray(weights),
+        jnp.asarray(np.asarray(phi, dtype=np.float64)),
+    )

@@ -1,0 +1,196 @@
+"""Contrast and offset of every angle as a linear subspace: one code path for all scaling modes.
+
+contrast = base_c + B_c β and offset = base_o + B_o γ over angles; the coefficients x = (β, γ) have a Gaussian prior
+N(0, Λ⁻¹) with Λ diagonal (0 where flat).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from scipy.optimize import minimize
+
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.products import Products
+
+MODES = ("auto", "averaged", "constant", "individual", "fourier", "hierarchical")
+POOLING_SCALE = (0.1, 0.01)
+"""Typical spread of contrast and offset between angles; scale of the weak prior on the learned spread."""
+
+HIERARCHICAL_FROM = 3
+"""Fewest angles from which `auto` pools them: two values cannot tell a spread from a mean."""
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["contrast_basis", "offset_basis", "precision", "contrast_base", "offset_base"],
+    meta_fields=["mode"],
+)
+@dataclass(frozen=True)
+class Scaling:
+    """contrast_basis (n_phi, k_c), offset_basis (n_phi, k_o), precision (k_c + k_o,), bases (n_phi,)."""
+
+    mode: str
+    contrast_basis: Array
+    offset_basis: Array
+    precision: Array
+    contrast_base: Array
+    offset_base: Array
+
+    @property
+    def design(self) -> Array:
+        """Map from the coefficients to (contrast, offset) of each angle, shape (n_phi, 2, k)."""
+        zeros_c, zeros_o = jnp.zeros_like(self.contrast_basis), jnp.zeros_like(self.offset_basis)
+        contrast = jnp.concatenate([self.contrast_basis, zeros_o], axis=1)
+        offset = jnp.concatenate([zeros_c, self.offset_basis], axis=1)
+        return jnp.stack([contrast, offset], axis=1)
+
+    @property
+    def base(self) -> Array:
+        """Fixed part of (contrast, offset) of each angle, shape (n_phi, 2)."""
+        return jnp.stack([self.contrast_base, self.offset_base], axis=1)
+
+
+class Solution(NamedTuple):
+    """Best coefficients x (k,), their information matrix (k, k) and (contrast, offset) per angle (n_phi, 2)."""
+
+    coefficients: Array
+    information: Array
+    per_angle: Array
+
+
+def resolve_mode(mode: str, n_phi: int) -> str:
+    """The mode that `auto` stands for with n_phi angles."""
+    if mode != "auto":
+        return mode
+    return "hierarchical" if n_phi >= HIERARCHICAL_FROM else "individual"
+
+
+def fourier_basis(phi: Floats, order: int) -> Floats:
+    """Orthonormal columns spanning 1, cos kφ, sin kφ (k ≤ order) on the angles phi (degrees), shape (n_phi, r)."""
+    angle = np.deg2rad(phi)[:, None] * np.arange(1, order + 1)
+    raw = np.concatenate([np.ones((phi.size, 1)), np.cos(angle), np.sin(angle)], axis=1)
+    left, values, _ = np.linalg.svd(raw, full_matrices=False)
+    return left[:, values > 1e-8 * values[0]]
+
+
+def largest_fourier_order(n_phi: int) -> int:
+    """Highest order whose 1 + 2K coefficients n_phi angles can determine."""
+    return (n_phi - 1) // 2
+
+
+def build_scaling(
+    mode: str,
+    phi: Floats,
+    *,
+    fourier_order: int = 2,
+    fixed: tuple[Floats, Floats] | None = None,
+    widths: tuple[float, float] = (0.1, 0.01),
+) -> Scaling:
+    """The subspace of a resolved mode on angles phi (n_phi,) degrees.
+
+    `fixed` gives contrast and offset (n_phi,) for mode constant; `widths` the prior spread of contrast and
+    offset between angles for mode hierarchical.
+    """
+    n_phi = len(phi)
+    one, identity = np.ones((n_phi, 1)), np.eye(n_phi)
+    zero = np.zeros(n_phi)
+    if mode == "constant":
+        if fixed is None:
+            raise ValueError("mode constant needs fixed contrast and offset")
+        none = np.zeros((n_phi, 0))
+        return _scaling(mode, none, none, np.zeros(0), *fixed)
+    if mode == "hierarchical":
+        basis = np.concatenate([one, identity], axis=1)
+        pooled = [np.concatenate([[0.0], np.full(n_phi, width**-2.0)]) for width in widths]
+        return _scaling(mode, basis, basis, np.concatenate(pooled), zero, zero)
+    bases = {
+        "averaged": lambda: one,
+        "individual": lambda: identity,
+        "fourier": lambda: fourier_basis(
+            np.asarray(phi, dtype=np.float64), min(fourier_order, largest_fourier_order(n_phi))
+        ),
+    }
+    basis = bases[mode]()
+    return _scaling(mode, basis, basis, np.zeros(2 * basis.shape[1]), zero, zero)
+
+
+def _scaling(mode: str, *arrays: Floats) -> Scaling:
+    return Scaling(mode, *(jnp.asarray(a, dtype=jnp.float64) for a in arrays))
+
+
+def normal_equations(scaling: Scaling, products: Products, sigma: Array) -> tuple[Array, Array, Array]:
+    """Information A (k, k), right-hand side h (k,) and Σ w (d − base)²/σ² of the linear problem at noise sigma (n_phi,).
+
+    Uses the columns f and 1 of the products only.
+    """
+    weight = sigma**-2.0
+    gram, data = products.gram[:, :2, :2], products.data[:, :2]
+    fixed = jnp.einsum("aij,aj->ai", gram, scaling.base)
+    power = products.power - 2.0 * jnp.einsum("ai,ai->a", scaling.base, data)
+    power = power + jnp.einsum("ai,ai->a", scaling.base, fixed)
+    design = scaling.design
+    information = jnp.einsum("aik,a,aij,ajl->kl", design, weight, gram, design)
+    right = jnp.einsum("aik,a,ai->k", design, weight, data - fixed)
+    return information + jnp.diag(scaling.precision), right, jnp.sum(weight * power)
+
+
+def solve(scaling: Scaling, products: Products, sigma: Array) -> Solution:
+    """Best-fitting (with the prior) coefficients for the given shape products."""
+    information, right, _ = normal_equations(scaling, products, sigma)
+    if right.shape[0] == 0:
+        return Solution(right, information, scaling.base)
+    coefficients = _solve_scaled(information, right)
+    return Solution(coefficients, information, scaling.base + scaling.design @ coefficients)
+
+
+def _solve_scaled(matrix: Array, right: Array) -> Array:
+    """Solve a symmetric system after scaling its diagonal to one; a vanishing shape leaves a tiny ridge."""
+    scale = jnp.sqrt(jnp.clip(jnp.diag(matrix), 1e-300))
+    scaled = matrix / jnp.outer(scale, scale) + 1e-14 * jnp.eye(matrix.shape[0])
+    tail = right / scale if right.ndim == 1 else right / scale[:, None]
+    found = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(scaled), tail)
+    return found / scale if right.ndim == 1 else found / scale[:, None]
+
+
+def spread_log_likelihood(
+    scaling: Scaling, products: Products, sigma: Array, log_widths: Array
+) -> Array:
+    """Marginal log-likelihood of the pooling widths exp(log_widths) (2,) at a fixed shape, up to a constant.
+
+    A weak half-Cauchy-like prior at the scale of POOLING_SCALE keeps widths finite when angles agree.
+    """
+    count = scaling.contrast_base.shape[0]
+    widths = jnp.exp(log_widths)
+    pooled = jnp.concatenate([jnp.zeros(1), jnp.full(count, 1.0)])
+    precision = jnp.concatenate([pooled * widths[0] ** -2.0, pooled * widths[1] ** -2.0])
+    information, right, _ = normal_equations(scaling, products, sigma)
+    information = information + jnp.diag(precision - scaling.precision)
+    scale = jnp.sqrt(jnp.diag(information))
+    factor = jnp.linalg.cholesky(information / jnp.outer(scale, scale))
+    half = jax.scipy.linalg.solve_triangular(factor, right / scale, lower=True)
+    log_det = 2.0 * jnp.sum(jnp.log(jnp.diag(factor))) + 2.0 * jnp.sum(jnp.log(scale))
+    hyper = -jnp.sum(jnp.log1p((widths / jnp.asarray(POOLING_SCALE)) ** 2)) + jnp.sum(log_widths)
+    return 0.5 * half @ half - 0.5 * log_det - count * jnp.sum(log_widths) + hyper
+
+
+_spread_value_and_grad = jax.jit(jax.value_and_grad(spread_log_likelihood, argnums=3))
+
+
+def learn_widths(scaling: Scaling, products: Products, sigma: Array) -> tuple[float, float]:
+    """Most probable spread of contrast and offset between angles at a fixed shape (mode hierarchical)."""
+
+    def objective(log_widths: Floats) -> tuple[float, Floats]:
+        value, slope = _spread_value_and_grad(scaling, products, sigma, jnp.asarray(log_widths))
+        return -float(value), -np.asarray(slope)
+
+    start = np.log(np.asarray(POOLING_SCALE) * 0.2)
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=[(-12.0, 2.0), (-12.0, 2.0)])
+    contrast, offset = np.exp(found.x)
+    return float(contrast), float(offset)
