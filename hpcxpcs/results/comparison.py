@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from hpcxpcs.data.clean import repaired_diagonal
@@ -18,6 +19,8 @@ ESTIMATED_NOISE = "compression residual"
 
 BLOCK_POINTS = 2**18
 """Points evaluated at a time: 2 MiB per array, which stays near the processor's cache."""
+
+_compiled_shape = jax.jit(Model.shape, static_argnums=0)
 
 
 @dataclass(frozen=True)
@@ -62,19 +65,19 @@ class ShapeRows:
     """The model's shape f at the fitted parameters, compiled once for blocks of equally many rows."""
 
     def __init__(self, model: Model, fit: Fit, t: np.ndarray, rows: int) -> None:
-        import jax
-
         padding = np.full(-len(t) % rows, t[-1])
         self._t = np.asarray(t, dtype=float)
         self._padded = np.concatenate([self._t, padding])
         self._rows = rows
         self._theta = np.asarray(fit.values, dtype=float)
-        self._shape: Callable[..., Any] = jax.jit(model.shape)
+        self._model = model
 
     def at(self, start: int, phi: float) -> np.ndarray:
         """f for the rows from `start` on, (m,N), at the angle phi (degrees); 1 on the diagonal."""
         t1 = self._padded[start : start + self._rows, None]
-        values = np.array(self._shape(self._theta, t1, self._t[None, :], float(phi)), dtype=float)
+        values = np.array(
+            _compiled_shape(self._model, self._theta, t1, self._t[None, :], float(phi)), dtype=float
+        )
         values = values[: len(self._t) - start]
         inside = np.arange(len(values))
         values[inside, start + inside] = 1.0

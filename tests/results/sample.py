@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,13 +10,16 @@ import numpy as np
 
 from hpcxpcs.data.twotime import TwoTime, from_arrays
 from hpcxpcs.physics.model import Model, build_model
+from hpcxpcs.results.comparison import compared
 from hpcxpcs.results.records import Answer, RunRecord
+from hpcxpcs.results.reduction import AngleReduction, AngleSummary
 
 NAMES = ("D0", "alpha", "D_offset", "gamma_dot_t0", "beta", "gamma_dot_t_offset", "phi0")
 UNITS = ("Å²/s^(1+alpha)", "", "Å²/s", "s⁻¹", "", "s⁻¹", "degrees")
 TRUTH = np.array([1.2e4, -0.4, 500.0, 1.0e-3, -0.3, 1.0e-4, -4.0])
 PHI = (-12.5, 0.0, 45.0)
 SIGMA = 0.02
+PARTS = ("c2", "shape", "scaled", "residual", "normalized", "good")
 CONFIG = {"analysis_mode": "laminar_flow", "experimental_data": {"file_path": "flow.h5"}}
 
 
@@ -182,3 +186,29 @@ def sample_answer(n_frames: int = 40, phi: tuple[float, ...] = PHI, **changes: A
     """The sample fit with the sample data, model and run; `changes` replace fields of the fit."""
     fit = sample_fit(len(phi), (n_frames - 1) * (n_frames - 2) // 2, **changes)
     return Answer(fit, sample_data(n_frames, phi), sample_model(), sample_run())
+
+
+def whole(answer: Answer, angle: int, block_points: int = 2**18) -> dict[str, np.ndarray]:
+    """The matrices of one angle put together from its blocks."""
+    blocks = [block for block in compared(answer, block_points) if block.angle == angle]
+    assert [block.start for block in blocks] == sorted(block.start for block in blocks)
+    assert [block.is_last for block in blocks] == [False] * (len(blocks) - 1) + [True]
+    return {name: np.concatenate([getattr(block, name) for block in blocks]) for name in PARTS}
+
+
+def strictly_parsed(text: str) -> Any:
+    """The value of a JSON text; NaN and Infinity are refused, as they are no JSON."""
+
+    def refuse(token: str) -> None:
+        raise AssertionError(f"{token} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def reduced(answer: Answer, angle: int, block_points: int = 2**18) -> AngleSummary:
+    """One angle as the pictures need it."""
+    total = AngleReduction(angle, answer.data.n_frames)
+    for block in compared(answer, block_points):
+        if block.angle == angle:
+            total.add(block)
+    return total.summary()

@@ -52,7 +52,15 @@ REPLACEMENT = textwrap.dedent(
 
 def replace_in_a_process(folder, *, killed_after=0, in_one_step=True):
     """Replace the folder's content by NEW in a process that SIGKILL ends after so many steps."""
-    command = [sys.executable, "-c", REPLACEMENT, str(folder), str(killed_after), json.dumps(NEW), str(in_one_step)]
+    command = [
+        sys.executable,
+        "-c",
+        REPLACEMENT,
+        str(folder),
+        str(killed_after),
+        json.dumps(NEW),
+        str(in_one_step),
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -76,7 +84,10 @@ def test_given_a_kill_after_any_step_of_a_replacement_then_old_or_new_is_there_w
     for last in range(1, steps + 1):
         folder = tmp_path / f"results {last}"
         fill(folder, OLD)
-        assert replace_in_a_process(folder, killed_after=last, in_one_step=in_one_step).returncode == -signal.SIGKILL
+        assert (
+            replace_in_a_process(folder, killed_after=last, in_one_step=in_one_step).returncode
+            == -signal.SIGKILL
+        )
         recover_folder(folder)
         found.append(content(folder))
     assert all(state in (OLD, NEW) for state in found)
@@ -169,7 +180,9 @@ def test_given_a_restrictive_default_for_temporary_files_then_results_follow_the
         (errno.EPROTO, "check the path"),
     ],
 )
-def test_given_a_failing_disk_then_the_error_names_the_path_and_what_to_do(tmp_path, monkeypatch, code, remedy):
+def test_given_a_failing_disk_then_the_error_names_the_path_and_what_to_do(
+    tmp_path, monkeypatch, code, remedy
+):
     path = tmp_path / "a.json"
     path.write_text("old")
 
@@ -222,7 +235,7 @@ def test_given_a_written_file_then_its_bytes_and_its_name_were_made_durable(tmp_
     real = os.fsync
 
     def recording(descriptor):
-        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", recording)

@@ -1,7 +1,6 @@
 """Every result record becomes JSON that the strictest parser reads."""
 
 import datetime
-import json
 import math
 from dataclasses import dataclass
 from enum import Enum
@@ -15,13 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcxpcs.results.json_safe import dumps, json_safe, write_json
-
-
-def strictly_parsed(text):
-    def refuse(token):
-        raise AssertionError(f"{token} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
+from tests.results.sample import strictly_parsed
 
 
 class Colour(Enum):

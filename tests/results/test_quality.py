@@ -1,0 +1,118 @@
+"""Judgements on a fit, in words."""
+
+import math
+
+import numpy as np
+import pytest
+
+from hpcxpcs.results import quality
+from tests.results.sample import NAMES, Compression, sample_fit
+
+STUCK = np.arange(7) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag"),
+    [
+        ({}, "good"),
+        ({"reduced_chi_squared": 1.2}, "acceptable"),
+        ({"reduced_chi_squared": 2.2}, "poor"),
+        ({"reduced_chi_squared": 2.2e-4}, "poor"),
+        ({"reduced_chi_squared": math.nan}, "poor"),
+        ({"status": "converged_with_recovery"}, "good"),
+        ({"at_bound": STUCK}, "acceptable"),
+        ({"status": "at_bounds"}, "poor"),
+        ({"status": "max_iterations"}, "poor"),
+        ({"status": "failed"}, "poor"),
+    ],
+)
+def test_given_a_fit_then_its_flag_follows_the_rule(changes, flag):
+    assert quality.quality_flag(sample_fit(**changes)) == flag
+
+
+def test_given_a_clean_fit_then_there_is_no_warning():
+    assert quality.quality_warnings(sample_fit()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"flags": ("phi0 is periodic",)}, "phi0 is periodic"),
+        ({"at_bound": STUCK}, "alpha ended at a bound"),
+        ({"status": "failed", "message": "no finite cost"}, "no finite cost"),
+        ({"reduced_chi_squared": 3.0}, "misses more than noise"),
+        ({"reduced_chi_squared": 0.2}, "overestimated"),
+        ({"reduced_chi_squared": math.inf}, "not a finite number"),
+        ({"compression": Compression(error=0.2)}, "ABOVE the limit of 0.05"),
+        ({"compression": Compression(error=math.nan)}, "ABOVE the limit"),
+    ],
+)
+def test_given_a_doubtful_fit_then_a_warning_says_why(changes, words):
+    assert any(words in warning for warning in quality.quality_warnings(sample_fit(**changes)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({}, 0, "converged. The model explains the data"),
+        ({"reduced_chi_squared": 1.8}, 0, "does not describe the data"),
+        ({"reduced_chi_squared": 0.3}, 0, "noise level is overestimated"),
+        ({}, 3, "a check failed"),
+        ({"status": "failed"}, 3, "not a result"),
+    ],
+)
+def test_given_a_fit_and_an_exit_code_then_the_verdict_says_what_to_make_of_it(changes, code, words):
+    assert words in quality.verdict(sample_fit(**changes), code)
+
+
+def test_given_a_covariance_then_correlations_are_between_physical_parameters_strongest_first():
+    covariance = np.eye(13)
+    covariance[0, 1] = covariance[1, 0] = -0.95
+    covariance[2, 3] = covariance[3, 2] = 0.5
+    covariance[0, 12] = covariance[12, 0] = 0.99
+    pairs = quality.strongest_correlations(sample_fit(covariance=covariance), count=2)
+    assert [(pair.first, pair.second, pair.value) for pair in pairs] == [
+        ("D0", "alpha", -0.95),
+        ("D_offset", "gamma_dot_t0", 0.5),
+    ]
+    assert "hard to tell apart" in quality.correlation_words(-0.95)
+
+
+def test_given_a_variance_that_is_not_positive_then_its_correlations_are_unknown():
+    matrix = quality.correlation_matrix(np.diag([4.0, 0.0]))
+    assert matrix[0, 0] == 1.0
+    assert np.isnan(matrix[1]).all()
+
+
+def test_given_fixed_parameters_then_only_free_ones_are_correlated():
+    names, matrix = quality.physical_correlations(
+        sample_fit(covariance=np.eye(3), covariance_names=("beta", "contrast[0]", "offset[0]"))
+    )
+    assert (names, matrix.tolist()) == (["beta"], [[1.0]])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (1.0, "fair here"),
+        (1.5, "prefer"),
+        (3.0, "quote the robust"),
+        (0.5, "take the larger"),
+        (math.nan, "no error"),
+    ],
+)
+def test_given_an_inflation_then_the_words_say_which_error_bar_to_use(ratio, words):
+    assert words in quality.inflation_words(ratio)
+
+
+def test_given_both_uncertainties_then_the_inflation_is_their_ratio():
+    ratios = quality.inflation(sample_fit())
+    assert ratios is not None
+    assert ratios == pytest.approx(np.full(len(NAMES), 1.5))
+    assert quality.inflation(sample_fit(robust_uncertainty=None)) is None
+
+
+def test_given_raw_evaluation_then_nothing_is_said_about_a_summary():
+    report = Compression(provider="raw", error=math.nan)
+    assert "every data point" in quality.compression_words(report)
+    assert quality.quality_warnings(sample_fit(compression=report)) == []
