@@ -42,7 +42,7 @@ class Gallery:
     def finish(self) -> None:
         """Draw the pictures that show all angles."""
         answer, summaries = self._answer, self._summaries
-        truth = true_values(answer.run.truth)
+        truth = true_values(answer.run.truth, answer.data.phi)
         self._make("overview.png", lambda: plots.overview(answer, summaries))
         self._make("angle_scaling.png", lambda: plots.angle_scaling(answer, truth))
         self._make("residual_checks.png", lambda: plots.residual_checks(answer, summaries))

@@ -17,6 +17,7 @@ from hpcxpcs.results.json_safe import write_json
 from hpcxpcs.results.quality import (
     QUALITY_RULE,
     correlation_matrix,
+    noise_meaning,
     physical_correlations,
     quality_flag,
     quality_warnings,
@@ -47,7 +48,11 @@ def parameters_record(fit: Fit, data: TwoTime) -> dict[str, Any]:
         "chi_squared": fit.chi_squared,
         "reduced_chi_squared": fit.reduced_chi_squared,
         "noise_scale": fit.noise_scale,
-        "sigma": {"source": fit.sigma_source, "per_angle": per_angle_noise(fit, data)},
+        "sigma": {
+            "source": fit.sigma_source,
+            "meaning": noise_meaning(fit),
+            "per_angle": per_angle_noise(fit, data),
+        },
         "parameters": {name: _parameter(fit, k) for k, name in enumerate(fit.names)},
         "scaling": {
             "mode": fit.scaling.mode,
@@ -161,7 +166,7 @@ def per_angle_scaling(fit: Fit, data: TwoTime) -> list[dict[str, Any]]:
 
 
 def per_angle_noise(fit: Fit, data: TwoTime) -> list[dict[str, Any]]:
-    """σ of one data point, number of points and χ² of each angle (degrees)."""
+    """σ (see noise_meaning), number of points and χ² of each angle (degrees)."""
     columns = zip(data.phi, fit.sigma, fit.pairs, fit.chi_squared_per_angle, strict=True)
     return [
         {"phi": phi, "sigma": sigma, "pairs": int(pairs), "chi_squared": chi}
@@ -222,6 +227,7 @@ def _compression(fit: Fit) -> dict[str, Any]:
         "nodes": report.nodes,
         "pairs": report.pairs,
         "error": report.error,
+        "largest_error": report.largest_error,
         "tolerance": report.tolerance,
         "within_tolerance": bool(report.error <= report.tolerance),
         "checked_pairs": report.checked_pairs,

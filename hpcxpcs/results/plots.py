@@ -14,6 +14,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from hpcxpcs.results.measurement import measurement
+from hpcxpcs.results.quality import noise_meaning
 from hpcxpcs.results.records import Answer
 from hpcxpcs.results.reduction import (
     DISTANCES,
@@ -119,9 +120,10 @@ class AnglePage:
         contrast = measurement(scaling.contrast[angle], scaling.contrast_uncertainty[angle])
         offset = measurement(scaling.offset[angle], scaling.offset_uncertainty[angle])
         per_point = fit.chi_squared_per_angle[angle] / max(1, fit.pairs[angle])
+        noise = "" if fit.sigma_source == "file" else f"σ = {fit.sigma[angle]:.3g}     "
         return (
             f"φ = {self._answer.data.phi[angle]:g}°     contrast {contrast}     offset {offset}     "
-            f"σ = {fit.sigma[angle]:.3g}     χ² per point {per_point:.4g}"
+            f"{noise}χ² per point {per_point:.4g}"
         )
 
     def _png(self) -> bytes:
@@ -158,7 +160,7 @@ def angle_scaling(answer: Answer, truth: Mapping[str, float | list[float]] | Non
         _draw_truth(ax, phi, known.get(name))
         ax.set_ylabel(name)
     noise.plot(phi, fit.sigma, "o", color=DATA_COLOUR)
-    noise.set_ylabel("noise σ of one point")
+    noise.set_ylabel(noise_meaning(fit))
     misfit.plot(phi, fit.chi_squared_per_angle / np.maximum(fit.pairs, 1), "o", color=DATA_COLOUR)
     misfit.axhline(1.0, color=MUTED, lw=1)
     misfit.set_ylabel("χ² per point")

@@ -65,13 +65,7 @@ def quality_flag(fit: Fit) -> str:
 
 def quality_warnings(fit: Fit) -> list[str]:
     """Everything that should keep a reader from quoting the numbers as they are, in words."""
-    return [
-        *fit.flags,
-        *_status_warning(fit),
-        *(f"{name} ended at a bound of its allowed range" for name in bound_names(fit)),
-        *_chi_squared_warning(fit.reduced_chi_squared),
-        *_compression_warning(fit.compression),
-    ]
+    return [*_status_warning(fit), *_chi_squared_warning(fit.reduced_chi_squared), *fit.flags]
 
 
 def status_words(status: str) -> str:
@@ -94,9 +88,11 @@ def verdict(fit: Fit, exit_code: int) -> str:
     return f"{words} {_chi_squared_words(fit.reduced_chi_squared)}"
 
 
-def bound_names(fit: Fit) -> list[str]:
-    """Names of the free parameters that ended at a bound."""
-    return [name for name, stuck in zip(fit.names, fit.at_bound, strict=True) if stuck]
+def noise_meaning(fit: Fit) -> str:
+    """What the fit's σ per angle are: of one data point, or factors on those that the data came with."""
+    return (
+        "factor on the σ of each point in the file" if fit.sigma_source == "file" else "σ of one data point"
+    )
 
 
 def correlation_matrix(covariance: np.ndarray) -> np.ndarray:
@@ -181,20 +177,12 @@ def _chi_squared_words(chi: float) -> str:
 
 
 def _status_warning(fit: Fit) -> list[str]:
-    return [] if fit.status == "converged" else [f"{status_words(fit.status)} {fit.message}".strip()]
+    return [] if fit.status == "converged" else [f"{fit.status}: {fit.message}"]
 
 
 def _chi_squared_warning(chi: float) -> list[str]:
     if not math.isfinite(chi):
         return ["chi-squared is not a finite number"]
-    if chi > GOOD_REDUCED_CHI_SQUARED[1]:
-        return [f"chi-squared per degree of freedom is {chi:.4g}: the model misses more than noise"]
     if chi < GOOD_REDUCED_CHI_SQUARED[0]:
         return [f"chi-squared per degree of freedom is {chi:.4g}: the noise level is overestimated"]
     return []
-
-
-def _compression_warning(compression: Compression) -> list[str]:
-    if compression.provider == "raw" or compression.error <= compression.tolerance:
-        return []
-    return [f"the summary of the data is less exact than asked for: {compression_words(compression)}"]

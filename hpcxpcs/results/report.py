@@ -14,6 +14,7 @@ import numpy as np
 
 from hpcxpcs.results import quality
 from hpcxpcs.results.atomic import Fault, atomic_write_text
+from hpcxpcs.results.comparison import ESTIMATED_NOISE
 from hpcxpcs.results.json_safe import dumps
 from hpcxpcs.results.measurement import ABSENT, number
 from hpcxpcs.results.plots import angle_file_names
@@ -177,14 +178,13 @@ def _trust(fit: Fit) -> dict[str, Any]:
 
 
 def _noise(fit: Fit) -> str:
+    if fit.sigma_source == "file":
+        return "σ of each data point is given in the data file"
     low, high = float(np.min(fit.sigma)), float(np.max(fit.sigma))
     span = f"{low:.4g}" if math.isclose(low, high, rel_tol=1e-3) else f"{low:.4g} to {high:.4g}"
-    sources = {
-        "compression residual": "measured in the data, as what no smooth function can describe",
-        "given": "given in the configuration",
-        "file": "given in the data file",
-    }
-    return f"σ of one data point is {span}, {sources.get(fit.sigma_source, fit.sigma_source)}"
+    measured = fit.sigma_source == ESTIMATED_NOISE
+    source = "measured in the data, as what no smooth function can describe" if measured else fit.sigma_source
+    return f"σ of one data point is {span}, {source}"
 
 
 def _inflation(fit: Fit) -> list[tuple[str, str]]:

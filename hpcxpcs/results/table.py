@@ -13,6 +13,12 @@ from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.results.measurement import ABSENT, matching, measurement, number
 from hpcxpcs.results.records import Fit
 
+Truth = float | list[float]
+"""A known number, or one per angle of the data."""
+
+SAME_ANGLE = 1e-3
+"""Degrees within which an angle of the data is one of the truth's; files store angles in single precision."""
+
 HEADINGS = ("parameter", "value ± uncertainty", "robust ±", "unit", "", "truth", "off by")
 
 
@@ -35,7 +41,7 @@ class Row:
 
 def summary_lines(fit: Fit, data: TwoTime, truth: Mapping[str, Any] | None = None) -> tuple[Row, ...]:
     """Rows for the physical parameters, then for contrast and offset (one row per angle, in degrees)."""
-    known = true_values(truth)
+    known = true_values(truth, data.phi)
     return (*_physical(fit, known), *_scaling(fit, data, known))
 
 
@@ -54,16 +60,35 @@ def plain_text(rows: Sequence[Row]) -> str:
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in texts)
 
 
-def true_values(truth: Mapping[str, Any] | None) -> dict[str, float | list[float]]:
-    """The known numbers of a simulated file, flat or under `parameters`: scalars, and one list per angle."""
+def true_values(truth: Mapping[str, Any] | None, phi: Sequence[float] | np.ndarray) -> dict[str, Truth]:
+    """The known numbers of simulated data, flat or under `parameters`: scalars, or one number per angle of phi.
+
+    Lists belong to the angles `phi` of the truth (degrees), or else to those of the data in their order.
+    """
     if not truth:
         return {}
-    named = {**truth, **(truth["parameters"] if isinstance(truth.get("parameters"), Mapping) else {})}
-    arrays = {name: np.asarray(value) for name, value in named.items() if not isinstance(value, Mapping)}
-    return {name: array.astype(float).tolist() for name, array in arrays.items() if array.dtype.kind in "iuf"}
+    parameters = truth.get("parameters")
+    named = {**truth, **(parameters if isinstance(parameters, Mapping) else {})}
+    places = _places(truth.get("phi"), phi)
+    known: dict[str, Truth] = {}
+    for name, value in named.items():
+        if isinstance(value, int | float):
+            known[name] = float(value)
+        elif name in ("contrast", "offset") and places is not None and len(value) > max(places):
+            known[name] = [float(value[place]) for place in places]
+    return known
 
 
-def _physical(fit: Fit, known: Mapping[str, float | list[float]]) -> Iterator[Row]:
+def _places(known: Sequence[float] | None, phi: Sequence[float] | np.ndarray) -> list[int] | None:
+    """Where each angle of the data is in the truth's list; None if one of them is not."""
+    if known is None:
+        return list(range(len(phi)))
+    nearest = [int(np.argmin(np.abs(np.asarray(known, dtype=float) - angle))) for angle in phi]
+    found = all(abs(known[place] - angle) <= SAME_ANGLE for place, angle in zip(nearest, phi, strict=True))
+    return nearest if found else None
+
+
+def _physical(fit: Fit, known: Mapping[str, Truth]) -> Iterator[Row]:
     for k, name in enumerate(fit.names):
         robust = None if fit.robust_uncertainty is None else float(fit.robust_uncertainty[k])
         remark = "fixed" if not fit.free[k] else "at bound" if fit.at_bound[k] else ""
@@ -74,7 +99,7 @@ def _physical(fit: Fit, known: Mapping[str, float | list[float]]) -> Iterator[Ro
         )  # fmt: skip
 
 
-def _scaling(fit: Fit, data: TwoTime, known: Mapping[str, float | list[float]]) -> Iterator[Row]:
+def _scaling(fit: Fit, data: TwoTime, known: Mapping[str, Truth]) -> Iterator[Row]:
     scaling = fit.scaling
     parts = (
         ("contrast", scaling.contrast, scaling.contrast_uncertainty, scaling.robust_contrast_uncertainty),
@@ -82,16 +107,13 @@ def _scaling(fit: Fit, data: TwoTime, known: Mapping[str, float | list[float]]) 
     )
     for name, values, uncertainties, robust in parts:
         for k, phi in enumerate(data.phi):
-            truth = _at_angle(known.get(name), k, data.n_phi)
+            truth = _at_angle(known.get(name), k)
             wider = None if robust is None else float(robust[k])
             yield _row(f"{name} {phi:g}°", float(values[k]), float(uncertainties[k]), wider, "", "", truth)
 
 
-def _at_angle(truth: float | list[float] | None, k: int, n_angles: int) -> float | None:
-    """A truth per angle is of use only when the fit used every angle of the file."""
-    if isinstance(truth, list):
-        return truth[k] if len(truth) == n_angles else None
-    return truth
+def _at_angle(truth: Truth | None, k: int) -> float | None:
+    return truth[k] if isinstance(truth, list) else truth
 
 
 def _row(

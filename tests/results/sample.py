@@ -43,6 +43,7 @@ class Compression:
     nodes: int = 4800
     pairs: int = 2277
     error: float = 0.012
+    largest_error: float = 0.03
     tolerance: float = 0.05
     checked_pairs: int = 2277
     checked_points: int = 16
@@ -77,7 +78,7 @@ class PointFit:
     sigma_source: str
     noise_scale: float
     chi_squared: float
-    degrees_of_freedom: int
+    degrees_of_freedom: float
     reduced_chi_squared: float
     chi_squared_per_angle: np.ndarray
     pairs: np.ndarray

@@ -38,13 +38,9 @@ def test_given_a_clean_fit_then_there_is_no_warning():
     ("changes", "words"),
     [
         ({"flags": ("phi0 is periodic",)}, "phi0 is periodic"),
-        ({"at_bound": STUCK}, "alpha ended at a bound"),
-        ({"status": "failed", "message": "no finite cost"}, "no finite cost"),
-        ({"reduced_chi_squared": 3.0}, "misses more than noise"),
+        ({"status": "at_bounds", "message": "alpha was held"}, "at_bounds: alpha was held"),
         ({"reduced_chi_squared": 0.2}, "overestimated"),
         ({"reduced_chi_squared": math.inf}, "not a finite number"),
-        ({"compression": Compression(error=0.2)}, "ABOVE the limit of 0.05"),
-        ({"compression": Compression(error=math.nan)}, "ABOVE the limit"),
     ],
 )
 def test_given_a_doubtful_fit_then_a_warning_says_why(changes, words):
@@ -112,7 +108,19 @@ def test_given_both_uncertainties_then_the_inflation_is_their_ratio():
     assert quality.inflation(sample_fit(robust_uncertainty=None)) is None
 
 
-def test_given_raw_evaluation_then_nothing_is_said_about_a_summary():
-    report = Compression(provider="raw", error=math.nan)
-    assert "every data point" in quality.compression_words(report)
-    assert quality.quality_warnings(sample_fit(compression=report)) == []
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        (Compression(provider="raw", error=math.nan), "every data point"),
+        (Compression(error=0.01), "within the limit of 0.05"),
+        (Compression(error=0.2), "ABOVE the limit of 0.05"),
+        (Compression(error=math.nan), "ABOVE the limit"),
+    ],
+)
+def test_given_a_compression_then_its_words_compare_error_and_limit(report, words):
+    assert words in quality.compression_words(report)
+
+
+def test_given_sigma_from_the_file_then_the_fits_sigma_is_called_a_factor():
+    assert quality.noise_meaning(sample_fit()) == "σ of one data point"
+    assert "factor" in quality.noise_meaning(sample_fit(sigma_source="file"))

@@ -92,6 +92,7 @@ def test_given_every_model_then_there_is_a_formula_in_words():
 def test_given_a_doubtful_fit_then_the_page_says_so_at_the_top(tmp_path):
     answer = sample_answer(
         status="at_bounds",
+        message="the data push alpha against a bound",
         at_bound=np.arange(7) == 1,
         compression=Compression(error=0.3),
         recovery_actions=("wider trust region",),
@@ -102,7 +103,7 @@ def test_given_a_doubtful_fit_then_the_page_says_so_at_the_top(tmp_path):
     for words in (
         "edge of the allowed range",
         "exit code 3",
-        "alpha ended at a bound",
+        "the data push alpha against a bound",
         "phi0 is hardly determined",
     ):
         assert words in head

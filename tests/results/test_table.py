@@ -59,12 +59,21 @@ def test_given_a_table_then_its_columns_line_up():
 
 
 def test_given_a_truth_under_parameters_or_flat_then_it_is_found():
-    assert true_values({"parameters": {"D0": 1}, "model": "static"}) == {"D0": 1.0}
-    assert true_values({"D0": 1, "contrast": [0.1, 0.2]}) == {"D0": 1.0, "contrast": [0.1, 0.2]}
-    assert true_values(None) == {}
+    assert true_values({"parameters": {"D0": 1}, "model": "static"}, PHI) == {"D0": 1.0}
+    assert true_values({"D0": 1, "contrast": [0.1, 0.2, 0.3]}, PHI) == {
+        "D0": 1.0,
+        "contrast": [0.1, 0.2, 0.3],
+    }
+    assert true_values(None, PHI) == {}
 
 
-def test_given_a_truth_per_angle_then_it_is_used_only_if_all_angles_were_fitted():
-    assert rows({"contrast": [0.2, 0.3, 0.4]})["contrast 45°"].truth == "0.4"
+def test_given_a_truth_per_angle_then_each_angle_of_the_data_gets_its_own():
+    truth = {"phi": [90.0, 45.00001, 0.0, -12.5], "contrast": [0.9, 0.45, 0.1, 0.125], "offset": 1.0}
+    assert rows(truth)["contrast 45°"].truth == "0.45"
+    assert rows(truth)["contrast -12.5°"].truth == "0.125"
+    assert rows(truth)["offset 0°"].truth == "1"
+
+
+def test_given_a_truth_for_other_angles_then_it_is_not_used():
+    assert rows({"phi": [0.0, 1.0, 2.0], "contrast": [0.1, 0.2, 0.3]})["contrast 0°"].truth == "—"
     assert rows({"contrast": [0.2, 0.3]})["contrast 45°"].truth == "—"
-    assert rows({"contrast": 0.25})["contrast 45°"].truth == "0.25"
