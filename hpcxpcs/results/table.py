@@ -61,7 +61,7 @@ def plain_text(rows: Sequence[Row]) -> str:
 
 
 def true_values(truth: Mapping[str, Any] | None, phi: Sequence[float] | np.ndarray) -> dict[str, Truth]:
-    """The known numbers of simulated data, flat or under `parameters`: scalars, or one number per angle of phi.
+    """The known numbers of simulated data, flat or under `parameters`: scalars, or one per angle of phi.
 
     Lists belong to the angles `phi` of the truth (degrees), or else to those of the data in their order.
     """
