@@ -44,8 +44,8 @@ FORMULAS: Mapping[str, tuple[str, ...]] = {
         _SCALED,
         "f = interference of a reference (share 1 − x of the field) and a moving sample (share x)",
         "each loses memory by diffusion, exp(−½ q² ∫ J dt), with its own J(t) = D0·t^alpha + D_offset",
-        "their phase differs by q cos(φ − φ0) ∫ v dt, v(t) = v0·t^beta + v_offset; convention heterodyne-2, as in "
-        "a published package: cos(φ + φ0)",
+        "their phase differs by q cos(φ − φ0) ∫ v dt, v(t) = v0·t^beta + v_offset",
+        "convention heterodyne-2, as in a published package: cos(φ + φ0) instead",
         "x(t) = f0·exp(f1·(t − f2)) + f3, between 0 and 1",
     ),
     "static_ref": (_SCALED, "f = exp(−q² ∫ J dt) between the two times", _TRANSPORT),
