@@ -17,7 +17,7 @@ from jax import Array
 
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import columns
-from hpcxpcs.likelihood.raw import RawPairs, RawTiles
+from hpcxpcs.likelihood.raw import RawPairs, RawTiles, each_angle
 from hpcxpcs.physics.model import Model
 
 
@@ -33,7 +33,8 @@ def _tile_scores(
         residual = data - scaling[0] * basis[0] - scaling[1]
         directions = jnp.concatenate([scaling[0] * basis[2:], basis[:2]])
         scores = directions * (weights * residual / sigma**2)
-        return total + jnp.einsum("mrq,nrq->mn", scores, scores), (scores.sum(axis=2), scores.sum(axis=1))
+        flat = scores.reshape(scores.shape[0], -1)
+        return total + flat @ flat.T, (scores.sum(axis=2), scores.sum(axis=1))
 
     size = 2 + tangents.shape[1]
     start = jnp.zeros((size, size))
@@ -49,19 +50,19 @@ def score_covariance(
 
     theta (p,), tangents (p, k); per_angle (n_phi, 2) holds contrast and offset, sigma (n_phi,) the noise.
     """
-    size = 2 + tangents.shape[1]
-    found = np.zeros((len(raw.phi), size, size))
-    for index in range(len(raw.phi)):
-        clusters = np.zeros((raw.axis.count + 1, size))
+
+    def angle(index: int) -> Floats:
+        clusters = np.zeros((raw.axis.count + 1, 2 + tangents.shape[1]))
+        total = np.zeros((clusters.shape[1],) * 2)
+        level, noise = jnp.asarray(per_angle[index]), jnp.asarray(sigma[index])
         for tiles in raw.tiles(index):
-            by_row, by_column, squares = _tile_scores(
-                model, tiles, theta, tangents, jnp.asarray(per_angle[index]), jnp.asarray(sigma[index])
-            )
+            by_row, by_column, squares = _tile_scores(model, tiles, theta, tangents, level, noise)
             _add_to_frames(clusters, raw, tiles.row_times, by_row)
             _add_to_frames(clusters, raw, tiles.column_times, by_column)
-            found[index] -= np.asarray(squares)
-        found[index] += clusters.T @ clusters
-    return found
+            total -= np.asarray(squares)
+        return total + clusters.T @ clusters
+
+    return np.stack(each_angle(angle, len(raw.phi)))
 
 
 def _add_to_frames(clusters: Floats, raw: RawPairs, times: Array, sums: Array) -> None:

@@ -50,13 +50,28 @@ class MomentArrays:
         data = jnp.zeros((classes, members, size))
         for group in self.groups:
             basis = columns(model, theta, tangents, group.t1, group.t2, self.phi[:, :, None, None])
-            weighted = jnp.einsum("kcij,mkacj->mkaci", group.gram, basis)
-            gram = gram + jnp.einsum("mkaci,nkaci->kamn", basis, weighted)
-            data = data + jnp.einsum("mkaci,kaci->kam", basis, group.data)
+            gram, data = gram + _quadratic(basis, group.gram), data + _linear(basis, group.data)
         flat = classes * members
         return Products(
             gram.reshape(flat, size, size)[self.place], data.reshape(flat, size)[self.place], self.power
         )
+
+
+def _quadratic(basis: Array, gram: Array) -> Array:
+    """Σ V_i G V_j of basis (m, K, A, C, M) and gram (K, C, M, M), shape (K, A, m, m), as two matrix products."""
+    size, classes, members, cells, nodes = basis.shape
+    stacked = basis.transpose(1, 3, 0, 2, 4).reshape(classes, cells, size * members, nodes)
+    weighted = (stacked @ gram).reshape(classes, cells, size, members, nodes)
+    left = weighted.transpose(0, 3, 2, 1, 4).reshape(classes, members, size, cells * nodes)
+    right = basis.transpose(1, 2, 0, 3, 4).reshape(classes, members, size, cells * nodes)
+    return left @ right.swapaxes(2, 3)
+
+
+def _linear(basis: Array, data: Array) -> Array:
+    """Σ V_i b of basis (m, K, A, C, M) and data (K, A, C, M), shape (K, A, m)."""
+    size, classes, members = basis.shape[:3]
+    columns_first = basis.transpose(1, 2, 0, 3, 4).reshape(classes, members, size, -1)
+    return (columns_first @ data.reshape(classes, members, -1, 1))[..., 0]
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,14 @@ def columns(model: Model, theta: Array, tangents: Array, t1: Array, t2: Array, p
     def shape(values: Array) -> Array:
         return model.shape(values, t1, t2, phi)
 
-    value = shape(theta)
     if tangents.shape[1] == 0:
+        value = shape(theta)
         return jnp.stack([value, jnp.ones_like(value)])
-    slopes = jax.vmap(lambda tangent: jax.jvp(shape, (theta,), (tangent,))[1], in_axes=1)(tangents)
-    return jnp.concatenate([value[None], jnp.ones_like(value)[None], slopes])
+    value, slope = jax.linearize(shape, theta)
+    slopes = jax.vmap(slope, in_axes=1)(tangents)
+    basis = jnp.concatenate([value[None], jnp.ones_like(value)[None], slopes])
+    # Without the barrier the compiler evaluates the model again for every consumer of a column (twice the time).
+    return jax.lax.optimization_barrier(basis)
 
 
 def no_tangents(theta: Array) -> Array:

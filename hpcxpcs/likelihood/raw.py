@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
@@ -19,10 +21,10 @@ from hpcxpcs.likelihood.pairs import pair_data, pair_weights
 from hpcxpcs.likelihood.products import Products, columns
 from hpcxpcs.physics.model import Model
 
-TILE = 256
+TILE = 128
 """Frames per side of the square tiles in which a matrix is evaluated."""
 
-BATCH = 16
+BATCH = 64
 """Tiles evaluated per call: bounds the memory whatever the number of frames."""
 
 
@@ -50,11 +52,12 @@ class RawTiles:
             basis = columns(
                 model, theta, tangents, rows[None, :, None], cols[None, None, :], self.phi[:, None, None]
             )
-            weighted = basis * weights
+            flat = basis.reshape(size, n_phi, -1).swapaxes(0, 1)
+            weighted = flat * weights.reshape(n_phi, 1, -1)
             found = Products(
-                jnp.einsum("macd,nacd->amn", weighted, basis),
-                jnp.einsum("macd,acd->am", weighted, data),
-                jnp.einsum("acd,acd,acd->a", weights, data, data),
+                weighted @ flat.swapaxes(1, 2),
+                (weighted @ data.reshape(n_phi, -1, 1))[..., 0],
+                jnp.sum(weights * data * data, axis=(1, 2)),
             )
             return total + found, None
 
@@ -96,15 +99,21 @@ class RawPairs:
         return self._joined(lambda tiles: _tile_products_many(model, tiles, thetas), axis=1)
 
     def _joined(self, evaluate: Callable[[RawTiles], Products], axis: int) -> Products:
-        parts = []
-        for index in range(len(self.phi)):
-            batches = (evaluate(tiles) for tiles in self.tiles(index))
-            parts.append(jax.block_until_ready(reduce(add, batches)))
+        def angle(index: int) -> Products:
+            return jax.block_until_ready(reduce(add, map(evaluate, self.tiles(index))))
+
+        parts = each_angle(angle, len(self.phi))
         return Products(*(jnp.concatenate(leaf, axis=axis) for leaf in zip(*parts, strict=True)))
 
     def tiles(self, index: int) -> Iterator[RawTiles]:
         """Batches of tiles that hold every pair i < j of one angle."""
         return tile_batches(self.angles(index), float(self.phi[index]), self.axis)
+
+
+def each_angle[T](evaluate: Callable[[int], T], n_phi: int) -> list[T]:
+    """evaluate(k) for every angle, on as many threads as there are cores: tiles are too small for XLA to split."""
+    with ThreadPoolExecutor(max_workers=min(n_phi, len(os.sched_getaffinity(0)))) as pool:
+        return list(pool.map(evaluate, range(n_phi)))
 
 
 def tile_batches(matrix: AngleMatrix, phi: float, axis: TimeAxis) -> Iterator[RawTiles]:
