@@ -20,7 +20,7 @@ help: ## list the verbs
 demo: $(INSTALLED) ## simulate a sheared suspension and recover what was put in
 	rm -rf demo && mkdir demo
 	$(RUN)hpcxpcs simulate laminar_flow -o demo/shear.hdf --angles 12 --frames 400 --noise 0.01 --seed 7 --config demo/config.yaml
-	$(RUN)hpcxpcs fit demo/config.yaml --method nlsq
+	$(RUN)hpcxpcs fit demo/config.yaml --method nlsq --run demo/run
 
 test: lint types ## lint, types, then all tests
 	$(ONE_THREAD) $(RUN)python -m pytest $(TEST_ARGS)

@@ -47,7 +47,9 @@ def assemble(
         evaluated = _evaluate(measurement, settings, fitted)
     settled, represented, model = fitted.settled, fitted.represented, scouting.objective.coordinates.model
     scaling = _scaling_estimate(fitted, evaluated, len(settled.objective.coordinates.free))
-    evidence = _evidence(parameters, fitted, evaluated, scaling, _shared_scaling_test(measurement, fitted, evaluated))
+    evidence = _evidence(
+        parameters, fitted, evaluated, scaling, _shared_scaling_test(measurement, fitted, evaluated)
+    )
     status, message = status_of(evidence)
     free = settled.objective.coordinates.free
     names = tuple(p.parameter.name for p in parameters)
@@ -168,9 +170,7 @@ def _evidence(
     )
 
 
-def _shared_scaling_test(
-    measurement: Measurement, fitted: Fitted, evaluated: _Evaluated
-) -> float | None:
+def _shared_scaling_test(measurement: Measurement, fitted: Fitted, evaluated: _Evaluated) -> float | None:
     """Probability of the angles' own contrasts and offsets if they were shared; None unless the mode shares them."""
     objective, n_phi = fitted.settled.objective, len(measurement.phi)
     if objective.scaling.mode != "averaged" or n_phi < 2:

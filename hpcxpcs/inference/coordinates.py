@@ -47,7 +47,9 @@ class Coordinates:
         for index, k in place.items():
             theta[index] = u[k]
         for rate in self._transformed():
-            for index, value in _rate_from(rate, {i: u[k] for i, k in place.items()}, theta, self.t_ref).items():
+            for index, value in _rate_from(
+                rate, {i: u[k] for i, k in place.items()}, theta, self.t_ref
+            ).items():
                 theta[index] = value
         return jnp.stack([jnp.asarray(value, dtype=jnp.float64) for value in theta])
 

@@ -50,6 +50,7 @@ SMALLEST_NOISE = 1.0e-6
 REFINE = 4.0
 """Factor by which the allowed interpolation error falls when a check fails."""
 
+
 def fit_point(
     measurement: Measurement,
     model: Model,
@@ -62,7 +63,9 @@ def fit_point(
     progress = Progress(announce)
     _require_enough(measurement, model, parameters)
     limits = Limits(
-        np.array([p.lower for p in parameters]), np.array([p.upper for p in parameters]), *measurement.time_range
+        np.array([p.lower for p in parameters]),
+        np.array([p.upper for p in parameters]),
+        *measurement.time_range,
     )
     fixed = tuple((k, p.fixed) for k, p in enumerate(parameters) if p.fixed is not None)
     coordinates = Coordinates(model, reference_time(*measurement.time_range), fixed)
@@ -81,9 +84,7 @@ def fit_point(
     return replace(answer, seconds=time.perf_counter() - begun)
 
 
-def _require_enough(
-    measurement: Measurement, model: Model, parameters: Sequence[ResolvedParameter]
-) -> None:
+def _require_enough(measurement: Measurement, model: Model, parameters: Sequence[ResolvedParameter]) -> None:
     """Refuse what no fit can answer: an angle-dependent model with its reference angle free and a single angle."""
     free = {p.parameter.name for p in parameters if p.fixed is None}
     if len(measurement.phi) == 1 and "phi0" in free:
@@ -160,15 +161,15 @@ def _compressed_representation(
     model = scouting.objective.coordinates.model
     with progress.phase("cells", "fitting the cells to the model"):
         partition = adapted(measurement, model, thetas, strength, allowed)
-    with progress.phase("compress", f"compressing {len(measurement.phi)} angles into {partition.nodes} nodes each"):
+    with progress.phase(
+        "compress", f"compressing {len(measurement.phi)} angles into {partition.nodes} nodes each"
+    ):
         moments = compressed(measurement, partition)
         sigma, source = _noise(measurement, moments, settings)
     return Represented(moments, moments, sigma, source, partition, not partition.resolved)
 
 
-def _raw_representation(
-    measurement: Measurement, settings: PointSettings, progress: Progress
-) -> Represented:
+def _raw_representation(measurement: Measurement, settings: PointSettings, progress: Progress) -> Represented:
     """All raw pairs, with the noise still taken from model-free moments."""
     cells = geometric_cells(measurement.axis)
     with progress.phase("compress", "measuring the noise; the fit will use the raw pairs"):
@@ -240,7 +241,9 @@ def _compression_report(
 ) -> CompressionReport:
     pairs = int(represented.moments.pairs.sum())
     if represented.is_raw:
-        return CompressionReport("raw", 0, 0, pairs, 0.0, 0.0, settings.compression_tolerance, pairs, 0, attempt)
+        return CompressionReport(
+            "raw", 0, 0, pairs, 0.0, 0.0, settings.compression_tolerance, pairs, 0, attempt
+        )
     with progress.phase("check", "checking the compression against raw pairs"):
         cloud = _cloud(settled.objective, settled.minimum, settings)
         found: Check = check(measurement, settled.objective, represented.moments, cloud)

@@ -55,9 +55,7 @@ def minimise_or_recover(
 
 def _perturbed(objective: Objective, u: Floats, rng: np.random.Generator, settings: PointSettings) -> Minimum:
     start = u + NUDGE * rng.standard_normal(u.size)
-    return minimise(
-        objective, start, max_evaluations=settings.max_iterations, tolerance=settings.tolerance
-    )
+    return minimise(objective, start, max_evaluations=settings.max_iterations, tolerance=settings.tolerance)
 
 
 def finite_difference_expansion(objective: Objective, u: Floats) -> Normal:

@@ -29,9 +29,7 @@ class Scaled:
     actions: tuple[str, ...]
 
 
-def minimise_scaled(
-    objective: Objective, start: Floats, phi: Floats, settings: PointSettings
-) -> Scaled:
+def minimise_scaled(objective: Objective, start: Floats, phi: Floats, settings: PointSettings) -> Scaled:
     """Minimise from coordinates start (f,) in the scaling mode of the settings on angles phi (n_phi,)."""
     mode = resolve_mode(settings.scaling, len(phi))
     if mode == "constant":
@@ -47,9 +45,7 @@ def minimise_scaled(
     return Scaled(scaled, minimum, {}, notes, actions)
 
 
-def _with_constants(
-    objective: Objective, start: Floats, phi: Floats, settings: PointSettings
-) -> Scaled:
+def _with_constants(objective: Objective, start: Floats, phi: Floats, settings: PointSettings) -> Scaled:
     given = (settings.contrast, settings.offset)
     actions: tuple[str, ...] = ()
     fixed = [np.full(len(phi), np.nan if value is None else value) for value in given]
@@ -69,9 +65,7 @@ def _with_constants(
     return Scaled(scaled, minimum, {}, (note,), actions + more)
 
 
-def _with_learned_widths(
-    objective: Objective, start: Floats, phi: Floats, settings: PointSettings
-) -> Scaled:
+def _with_learned_widths(objective: Objective, start: Floats, phi: Floats, settings: PointSettings) -> Scaled:
     scaled = objective.with_scaling(build_scaling("hierarchical", phi))
     minimum, actions = minimise_or_recover(scaled, start, settings)
     widths = (0.0, 0.0)

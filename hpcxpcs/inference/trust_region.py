@@ -88,7 +88,9 @@ class _SquareRoot:
         size = self.origin.size
         information = self.transform.T @ np.asarray(normal.information) @ self.transform
         gradient = self.transform.T @ np.asarray(normal.gradient)
-        if not (np.isfinite(normal.cost) and np.all(np.isfinite(information)) and np.all(np.isfinite(gradient))):
+        if not (
+            np.isfinite(normal.cost) and np.all(np.isfinite(information)) and np.all(np.isfinite(gradient))
+        ):
             return np.full(size + 1, 1e150), np.zeros((size + 1, size))
         values, vectors = np.linalg.eigh(information)
         root = np.sqrt(np.maximum(values, 1e-12 * max(values[-1], 1.0)))

@@ -54,7 +54,10 @@ def status_of(evidence: Evidence) -> tuple[str, str]:
         return "failed", f"the data do not determine {groups}: fix one of each group, or use a simpler model"
     if not evidence.converged:
         if evidence.exhausted:
-            return "max_iterations", "stopped at optimization.nlsq.max_iterations before a minimum was reached"
+            return (
+                "max_iterations",
+                "stopped at optimization.nlsq.max_iterations before a minimum was reached",
+            )
         return "failed", "no minimum was found: a further step would still lower χ²"
     if evidence.at_bound:
         return "at_bounds", f"the data push {', '.join(evidence.at_bound)} against a bound; it was held there"
@@ -149,9 +152,7 @@ def _compression(evidence: Evidence) -> Iterator[str]:
         )
 
 
-def named_directions(
-    directions: Sequence[Floats], names: Sequence[str]
-) -> tuple[tuple[str, ...], ...]:
+def named_directions(directions: Sequence[Floats], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """The parameters that dominate each undetermined direction, in units of their own scale."""
     found = []
     for direction in directions:

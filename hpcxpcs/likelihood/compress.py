@@ -74,7 +74,11 @@ class _Slab:
         view = np.lib.stride_tricks.as_strided(
             flat, (high - low, k_stop - k_first), ((width + 1) * item, item), writeable=False
         )
-        return view, self.rows[low:high] - cell.first, shift + stride * np.arange(k_first, k_stop) - cell.lag_first
+        return (
+            view,
+            self.rows[low:high] - cell.first,
+            shift + stride * np.arange(k_first, k_stop) - cell.lag_first,
+        )
 
 
 def _slab_values(block: Floats, rows: slice, lattice: Lattice) -> _Slab:

@@ -27,7 +27,9 @@ def _tile_scores(
 ) -> tuple[Array, Array, Array]:
     """Row sums (B, m, R), column sums (B, m, Q) and Σ s sᵀ (m, m) of the scores of one angle's tiles."""
 
-    def accumulate(total: Array, tile: tuple[Array, Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+    def accumulate(
+        total: Array, tile: tuple[Array, Array, Array, Array]
+    ) -> tuple[Array, tuple[Array, Array]]:
         rows, cols, data, weights = tile
         basis = columns(model, theta, tangents, rows[:, None], cols[None, :], tiles.phi[0])
         residual = data - scaling[0] * basis[0] - scaling[1]

@@ -30,9 +30,7 @@ class CellGroup:
     data: Array
 
 
-@partial(
-    jax.tree_util.register_dataclass, data_fields=["groups", "phi", "place", "power"], meta_fields=[]
-)
+@partial(jax.tree_util.register_dataclass, data_fields=["groups", "phi", "place", "power"], meta_fields=[])
 @dataclass(frozen=True)
 class MomentArrays:
     """The arrays of `Moments`; angles with equal masks stand together: phi (K, A) degrees, place (n_phi,) = k·A + a."""
@@ -86,7 +84,9 @@ class Moments:
     @property
     def node_count(self) -> int:
         """Number of nodes per angle at which a model is evaluated."""
-        return sum(int((np.diagonal(np.asarray(g.gram[0]), axis1=1, axis2=2) > 0).sum()) for g in self.arrays.groups)
+        return sum(
+            int((np.diagonal(np.asarray(g.gram[0]), axis1=1, axis2=2) > 0).sum()) for g in self.arrays.groups
+        )
 
     def products(self, model: Model, theta: Array, tangents: Array) -> Products:
         """Inner products of every angle; see MomentArrays.products."""

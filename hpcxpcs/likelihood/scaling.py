@@ -159,9 +159,7 @@ def _solve_scaled(matrix: Array, right: Array) -> Array:
     return found / scale if right.ndim == 1 else found / scale[:, None]
 
 
-def spread_log_likelihood(
-    scaling: Scaling, products: Products, sigma: Array, log_widths: Array
-) -> Array:
+def spread_log_likelihood(scaling: Scaling, products: Products, sigma: Array, log_widths: Array) -> Array:
     """Marginal log-likelihood of the pooling widths exp(log_widths) (2,) at a fixed shape, up to a constant.
 
     A weak half-Cauchy-like prior at the scale of POOLING_SCALE keeps widths finite when angles agree.

@@ -1,0 +1,97 @@
+"""`hpcxpcs fit`: from a configuration to an answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from hpcxpcs.pipeline.fit import FitRun
+
+EXAMPLES = """\
+\b
+Examples:
+  hpcxpcs fit config.yaml --method nlsq
+  hpcxpcs fit config.yaml --run runs/tuesday --set analyzer_parameters.end_frame=600
+  hpcxpcs fit config.yaml --set scaling.mode=individual --set output.plots=false
+
+\b
+Exit codes:
+  0 converged   1 error   2 configuration or usage   3 finished, but not to be quoted as it is
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--method",
+    type=click.Choice(["nlsq"]),
+    help="How to fit; overrides optimization.method. nlsq: least squares on all pairs.",
+)
+@click.option(
+    "--run",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Run folder; results go to RUN/results.  [default: output.directory/NAME of CONFIG]",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override one key of the configuration, dotted (scaling.mode=individual). May be repeated.",
+)
+@click.pass_context
+def command(
+    context: click.Context, config: Path, method: str | None, run: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Fit the model of CONFIG to its data and write RUN/results."""
+    from hpcxpcs.cli.progress import PhaseLines
+    from hpcxpcs.pipeline.fit import fit
+
+    reporter = PhaseLines()
+    chosen = (*overrides, f"optimization.method={method}") if method else overrides
+
+    def on_answer(found: FitRun) -> None:
+        reporter.clear()
+        click.echo(answer_text(found))
+
+    found = fit(config, run=run, overrides=chosen, reporter=reporter, on_answer=on_answer)
+    reporter.clear()
+    for trouble in (*found.written.plots_failed, *found.written.skipped):
+        click.echo(f"not written: {trouble.what}: {trouble.reason}", err=True)
+    if found.written.report is not None:
+        click.echo(f"report   {found.written.report}")
+    context.exit(found.exit_code)
+
+
+def answer_text(found: FitRun) -> str:
+    """The table, the fit's quality in a line or two, everything to be careful about, and where the numbers are."""
+    from hpcxpcs.results.quality import quality_warnings, verdict
+    from hpcxpcs.results.table import plain_text, summary_lines
+
+    point = found.point
+    rows = summary_lines(point, found.data, found.truth)
+    conventions = ", ".join(f"{key} {value}" for key, value in point.conventions.items())
+    compression = point.compression
+    how = (
+        f"{compression.nodes} nodes per angle, log-likelihood error {compression.error:.2g} nats"
+        if compression.provider == "moments"
+        else "raw pairs, no compression"
+    )
+    lines = [
+        "",
+        f"{point.model} ({conventions}), {found.data.n_phi} angles × {found.data.n_frames} frames, "
+        f"q = {found.data.q:.6g} 1/Å, scaling {point.scaling.mode}",
+        "",
+        plain_text(rows),
+        "",
+        f"χ²       {point.chi_squared:.7g} on {point.degrees_of_freedom:.7g} degrees of freedom, "
+        f"reduced {point.reduced_chi_squared:.4f}",
+        f"data     {compression.pairs} pairs, {how}",
+        *(f"careful  {warning}" for warning in quality_warnings(point)),
+        f"verdict  {verdict(point, found.exit_code)}",
+        f"numbers  {found.results / 'nlsq' / 'parameters.json'}",
+    ]
+    return "\n".join(lines)

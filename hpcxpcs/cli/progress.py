@@ -1,0 +1,42 @@
+"""Progress on the terminal: one live line on a screen, one plain line per phase in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+
+class PhaseLines:
+    """Reports phases to a stream (stderr): the current phase is rewritten in place on a terminal."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.live = self.stream.isatty()
+        self.begun = time.monotonic()
+        self.current = ""
+
+    def phase(self, text: str) -> None:
+        """Show a new phase, with the seconds since the start in a log."""
+        self.current = text
+        if self.live:
+            self._rewrite(text)
+        else:
+            self._write(f"hpcxpcs: [{time.monotonic() - self.begun:6.1f} s] {text}\n")
+
+    def step(self, done: int, total: int) -> None:
+        """Show how much of the phase is done; a log is spared."""
+        if self.live:
+            self._rewrite(f"{self.current}  {done}/{total}")
+
+    def clear(self) -> None:
+        """Leave an empty line for what is printed next."""
+        if self.live:
+            self._rewrite("")
+
+    def _rewrite(self, text: str) -> None:
+        self._write(f"\r\x1b[K{text}")
+
+    def _write(self, text: str) -> None:
+        self.stream.write(text)
+        self.stream.flush()
