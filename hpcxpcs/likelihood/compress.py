@@ -64,9 +64,9 @@ class _Slab:
         shift = self.lattice.column - self.lattice.row
         k_first = -((shift - cell.lag_first) // stride)
         k_stop = -((shift - cell.lag_stop) // stride)
-        if low >= high or k_first >= k_stop:
-            return None
         width = self.values.shape[1]
+        if low >= high or k_first >= k_stop or width == 0:
+            return None
         offset = (self.rows[low] - self.lattice.row) // stride
         item = self.values.itemsize
         start = low * width + offset + k_first
@@ -83,12 +83,11 @@ class _Slab:
 
 def _slab_values(block: Floats, rows: slice, lattice: Lattice) -> _Slab:
     """Cut a lattice out of rows of a matrix and pad it: bands that run past the last frame then read zeros."""
-    wanted = np.arange(rows.start, rows.stop)
-    wanted = wanted[wanted % lattice.stride == lattice.row]
-    cut = block[wanted - rows.start, lattice.column :: lattice.stride]
+    first = (lattice.row - rows.start) % lattice.stride
+    cut = block[first :: lattice.stride, lattice.column :: lattice.stride]
     values = np.zeros((cut.shape[0] + PAD_ROWS, cut.shape[1]))
     values[: cut.shape[0]] = cut
-    return _Slab(values, wanted, lattice)
+    return _Slab(values, np.arange(rows.start + first, rows.stop, lattice.stride), lattice)
 
 
 class _Accumulator:
