@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ Exit codes:
   0 converged   1 error   2 configuration or usage   3 finished, but not to be quoted as it is
 """
 
+MOST_NOTES = 5
+"""Notes on the data shown on the terminal."""
+
 
 @click.command(epilog=EXAMPLES)
 @click.argument("config", type=click.Path(path_type=Path))
@@ -32,7 +36,7 @@ Exit codes:
 )
 @click.option(
     "--run",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="Run folder; results go to RUN/results.  [default: output.directory/NAME of CONFIG]",
 )
 @click.option(
@@ -47,6 +51,9 @@ def command(
     context: click.Context, config: Path, method: str | None, run: Path | None, overrides: tuple[str, ...]
 ) -> None:
     """Fit the model of CONFIG to its data and write RUN/results."""
+    import logging
+
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where its font cache goes is nobody's concern
     from hpcxpcs.cli.progress import PhaseLines
     from hpcxpcs.pipeline.fit import fit
 
@@ -90,8 +97,17 @@ def answer_text(found: FitRun) -> str:
         f"χ²       {point.chi_squared:.7g} on {point.degrees_of_freedom:.7g} degrees of freedom, "
         f"reduced {point.reduced_chi_squared:.4f}",
         f"data     {compression.pairs} pairs, {how}",
+        *(f"note     {note}" for note in _shortened(found.data.provenance.get("notes", ()))),
         *(f"careful  {warning}" for warning in quality_warnings(point)),
         f"verdict  {verdict(point, found.exit_code)}",
         f"numbers  {found.results / 'nlsq' / 'parameters.json'}",
     ]
     return "\n".join(lines)
+
+
+def _shortened(notes: Sequence[str]) -> list[str]:
+    """The first few notes on the data; all of them are in provenance.json."""
+    shown = list(notes[:MOST_NOTES])
+    return (
+        shown if len(shown) == len(notes) else [*shown, f"… and {len(notes) - len(shown)} more in the report"]
+    )

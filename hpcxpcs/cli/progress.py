@@ -29,6 +29,11 @@ class PhaseLines:
         if self.live:
             self._rewrite(f"{self.current}  {done}/{total}")
 
+    def warn(self, text: str) -> None:
+        """Show a warning that stays."""
+        self.clear()
+        self._write(f"hpcxpcs: warning: {text}\n")
+
     def clear(self) -> None:
         """Leave an empty line for what is printed next."""
         if self.live:

@@ -121,7 +121,8 @@ def check_variation(matrix: NDArray[Any], usable: NDArray[np.bool_], pairs: Mask
     """Refuse a matrix (N, N) with too few usable frames, or whose usable pairs all hold the same value."""
     if usable.sum() < FEWEST_FRAMES:
         raise DataError(
-            f"{name}: only {int(usable.sum())} usable frames of {len(usable)}, {FEWEST_FRAMES} are needed"
+            f"{name}: only {int(usable.sum())} usable frames of {len(usable)}, {FEWEST_FRAMES} are needed; "
+            "use more frames, or leave this angle out with data_filtering.phi_ranges"
         )
     allowed = np.triu(usable[:, None] & usable[None, :], 1)
     if pairs.pair_ok is not None:
@@ -131,7 +132,8 @@ def check_variation(matrix: NDArray[Any], usable: NDArray[np.bool_], pairs: Mask
         raise DataError(f"{name}: no pair of frames holds a finite number")
     if values.max() - values.min() <= rounding(values):
         raise DataError(
-            f"{name}: the matrix is constant ({values[0]:g} for every pair); nothing can be fitted"
+            f"{name}: the matrix is constant ({values[0]:g} for every pair), nothing can be fitted; "
+            "leave this angle out with data_filtering.phi_ranges"
         )
 
 

@@ -71,9 +71,11 @@ def load(config: Config) -> TwoTime:
     skipped = frames[0] - 1 if analyzer.time_origin == "file" else 0
     t = np.asarray((np.arange(frames[1] - frames[0] + 1) + skipped) * dt, dtype=np.float64)
     if np.count_nonzero(t) < FEWEST_FRAMES:
+        whole = frames == (1, layout.n_frames)
+        remedy = "the file has no more" if whole else "widen analyzer_parameters.start_frame and end_frame"
         raise DataError(
             f"{path}: frames {frames[0]}…{frames[1]} leave {np.count_nonzero(t)} usable frames (t = 0 is not "
-            f"one), {FEWEST_FRAMES} are needed; widen analyzer_parameters.start_frame and end_frame"
+            f"one), {FEWEST_FRAMES} are needed; {remedy}"
         )
     provenance: dict[str, Any] = {
         "file": str(path),
@@ -127,7 +129,7 @@ def chosen_bins(
         raise SelectionError(
             f"q = {wanted:g} Å⁻¹ is not in the file: the nearest, {q:g}, is {abs(q / wanted - 1):.1%} "
             f"off and data_filtering.q_tolerance allows {tolerance:.1%}; "
-            f"available: {listed(rings(available))}"
+            f"available: {listed(rings(available))}{_unit_hint(available, wanted, tolerance)}"
         )
     ring = [info for info in bins if abs(info.q - q) <= SAME_Q * abs(q)]
     keep = in_phi_ranges(np.array([info.phi for info in ring]), ranges)
@@ -138,6 +140,18 @@ def chosen_bins(
             f"available: {listed(sorted(info.phi for info in ring))}"
         )
     return tuple(info for info, kept in zip(ring, keep, strict=True) if kept)
+
+
+def _unit_hint(available: NDArray[np.float64], wanted: float, tolerance: float) -> str:
+    """The usual mistake, q in nm⁻¹, in words if it explains the difference."""
+    for factor, words in (
+        (0.1, "wavevector_q seems to be in nm⁻¹"),
+        (10.0, "the q of the file seem to be in nm⁻¹"),
+    ):
+        q = factor * wanted
+        if abs(nearest_q(available, q) - q) <= tolerance * q:
+            return f" ({words}; Å⁻¹ are needed)"
+    return ""
 
 
 def nearest_q(available: Sequence[float] | NDArray[np.float64], wanted: float | None) -> float:

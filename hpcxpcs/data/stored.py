@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.layout import BinInfo, read_matrix
-from hpcxpcs.data.formats.source import Source, opened
+from hpcxpcs.data.formats.source import Source, named, opened
 from hpcxpcs.data.twotime import hash_of_arrays
 from hpcxpcs.errors import DataError
 
@@ -80,7 +80,7 @@ class Stored:
 
     @contextmanager
     def _unchanged(self) -> Iterator[Source]:
-        with opened(self.file.path) as source:
+        with named(self.file.path), opened(self.file.path) as source:
             if FileIdentity.of(self.file.path) != self.file:
                 raise DataError(f"{self.file.path}: the file has changed since it was opened; start again")
             yield source
@@ -124,6 +124,8 @@ def sigma_locations(
         )
     size = int(np.prod(shape, dtype=int))
     if len(shape) <= 2 and size in (1, len(all_bins), len(chosen)):
+        if item.dtype.kind not in "fiu":
+            raise DataError(f"noise.sigma: /{path} holds values of type {item.dtype}; numbers are needed")
         values = np.asarray(item[()], dtype=np.float64).reshape(-1)
         rows = [0] * len(chosen) if size == 1 else _rows(size, all_bins, chosen)
         return tuple(values[row] for row in map(np.asarray, rows))

@@ -2,42 +2,60 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 from hpcxpcs.errors import OutputError
 from hpcxpcs.runtime.machine import cache_folder
 
+REMEDY = "name a folder of yours with runtime.compilation_cache_dir, or null to do without"
 
-def compile_cache(setting: str | None) -> Path | None:
+
+def compile_cache(setting: str | None, warn: Callable[[str], None] = lambda text: None) -> Path | None:
     """Point JAX at the cache folder of this machine (created with mode 0700); None switches the cache off.
 
-    `setting` is runtime.compilation_cache_dir: 'auto', a folder, or None.
+    `setting` is runtime.compilation_cache_dir: 'auto', a folder, or None. Without a place for the automatic folder
+    the run goes on without a cache, and `warn` is told; a folder that was asked for must be there.
     """
     import jax
 
-    if setting is None:
-        jax.config.update("jax_compilation_cache_dir", None)
-        return None
-    base = cache_folder() / "compiled" if setting == "auto" else Path(setting).expanduser()
-    folder = base / machine_key()
     try:
+        folder = None if setting is None else _writable_folder(setting)
+    except OutputError as error:
+        if setting != "auto":
+            raise
+        warn(f"{error}; this run compiles everything anew")
+        folder = None
+    jax.config.update("jax_compilation_cache_dir", None if folder is None else str(folder))
+    if folder is not None:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    return folder
+
+
+def _writable_folder(setting: str) -> Path:
+    try:
+        base = cache_folder() / "compiled" if setting == "auto" else Path(setting).expanduser()
+        folder = base / machine_key()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except RuntimeError as error:
         raise OutputError(
-            f"runtime.compilation_cache_dir: {folder} cannot be created ({error.strerror}); "
-            "name another folder, or null to do without"
+            f"compiled code: there is no home folder to keep it in ({error}); {REMEDY}"
         ) from error
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    except OSError as error:
+        raise OutputError(f"compiled code cannot be kept in {folder} ({error.strerror}); {REMEDY}") from error
     return folder
 
 
 def machine_key(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """Name of the cache for this jaxlib and this processor's instruction set: code for one may crash another."""
-    import jaxlib
+    from jaxlib.version import __version__ as jaxlib_version
 
     flags = ""
     if cpuinfo.is_file():
@@ -47,4 +65,4 @@ def machine_key(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
                 if line.startswith(("flags", "Features")):
                     break
     digest = hashlib.sha256(f"{platform.machine()} {flags}".encode()).hexdigest()[:12]
-    return f"jaxlib-{jaxlib.__version__}-{digest}"
+    return f"jaxlib-{jaxlib_version}-{digest}"

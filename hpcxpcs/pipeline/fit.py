@@ -20,6 +20,8 @@ from hpcxpcs.inference.point import fit_point
 from hpcxpcs.inference.records import PointFit, PointSettings
 from hpcxpcs.physics.model import Model, TimeGrid, build_model
 from hpcxpcs.pipeline.compile_cache import compile_cache
+from hpcxpcs.results.atomic import require_place
+from hpcxpcs.results.quality import has_credible_contrast
 from hpcxpcs.results.records import Answer, RunRecord, WrittenResults
 from hpcxpcs.results.write import write_numbers, write_pictures
 from hpcxpcs.runtime.machine import memory_limit
@@ -43,6 +45,9 @@ class Reporter(Protocol):
     def step(self, done: int, total: int) -> None:
         """Progress within the phase."""
 
+    def warn(self, text: str) -> None:
+        """Something the user should know that does not stop the run."""
+
 
 class Silent:
     """A reporter that says nothing."""
@@ -52,6 +57,9 @@ class Silent:
 
     def step(self, done: int, total: int) -> None:
         """Ignore progress."""
+
+    def warn(self, text: str) -> None:
+        """Ignore a warning."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +77,8 @@ class FitRun:
 
     @property
     def ok(self) -> bool:
-        """Whether the fit converged inside its bounds and may be quoted."""
-        return self.point.ok
+        """Whether the fit converged inside its bounds on a signal that is there, and may be quoted."""
+        return self.exit_code == 0
 
 
 def configured(source: Config | Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
@@ -106,13 +114,15 @@ def fit(
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     config, reporter = configured(source, overrides), reporter or Silent()
     folder = run or run_folder(config)
+    results = folder / "results"
+    require_place(results)
     timings: dict[str, float] = {}
     reporter.phase(f"reading {config.data_file.name}")
     data = load_data(config)
     point, model = fit_data(data, config, reporter, timings)
     timings["answer"] = time.perf_counter() - clock
-    truth = read_truth(config.data_file)
-    exit_code = 0 if point.ok else FINISHED_BUT_DOUBTFUL
+    truth = known_truth(config, data)
+    exit_code = 0 if point.ok and has_credible_contrast(point) else FINISHED_BUT_DOUBTFUL
     record = RunRecord(
         config=config.to_mapping(),
         fingerprint=config.fingerprint(),
@@ -123,7 +133,6 @@ def fit(
         started=started,
     )
     answer = Answer(point, data, model, record)
-    results = folder / "results"
     found = FitRun(
         point, data, model, config, truth, exit_code, results, written=write_numbers(results, answer)
     )
@@ -146,7 +155,7 @@ def fit_data(
     """Fit data already loaded, by the method of the configuration (nlsq); adds seconds per phase to timings."""
     if config.optimization.method != "nlsq":
         raise ConfigError(f"optimization.method: {config.optimization.method!r} is not available; use nlsq")
-    compile_cache(config.runtime.compilation_cache_dir)
+    compile_cache(config.runtime.compilation_cache_dir, reporter.warn)
     model = model_of(config, data)
     parameters = resolved_parameters(config)
     begun = time.perf_counter()
@@ -157,6 +166,14 @@ def fit_data(
     point = fit_point(measurement, model, parameters, point_settings(config), reporter.phase)
     timings.update(point.timings)
     return point, model
+
+
+def known_truth(config: Config, data: TwoTime) -> dict[str, Any] | None:
+    """The truth of a simulated file, without parameters if t = 0 is another frame here than in the file."""
+    truth = read_truth(config.data_file)
+    if truth is None or data.frames[0] == 1 or config.analyzer_parameters.time_origin == "file":
+        return truth
+    return {name: value for name, value in truth.items() if name != "parameters"}
 
 
 def run_folder(config: Config) -> Path:

@@ -103,6 +103,16 @@ def replacing_folder(path: Path, *, fault: Fault | None = None) -> Iterator[Path
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def require_place(path: Path) -> None:
+    """Refuse, before any work is done, a folder `path` that could not be written; nothing is created."""
+    nearest = next(part for part in (path, *path.parents) if os.path.lexists(part))
+    with writing(path):
+        if not nearest.is_dir():
+            raise OSError(errno.EEXIST if nearest == path else errno.ENOTDIR, "")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, "")
+
+
 def recover_folder(path: Path) -> None:
     """Undo what a killed replacement of `path` left behind: restore the old folder, drop unfinished ones."""
     siblings = [entry for entry in path.parent.iterdir() if entry.name.startswith(f".{path.name}.")]

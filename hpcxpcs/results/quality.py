@@ -17,6 +17,10 @@ NOTABLE_INFLATION = 1.2
 """Robust over model-based uncertainty from which correlated noise is worth a remark."""
 SERIOUS_INFLATION = 2.0
 """Robust over model-based uncertainty from which the model-based one would mislead a reader."""
+DETECTED = 5.0
+"""Standard errors above 0 from which the contrast of an angle counts as a signal."""
+PHYSICAL = 3.0
+"""Standard errors by which a contrast may lie below 0 or above 1."""
 STRONG_CORRELATION = 0.9
 """Two parameters correlated more than this are told apart badly by the data."""
 
@@ -24,7 +28,8 @@ QUALITY_RULE = (
     "good: the fit converged, no parameter is at a bound, and chi-squared per degree of freedom is within "
     f"{GOOD_REDUCED_CHI_SQUARED[0]}-{GOOD_REDUCED_CHI_SQUARED[1]}; "
     "acceptable: the fit converged and chi-squared per degree of freedom is within "
-    f"{ACCEPTABLE_REDUCED_CHI_SQUARED[0]}-{ACCEPTABLE_REDUCED_CHI_SQUARED[1]}; poor: anything else"
+    f"{ACCEPTABLE_REDUCED_CHI_SQUARED[0]}-{ACCEPTABLE_REDUCED_CHI_SQUARED[1]}; "
+    "poor: anything else, and contrasts that are not physical or not there"
 )
 
 _STATUS_WORDS = {
@@ -56,11 +61,18 @@ class Correlation:
 def quality_flag(fit: Fit) -> str:
     """`good`, `acceptable` or `poor`, by QUALITY_RULE."""
     chi = fit.reduced_chi_squared
-    if not fit.ok or not math.isfinite(chi):
+    if not fit.ok or not math.isfinite(chi) or not has_credible_contrast(fit):
         return "poor"
     if _within(chi, GOOD_REDUCED_CHI_SQUARED) and not np.any(fit.at_bound):
         return "good"
     return "acceptable" if _within(chi, ACCEPTABLE_REDUCED_CHI_SQUARED) else "poor"
+
+
+def has_credible_contrast(fit: Fit) -> bool:
+    """Whether some angle shows a signal, and no contrast is below 0 or above 1 by more than its error allows."""
+    contrast, error = (np.asarray(x) for x in (fit.scaling.contrast, fit.scaling.contrast_uncertainty))
+    physical = np.all((contrast >= -PHYSICAL * error) & (contrast <= 1.0 + PHYSICAL * error))
+    return bool(physical and np.any(contrast > DETECTED * error))
 
 
 def quality_warnings(fit: Fit) -> list[str]:

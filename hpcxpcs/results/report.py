@@ -124,6 +124,8 @@ def _what_was_fitted(answer: Answer) -> Iterator[tuple[str, str]]:
     yield "times", f"{data.t[0]:g} s to {data.t[-1]:g} s; t = 0 and the diagonal are never used"
     yield "data points", f"{int(np.sum(fit.pairs)):,} pairs of frames, each counted once"
     free = f"{int(np.count_nonzero(fit.free))} of {len(fit.names)}"
+    if notes := data.provenance.get("notes"):
+        yield "notes", "; ".join(notes)
     yield "free parameters", f"{free}, and the scaling of the angles ({fit.scaling.mode})"
 
 

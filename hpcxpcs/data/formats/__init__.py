@@ -13,9 +13,9 @@ from types import ModuleType
 
 from hpcxpcs.data.formats import cube, legacy, nexus
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack, read_matrix
-from hpcxpcs.data.formats.source import Source, opened, top_of_tree
+from hpcxpcs.data.formats.source import Source, named, opened, top_of_tree
 from hpcxpcs.data.formats.truth import read_truth
-from hpcxpcs.errors import DataError, FormatError
+from hpcxpcs.errors import FormatError
 
 FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (nexus, legacy, cube)}
 
@@ -60,7 +60,7 @@ def _detect_in(source: Source) -> str:
 
 def detect(path: Path) -> str:
     """Return the name of the format a file is in, decided by its contents alone."""
-    with _named(path), opened(path) as source:
+    with named(path), opened(path) as source:
         return _detect_in(source)
 
 
@@ -79,18 +79,8 @@ def open_layout(source: Source, name: str = "auto") -> Layout:
 @contextmanager
 def open_file(path: Path, name: str = "auto") -> Iterator[Layout]:
     """Open a file and describe it; matrices can be read (`layout.read(bin)`) until the block ends."""
-    with _named(path), opened(path) as source:
+    with named(path), opened(path) as source:
         yield open_layout(source, name)
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DataError as error:
-        if str(error).startswith(str(path)):
-            raise
-        raise type(error)(f"{path}: {error}") from error
 
 
 def write(name: str, path: Path, stack: Stack) -> None:

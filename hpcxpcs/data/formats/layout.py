@@ -68,7 +68,13 @@ class Layout:
 
 def read_matrix(source: Any, info: BinInfo, frames: slice = slice(None)) -> NDArray[Any]:
     """Read the matrix of one bin, (n, n) as stored, from an open file, cut to `frames` on both axes."""
-    return np.asarray(source[info.dataset][(*info.lead, frames, frames, *info.trail)])
+    dataset = source[info.dataset]
+    axes = len(info.lead) + 2 + len(info.trail)
+    if len(dataset.shape) != axes:
+        raise DataError(f"/{info.dataset} has shape {tuple(dataset.shape)}; {axes} axes are needed")
+    if dataset.dtype.kind not in "fiu":
+        raise DataError(f"/{info.dataset} holds values of type {dataset.dtype}; real numbers are needed")
+    return np.asarray(dataset[(*info.lead, frames, frames, *info.trail)])
 
 
 @dataclass(frozen=True)

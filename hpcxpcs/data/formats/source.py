@@ -55,6 +55,17 @@ def opened(path: Path) -> Iterator[Source]:
         file.close()
 
 
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Put the file's path in front of the message of a DataError that does not name it yet."""
+    try:
+        yield
+    except DataError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
 def _hdf5_file(path: Path) -> h5py.File:
     try:
         return _without_lock(path)
