@@ -132,10 +132,12 @@ def _scaling_estimate(fitted: Fitted, evaluated: _Evaluated, n_free: int) -> Sca
         fitted.settled.objective.scaling.mode,
         evaluated.per_angle[:, 0],
         evaluated.per_angle[:, 1],
-        *model_based,
-        *clustered,
-        fitted.scaled.widths,
-        fitted.scaled.notes,
+        contrast_uncertainty=model_based[0],
+        offset_uncertainty=model_based[1],
+        robust_contrast_uncertainty=clustered[0],
+        robust_offset_uncertainty=clustered[1],
+        widths=fitted.scaled.widths,
+        notes=fitted.scaled.notes,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import jax.numpy as jnp
 import numpy as np
 
 from hpcxpcs.inference.coordinates import lowest_rates
@@ -19,7 +20,7 @@ TOUCHING = 1.0e-6
 
 @dataclass(frozen=True)
 class Settled:
-    """A minimum inside the bounds: objective and minimum of what still varies, all parameters (p,), who is held where."""
+    """A minimum inside the bounds: what still varies, all parameters (p,), and who is held at a bound."""
 
     objective: Objective
     minimum: Minimum
@@ -63,7 +64,7 @@ def _farthest_out(objective: Objective, theta: Floats) -> tuple[int, float] | No
 def _negative_rate(objective: Objective, theta: Floats) -> tuple[int, float] | None:
     """The offset that lifts a rate back to zero at the edge of the data, None when every rate is non-negative."""
     limits, model = objective.limits, objective.coordinates.model
-    lowest = np.asarray(lowest_rates(model, theta, limits.first, limits.last))
+    lowest = np.asarray(lowest_rates(model, jnp.asarray(theta), limits.first, limits.last))
     rates = [rate for rate in model.rates if rate.nonnegative]
     for rate, value in zip(rates, lowest, strict=True):
         if value < -TOUCHING and rate.offset in objective.coordinates.free:

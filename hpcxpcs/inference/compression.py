@@ -33,6 +33,9 @@ ANGLES_EXAMINED = 8
 CHECK_PAIRS = 6_000_000
 """Raw pairs used to check the compression; the report states how many were."""
 
+DEEPEST = 20.0
+"""Points with ½χ² farther above the estimate's are not part of the posterior: the Laplace cloud is pulled in."""
+
 CHECK_DRAWS = 9
 """Random draws from the Laplace approximation at which raw and compressed likelihood are compared."""
 
@@ -64,27 +67,28 @@ def compressed(
     """Moments of all pairs on the cells of a partition."""
     return compress(
         measurement.angles, measurement.phi, partition.cells, measurement.axis, on_angle=on_angle
-    ).on_device()
+    )
 
 
 def posterior_cloud(objective: Objective, u: Floats, normal: Normal, draws: int, seed: int) -> Floats:
-    """Physical parameter sets (k, p): the estimate, random Laplace draws, and 2–4 sd along every axis of the Hessian."""
+    """Parameter sets (k, p): the estimate, random Laplace draws, and 2–4 sd along every axis of the Hessian."""
     transform = whitening(normal)
     size = u.size
     rng = np.random.default_rng(seed)
     axes = np.eye(size) * (2.0 + 2.0 * np.arange(size)[:, None] / max(1, size - 1))
     axes *= np.where(np.arange(size) % 2 == 0, 1.0, -1.0)[:, None]
     steps = np.concatenate([np.zeros((1, size)), rng.standard_normal((draws, size)), axes])
-    return np.array([_inside(objective, u, transform @ step) for step in steps])
+    highest = float(normal.cost) + DEEPEST
+    return np.array([_inside(objective, u, transform @ step, highest) for step in steps])
 
 
-def _inside(objective: Objective, u: Floats, step: Floats) -> Floats:
-    """u + step in physical parameters, shortened until every rate stays non-negative on the data."""
+def _inside(objective: Objective, u: Floats, step: Floats, highest: float) -> Floats:
+    """u + step in physical parameters, shortened until rates are non-negative and the cost is below `highest`."""
     limits = objective.limits
     for _ in range(12):
         theta = objective.theta(u + step)
         lowest = lowest_rates(objective.coordinates.model, theta, limits.first, limits.last)
-        if bool(jnp.all(lowest > -1e-9)) and bool(jnp.all(jnp.isfinite(theta))):
+        if bool(jnp.all(lowest > -1e-9)) and objective.cost(u + step) < highest:
             return np.asarray(theta)
         step = 0.5 * step
     return np.asarray(objective.theta(u))

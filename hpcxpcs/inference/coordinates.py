@@ -16,7 +16,6 @@ from jax import Array
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.physics.model import Model, RateTerm
 
-
 SMALLEST_SHARE = 0.02
 """A start whose negative offset leaves less than this share of its power law is lifted to it."""
 
@@ -47,10 +46,9 @@ class Coordinates:
         for index, k in place.items():
             theta[index] = u[k]
         for rate in self._transformed():
-            for index, value in _rate_from(
-                rate, {i: u[k] for i, k in place.items()}, theta, self.t_ref
-            ).items():
-                theta[index] = value
+            free = {index: u[k] for index, k in place.items()}
+            for index, physical in _rate_from(rate, free, theta, self.t_ref).items():
+                theta[index] = physical
         return jnp.stack([jnp.asarray(value, dtype=jnp.float64) for value in theta])
 
     def from_physical(self, theta: Floats) -> Floats:

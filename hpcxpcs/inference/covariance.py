@@ -15,13 +15,16 @@ from hpcxpcs.likelihood.products import Products, Source
 from hpcxpcs.likelihood.scaling import Scaling
 from hpcxpcs.physics.model import Model
 
+BLIND = 0.01
+"""A parameter with more than this share in a direction that the data do not see has no error bar."""
+
 
 @dataclass(frozen=True)
 class Covariances:
-    """Over (free physics (f), contrast (n_phi), offset (n_phi)); robust is None when not asked for.
+    """Over (free physics (f), contrast (n_phi), offset (n_phi)); robust is None when not asked for or undetermined.
 
-    `condition` is that of the information with unit diagonal; `undetermined` lists directions (f + k,) that the
-    data do not see; `effective` counts the coefficients the data determine.
+    `condition` is that of the information with unit diagonal; `undetermined` lists directions (f + k,), in units of
+    each parameter's own sensitivity, that the data do not see; `effective` counts the coefficients the data determine.
     """
 
     model_based: Floats
@@ -33,7 +36,7 @@ class Covariances:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Where covariances are taken: theta (p,), free indices, contrast and offset per angle (n_phi, 2), noise (n_phi,)."""
+    """Where covariances are taken: theta (p,), free indices, (contrast, offset) (n_phi, 2), noise (n_phi,)."""
 
     theta: Floats
     free: tuple[int, ...]
@@ -47,7 +50,7 @@ class Estimate:
 
 
 def information(estimate: Estimate, scaling: Scaling, products: Products) -> tuple[Floats, Floats]:
-    """Gauss-Newton information of (free physics, coefficients), and the part of it that comes from the scaling prior."""
+    """Gauss-Newton information of (free physics, coefficients), and the scaling prior's part of it."""
     gram = np.asarray(products.gram)
     weight = estimate.sigma**-2.0
     contrast = estimate.per_angle[:, 0]
@@ -79,7 +82,11 @@ def covariances(
     effective = float(total.shape[0] - len(estimate.free) - np.sum(inverse * prior))
     report = _reporting_map(len(estimate.free), np.asarray(scaling.design))
     model_based = report @ inverse @ report.T
-    if not robust:
+    if undetermined:
+        blind = np.any(np.abs(np.stack(undetermined)) > BLIND, axis=0)
+        unknown = np.any(report[:, blind] != 0.0, axis=1)
+        model_based[unknown], model_based[:, unknown] = np.nan, np.nan
+    if undetermined or not robust:
         return Covariances(model_based, None, condition, undetermined, effective)
     scores = score_covariance(
         measurement.raw,
@@ -105,7 +112,7 @@ def _inverse(total: Floats) -> tuple[Floats, float, tuple[Floats, ...]]:
     kept = np.where(null, np.inf, values)
     inverse = (vectors / kept) @ vectors.T * np.outer(scale, scale)
     condition = float(values[-1] / max(values[0], lowest))
-    return inverse, condition, tuple(vectors[:, k] * scale for k in np.flatnonzero(null))
+    return inverse, condition, tuple(vectors[:, k] for k in np.flatnonzero(null))
 
 
 def _reporting_map(n_free: int, design: Floats) -> Floats:

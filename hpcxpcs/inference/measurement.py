@@ -15,7 +15,7 @@ from hpcxpcs.likelihood.raw import RawPairs
 
 @dataclass(frozen=True)
 class Measurement:
-    """Matrices by angle, phi (n_phi,) in degrees and the time axis; `has_sigma` when the data carry their own errors."""
+    """Matrices by angle, phi (n_phi,) in degrees, time axis; `has_sigma` when the data carry their own errors."""
 
     angles: Callable[[int], AngleMatrix]
     phi: Floats

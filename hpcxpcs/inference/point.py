@@ -27,7 +27,7 @@ from hpcxpcs.inference.measurement import Measurement, difference_noise
 from hpcxpcs.inference.objective import Limits, Objective
 from hpcxpcs.inference.records import CompressionReport, PointFit, PointSettings
 from hpcxpcs.inference.scaling_choice import Scaled, minimise_scaled
-from hpcxpcs.inference.scout import Scouting, scout
+from hpcxpcs.inference.scout import TWO_COMPONENTS, Scouting, scout
 from hpcxpcs.inference.stages import Fitted, Progress, Report, Represented
 from hpcxpcs.inference.trust_region import Minimum
 from hpcxpcs.likelihood.adapt import Partition
@@ -221,7 +221,7 @@ def _rank(scaled: Scaled) -> float:
 def _in_order(scaled: Scaled, measurement: Measurement, settings: PointSettings) -> Scaled:
     """Resolve the exchange symmetry of two components: the sample is the faster one."""
     coordinates = scaled.objective.coordinates
-    if coordinates.model.name not in ("two_component", "static_both") or coordinates.fixed:
+    if coordinates.model.name not in TWO_COMPONENTS or coordinates.fixed:
         return scaled
     theta = scaled.objective.theta(scaled.minimum.u)
     first, last = measurement.time_range

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hpcxpcs.likelihood.interpolation import Floats
+
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class CompressionReport:
 
 @dataclass(frozen=True)
 class ScalingEstimate:
-    """Contrast and offset of every angle (n_phi,) with standard errors; widths are the learned spreads (hierarchical)."""
+    """Contrast and offset of every angle (n_phi,) with standard errors; widths are the learned spreads."""
 
     mode: str
     contrast: Floats
@@ -83,10 +88,10 @@ class PointFit:
     names: tuple[str, ...]
     units: tuple[str, ...]
     values: Floats
-    free: Floats
+    free: Flags
     lower: Floats
     upper: Floats
-    at_bound: Floats
+    at_bound: Flags
     uncertainty: Floats
     robust_uncertainty: Floats | None
     scaling: ScalingEstimate

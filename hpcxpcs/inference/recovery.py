@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,18 +28,16 @@ def minimise_or_recover(
 
     Returns the best end point and the actions taken (none when the first attempt converged).
     """
-    limits = {"max_evaluations": settings.max_iterations, "tolerance": settings.tolerance}
-    best = minimise(objective, start, **limits)
+    bounded = partial(minimise, max_evaluations=settings.max_iterations, tolerance=settings.tolerance)
+    best = bounded(objective, start)
     actions: list[str] = []
-    rng = np.random.default_rng(settings.seed)
+    nudge = NUDGE * np.random.default_rng(settings.seed).standard_normal(start.size)
     attempts = (
-        ("restarted from a perturbed point", lambda: _perturbed(objective, best.u, rng, settings)),
-        ("restarted with a wider trust region", lambda: minimise(objective, best.u, radius=WIDER, **limits)),
+        ("restarted from a perturbed point", lambda: bounded(objective, best.u + nudge)),
+        ("restarted with a wider trust region", lambda: bounded(objective, best.u, radius=WIDER)),
         (
             "restarted with finite-difference gradients",
-            lambda: minimise(
-                objective, best.u, expand=lambda u: finite_difference_expansion(objective, u), **limits
-            ),
+            lambda: bounded(objective, best.u, expand=partial(finite_difference_expansion, objective)),
         ),
     )
     for action, attempt in attempts:
@@ -51,11 +50,6 @@ def minimise_or_recover(
             best = found
         best = replace(best, evaluations=evaluations, iterations=best.iterations + found.iterations)
     return best, tuple(actions)
-
-
-def _perturbed(objective: Objective, u: Floats, rng: np.random.Generator, settings: PointSettings) -> Minimum:
-    start = u + NUDGE * rng.standard_normal(u.size)
-    return minimise(objective, start, max_evaluations=settings.max_iterations, tolerance=settings.tolerance)
 
 
 def finite_difference_expansion(objective: Objective, u: Floats) -> Normal:

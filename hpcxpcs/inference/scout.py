@@ -1,4 +1,4 @@
-"""Scouting: find the basin on a small sample of raw pairs, where a global search is cheap and nothing is interpolated."""
+"""Scouting: find the basin on a small sample of raw pairs, where a search is cheap and nothing interpolated."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Compiled, no_tangents
 from hpcxpcs.likelihood.raw import RawTiles, frame_subset
 from hpcxpcs.likelihood.scaling import Scaling, build_scaling
+from hpcxpcs.physics.heterodyne import swapped
 
 CANDIDATES = 256
 """Starting points screened by the data's cost before any is followed."""
@@ -32,6 +33,9 @@ FIRST_LEG = 16
 
 FINALISTS = 3
 """Starts followed to their minimum on the scouted pairs."""
+
+TWO_COMPONENTS = ("two_component", "static_both")
+"""Models whose components can trade places."""
 
 SAME_BASIN = 0.5
 """Minima whose ½χ² differ by less than this count as one."""
@@ -98,7 +102,31 @@ def scout(
         chosen.insert(0, _evolve(coordinates, tiles, scaling, sigma, chosen[0], settings.seed))
     if user_start is not None:
         chosen.insert(0, coordinates.from_physical(user_start))
-    return _follow(objective, chosen, settings)
+    scouting = _follow(objective, chosen, settings)
+    exchanged = _exchanged(objective, scouting.minima[0], limits)
+    if exchanged is None:
+        return scouting
+    return _joined(scouting, _follow(objective, [exchanged], settings))
+
+
+def _exchanged(objective: Objective, best: Minimum, limits: Limits) -> Floats | None:
+    """The start with the components exchanged: a near-symmetry that catches searches; None without two."""
+    coordinates = objective.coordinates
+    if coordinates.model.name not in TWO_COMPONENTS:
+        return None
+    theta = np.asarray(swapped(objective.theta(best.u)))
+    return coordinates.from_physical(np.clip(theta, limits.lower, limits.upper))
+
+
+def _joined(one: Scouting, other: Scouting) -> Scouting:
+    """Both sets of minima, best first, each basin once."""
+    minima: list[Minimum] = []
+    for minimum in sorted((*one.minima, *other.minima), key=lambda m: m.cost):
+        if all(abs(minimum.cost - kept.cost) >= SAME_BASIN for kept in minima):
+            minima.append(minimum)
+    return Scouting(
+        one.objective, tuple(minima), (*one.starts, *other.starts), one.evaluations + other.evaluations
+    )
 
 
 def _evolve(

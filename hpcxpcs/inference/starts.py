@@ -48,6 +48,8 @@ def candidate_starts(
     upper = np.array([p.upper for p in parameters])
     for rate in model.rates:
         _scale_rate(theta, cube, rate, phase_factor(model, rate) * window, t_ref, model)
+    if "f0" in model.parameter_names:
+        _scale_fraction(theta, cube, model.parameter_names, window)
     theta = np.clip(theta, lower, upper)
     for k, parameter in enumerate(parameters):
         if parameter.fixed is not None:
@@ -68,10 +70,20 @@ def _scale_rate(
     theta[:, rate.offset] = share * value
 
 
+def _scale_fraction(theta: Floats, cube: Floats, names: Sequence[str], window: float) -> None:
+    """Choose a sample fraction f0·exp(f1·(t − f2)) + f3 between 0 and 1 that changes modestly in the window."""
+    f0, f1, f2, f3 = (names.index(name) for name in ("f0", "f1", "f2", "f3"))
+    mean = 0.1 + 0.8 * cube[:, f0]
+    theta[:, f3] = mean * cube[:, f3]
+    theta[:, f0] = mean - theta[:, f3]
+    theta[:, f1] = (cube[:, f1] - 0.5) * 2.0 / window
+    theta[:, f2] = cube[:, f2] * window
+
+
 def scout_frames(first: int, count: int, n_phi: int, budget: int = 60_000) -> np.ndarray:
     """Frames whose mutual pairs sample every epoch and lag with about `budget` pairs over all angles.
 
-    Bursts of consecutive frames start at epochs spread half evenly and half geometrically, so short lags are seen everywhere.
+    Bursts of consecutive frames start at epochs spread half evenly, half geometrically: short lags everywhere.
     """
     wanted = int(np.sqrt(2.0 * budget / n_phi))
     usable = np.arange(first, count)

@@ -68,11 +68,10 @@ def status_of(evidence: Evidence) -> tuple[str, str]:
 
 def flags_of(evidence: Evidence) -> tuple[str, ...]:
     """Everything a careful reader should know, in plain words."""
+    spread = () if evidence.undetermined else (*_weak(evidence), *_correlated(evidence), *_inflated(evidence))
     return (
         *_misfit(evidence),
-        *_weak(evidence),
-        *_correlated(evidence),
-        *_inflated(evidence),
+        *spread,
         *_scaling(evidence),
         *_compression(evidence),
     )
@@ -153,7 +152,7 @@ def _compression(evidence: Evidence) -> Iterator[str]:
 
 
 def named_directions(directions: Sequence[Floats], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """The parameters that dominate each undetermined direction, in units of their own scale."""
+    """The parameters that dominate each undetermined direction (given in units of their own sensitivity)."""
     found = []
     for direction in directions:
         share = np.abs(direction) / np.abs(direction).max()

@@ -103,7 +103,7 @@ def _batch_errors(
         spans = axis.step * np.arange(cell.lag_first, cell.lag_stop, dtype=np.float64)
         start_nodes, lag_nodes = cell_nodes(cell, axis)
         start, lag = _probe(axis.times(frames), start_nodes), _probe(spans, lag_nodes)
-        inside = start.points[:, None] + lag.points[None, :] <= axis.times(axis.count - 1) + 0.5 * axis.step
+        inside = start.points[:, None] + lag.points[None, :] <= axis.end + 0.5 * axis.step
         starts.append(start)
         lags.append(lag)
         valid.append(np.outer(start.valid, lag.valid) * inside)

@@ -76,6 +76,11 @@ class TimeAxis:
         """Times (s) of all frames, shape (count,)."""
         return self.times(np.arange(self.count))
 
+    @property
+    def end(self) -> float:
+        """Time (s) of the last frame."""
+        return self.start + self.step * (self.count - 1)
+
     def root(self) -> Cell:
         """The cell that holds every usable pair."""
         first = self.first_usable

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.likelihood.cells import ORDER, Cell, TimeAxis, cell_nodes
@@ -17,7 +19,10 @@ GROUP_SIZES = (ORDER, 2 * ORDER, ORDER * ORDER)
 """Node counts to which cells are padded, so that a few array shapes hold all cells."""
 
 PAD_ROWS = 2
-"""A band read past the last column continues in the next row's lower triangle (zeros); the last row needs this margin."""
+"""A band past the last column continues in the next row's lower triangle (zeros); the last needs a margin."""
+
+
+Indices = NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,13 @@ def _squares(basis: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class _Slab:
-    """Rows of one angle on a lattice, stored so that a diagonal band is a strided view: values[m, n] with a padded end."""
+    """Rows of one angle on a lattice, padded so that a diagonal band is a strided view of values[m, n]."""
 
     values: Floats
     rows: np.ndarray
     lattice: Lattice
 
-    def band(self, basis: _CellBasis) -> tuple[Floats, Floats, Floats] | None:
+    def band(self, basis: _CellBasis) -> tuple[Floats, Indices, Indices] | None:
         """(view (rows, lags), selected row indices into the cell, lag indices into the cell) of a cell, or None."""
         cell, stride = basis.cell, self.lattice.stride
         low, high = np.searchsorted(self.rows, (cell.first, cell.stop))
@@ -192,7 +197,8 @@ def _assemble(
         low = size
         if chosen:
             groups.append(_group([bases[i] for i in chosen], chosen, size, grams, totals, members, widest))
-    arrays = MomentArrays(tuple(groups), padded_phi, place, np.array([t.power for t in totals]))
+    power = jnp.asarray([t.power for t in totals])
+    arrays = MomentArrays(tuple(groups), jnp.asarray(padded_phi), jnp.asarray(place), power)
     pairs = np.array([t.pairs for t in totals], dtype=np.float64)
     return Moments(tuple(b.cell for b in bases), axis, arrays, pairs)
 
@@ -221,4 +227,4 @@ def _group(
             gram[mask, row, :used, :used] = full
             for place, angle in enumerate(members[mask]):
                 data[mask, place, row, :used] = totals[angle].data[index].ravel()
-    return CellGroup(t1, t2, gram, data)
+    return CellGroup(*map(jnp.asarray, (t1, t2, gram, data)))

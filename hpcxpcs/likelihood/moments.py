@@ -106,12 +106,8 @@ class Moments:
         arrays = replace(mine, groups=groups, power=mine.power + its.power)
         return Moments(self.cells, self.axis, arrays, self.pairs + other.pairs)
 
-    def on_device(self) -> Moments:
-        """The same moments with arrays that need no transfer when used."""
-        return replace(self, arrays=jax.tree_util.tree_map(jnp.asarray, self.arrays))
-
     def noise(self) -> tuple[Floats, Floats]:
-        """Model-free noise σ (n_phi,) per unit weight from what the cells cannot represent, and its degrees of freedom."""
+        """Model-free noise σ (n_phi,) per unit weight, from what the cells cannot represent, and its freedom."""
         classes, members = self.arrays.phi.shape
         explained = np.zeros((classes, members))
         rank = np.zeros(classes)
@@ -136,6 +132,7 @@ def _one_class_per_angle(arrays: MomentArrays) -> MomentArrays:
     for group in arrays.groups:
         data = np.asarray(group.data)
         flat = data.reshape(-1, *data.shape[2:])[place]
-        groups.append(replace(group, gram=np.asarray(group.gram)[place // members], data=flat[:, None]))
-    phi = np.asarray(arrays.phi).ravel()[place][:, None]
-    return MomentArrays(tuple(groups), phi, np.arange(place.size), arrays.power)
+        gram = jnp.asarray(np.asarray(group.gram)[place // members])
+        groups.append(replace(group, gram=gram, data=jnp.asarray(flat[:, None])))
+    phi = jnp.asarray(np.asarray(arrays.phi).ravel()[place][:, None])
+    return MomentArrays(tuple(groups), phi, jnp.arange(place.size), arrays.power)

@@ -23,8 +23,10 @@ class Products(NamedTuple):
     data: Array
     power: Array
 
-    def __add__(self, other: tuple) -> Products:  # type: ignore[override]
-        return Products(*(mine + its for mine, its in zip(self, other, strict=True)))
+
+def joined(one: Products, other: Products) -> Products:
+    """Products of the union of two disjoint sets of pairs."""
+    return Products(*(mine + its for mine, its in zip(one, other, strict=True)))
 
 
 class Source(Protocol):
@@ -58,7 +60,7 @@ def no_tangents(theta: Array) -> Array:
 
 @partial(jax.jit, static_argnums=0)
 def evaluate(model: Model, source: Source, theta: Array, tangents: Array) -> Products:
-    """Compiled products of a source that is a tree of arrays; the arrays are arguments, so one compilation serves all."""
+    """Compiled products of a source made of arrays; they are arguments, so one compilation serves all."""
     return source.products(model, theta, tangents)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial, reduce
-from operator import add
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.pairs import pair_data, pair_weights
-from hpcxpcs.likelihood.products import Products, columns
+from hpcxpcs.likelihood.products import Products, columns, joined
 from hpcxpcs.physics.model import Model
 
 TILE = 128
@@ -59,7 +58,7 @@ class RawTiles:
                 (weighted @ data.reshape(n_phi, -1, 1))[..., 0],
                 jnp.sum(weights * data * data, axis=(1, 2)),
             )
-            return total + found, None
+            return joined(total, found), None
 
         zero = Products(jnp.zeros((n_phi, size, size)), jnp.zeros((n_phi, size)), jnp.zeros(n_phi))
         swapped = (self.row_times, self.column_times, self.data.swapaxes(0, 1), self.weights.swapaxes(0, 1))
@@ -100,7 +99,7 @@ class RawPairs:
 
     def _joined(self, evaluate: Callable[[RawTiles], Products], axis: int) -> Products:
         def angle(index: int) -> Products:
-            return jax.block_until_ready(reduce(add, map(evaluate, self.tiles(index))))
+            return jax.block_until_ready(reduce(joined, map(evaluate, self.tiles(index))))
 
         parts = each_angle(angle, len(self.phi))
         return Products(*(jnp.concatenate(leaf, axis=axis) for leaf in zip(*parts, strict=True)))

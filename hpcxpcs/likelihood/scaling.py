@@ -126,7 +126,7 @@ def _scaling(mode: str, *arrays: Floats) -> Scaling:
 
 
 def normal_equations(scaling: Scaling, products: Products, sigma: Array) -> tuple[Array, Array, Array]:
-    """Information A (k, k), right-hand side h (k,) and Σ w (d − base)²/σ² of the linear problem at noise sigma (n_phi,).
+    """Information A (k, k), right-hand side h (k,) and Σ w (d − base)²/σ² at noise sigma (n_phi,).
 
     Uses the columns f and 1 of the products only.
     """
