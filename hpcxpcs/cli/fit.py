@@ -109,5 +109,5 @@ def _shortened(notes: Sequence[str]) -> list[str]:
     """The first few notes on the data; all of them are in provenance.json."""
     shown = list(notes[:MOST_NOTES])
     return (
-        shown if len(shown) == len(notes) else [*shown, f"… and {len(notes) - len(shown)} more in the report"]
+        shown if len(shown) == len(notes) else [*shown, f"… and {len(notes) - len(shown)} more in provenance.json"]
     )
