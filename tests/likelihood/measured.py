@@ -152,3 +152,13 @@ def shape_of(
     strain = integral(*theta[3:6])
     x = 0.5 * model.q * model.gap * np.cos(np.deg2rad(theta[6] - phi)) * strain
     return decay * np.sinc(x / np.pi) ** 2
+
+
+def slopes_of(model: Model, theta: np.ndarray, phi: float, first: float, second: float) -> list[float]:
+    """Central finite differences of the shape along every parameter."""
+    found = []
+    for k, value in enumerate(theta):
+        step = 1e-5 * abs(value) * np.eye(theta.size)[k]
+        ends = [shape_of(model, theta + sign * step, phi, first, second) for sign in (1.0, -1.0)]
+        found.append(float(ends[0] - ends[1]) / (2e-5 * abs(value)))
+    return found

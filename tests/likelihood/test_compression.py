@@ -105,6 +105,7 @@ def test_given_data_of_one_then_every_lattice_counts_its_pairs_exactly_in_cells_
         assert by_data == pytest.approx(wanted, abs=1e-8)
 
 
+@settings(max_examples=40)
 @given(counts, st.floats(1.0, 6.0), st.integers(1, 4), st.integers(0, 1000))
 def test_the_moments_of_all_lattices_add_up_to_the_moments_of_all_pairs(count, ratio, stride, seed):
     axis = TimeAxis(0.1, 0.1, count)
@@ -217,6 +218,14 @@ def test_moments_add_per_angle_whatever_masks_their_parts_share(first, second):
     total = parts[0] + parts[1]
     for mine, left, right in zip(*map(sums_of, (total, *parts)), strict=True):
         assert np.allclose(mine, left + right, rtol=1e-12, atol=1e-12)
+
+
+def test_given_classes_that_differ_then_products_of_a_sum_are_sums_of_products_angle_by_angle():
+    axis = TimeAxis(0.0, 1.0, 30)
+    layouts = (("plain", "plain", "plain"), ("dead", "other", "dead"))
+    angles = [random_angles(axis, kinds, seed) for seed, kinds in enumerate(layouts)]
+    parts = [compress(a.__getitem__, PHI, [axis.root()], axis) for a in angles]
+    total = parts[0] + parts[1]
     theta = jnp.asarray(STATIC.theta)
     found, *both = (m.products(STATIC.model, theta, no_tangents(theta)) for m in (total, *parts))
     jax.tree_util.tree_map(lambda a, b, c: np.testing.assert_allclose(a, b + c, rtol=1e-10), found, *both)
