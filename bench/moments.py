@@ -1,0 +1,203 @@
+"""Print what compression costs and how exact it is, from 500 to 4000 frames: laminar_flow, 8 angles, noise 0.01.
+
+Columns: cells and nodes (per angle) of the partition; time to compress all angles, and per pair; median time of
+the marginal log-likelihood with its gradient, and its growth per doubling of the frames; standard deviation over
+the posterior of the log-likelihood's error against the raw pairs of two angles, scaled to all angles as if their
+errors had one sign.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hpcxpcs.data.simulate import even_angles
+from hpcxpcs.data.twotime import AngleMatrix
+from hpcxpcs.likelihood.adapt import Partition, adapt_cells
+from hpcxpcs.likelihood.cells import TimeAxis
+from hpcxpcs.likelihood.compress import compress
+from hpcxpcs.likelihood.gaussian import marginal_log_likelihood, profile
+from hpcxpcs.likelihood.moments import Moments
+from hpcxpcs.likelihood.products import Products, Source, no_tangents
+from hpcxpcs.likelihood.raw import RawPairs
+from hpcxpcs.likelihood.scaling import build_scaling
+from hpcxpcs.physics.model import Model, build_model
+from hpcxpcs.pipeline.truth import TRUTH
+
+FRAMES = (500, 1000, 2000, 4000)
+PHI = np.array(even_angles(8))
+COMPARED = np.array([1, 6])
+CONTRAST, NOISE = 0.15, 0.01
+WINDOW, STEP = 100.0, 0.1
+ERROR = 0.5
+DRAWS = 16
+RUNS = 20
+ROWS = 250
+"""Frames of a matrix simulated at once; divides every number of frames."""
+
+MODEL = build_model("laminar_flow", q=0.0054, gap=2.0e6)
+THETA = np.array([TRUTH["laminar_flow"][name] for name in MODEL.parameter_names])
+SCALING = build_scaling("hierarchical", PHI, widths=(0.1 * CONTRAST, 0.003))
+SIGMA = np.full(PHI.size, NOISE)
+
+
+@partial(jax.jit, static_argnums=0)
+def _rows(model: Model, t1: Array, t2: Array, phi: Array) -> Array:
+    return (1.0 + CONTRAST * model.shape(jnp.asarray(THETA), t1[:, None], t2[None, :], phi)).astype(jnp.float32)
+
+
+def matrix(axis: TimeAxis, index: int) -> AngleMatrix:
+    """A simulated matrix (N, N) at angle `index`, noise on every element."""
+    times = np.maximum(axis.all_times(), 0.5 * axis.step)
+    rng = np.random.default_rng(index)
+    c2 = np.empty((axis.count, axis.count), dtype=np.float32)
+    for start in range(0, axis.count, ROWS):
+        part = slice(start, start + ROWS)
+        c2[part] = _rows(MODEL, times[part], times, PHI[index])
+        c2[part] += np.float32(NOISE) * rng.standard_normal(c2[part].shape, dtype=np.float32)
+    return AngleMatrix(c2, np.arange(axis.count) >= axis.first_usable)
+
+
+def compressed(axis: TimeAxis, partition: Partition) -> tuple[Moments, float]:
+    """Moments of all angles, and the seconds spent on them without simulating."""
+    simulating = 0.0
+
+    def angles(index: int) -> AngleMatrix:
+        nonlocal simulating
+        begin = time.perf_counter()
+        made = matrix(axis, index)
+        simulating += time.perf_counter() - begin
+        return made
+
+    begin = time.perf_counter()
+    moments = compress(angles, PHI, partition.cells, axis)
+    return moments, time.perf_counter() - begin - simulating
+
+
+@jax.jit
+def _value_and_gradient(source: Source, theta: Array, pairs: Array) -> tuple[Array, Array]:
+    def value(values: Array) -> Array:
+        products = source.products(MODEL, values, no_tangents(values))
+        return marginal_log_likelihood(SCALING, products, jnp.asarray(SIGMA), pairs)
+
+    return jax.value_and_grad(value)(theta)
+
+
+def evaluation_seconds(moments: Moments) -> float:
+    """Median wall time (s) of one value and gradient after warm-up."""
+    theta, pairs = jnp.asarray(THETA), jnp.asarray(moments.pairs)
+    call: Callable[[], object] = lambda: jax.block_until_ready(  # noqa: E731
+        _value_and_gradient(moments.arrays, theta, pairs)
+    )
+    call()
+    seconds = []
+    for _ in range(RUNS):
+        begin = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
+
+
+_profile = jax.jit(profile)
+_marginals = jax.jit(jax.vmap(marginal_log_likelihood, in_axes=(None, 0, None, None)))
+
+
+def posterior_draws(moments: Moments) -> Array:
+    """Laplace draws (k, p) around the truth; a prior of ±10 % bounds what the data leave open."""
+    products = moments.products(MODEL, jnp.asarray(THETA), jnp.eye(THETA.size))
+    information = np.asarray(_profile(SCALING, products, SIGMA).information) + np.diag((0.1 * THETA) ** -2.0)
+    white = np.random.default_rng(1).standard_normal((THETA.size, DRAWS))
+    return jnp.asarray(THETA + np.linalg.solve(np.linalg.cholesky(information).T, white).T)
+
+
+def likelihood_error(axis: TimeAxis, moments: Moments) -> float:
+    """Standard deviation (nats) over the posterior of log-likelihood differences between moments and raw pairs."""
+    thetas = posterior_draws(moments)
+    raw = RawPairs(lambda k: matrix(axis, int(COMPARED[k])), PHI[COMPARED], axis).products_many(MODEL, thetas)
+    each = [moments.products(MODEL, theta, no_tangents(theta)) for theta in thetas]
+    packed = Products(*(jnp.stack(leaf) for leaf in zip(*each, strict=True)))
+    mixed = Products(*(mine.at[:, COMPARED].set(its) for mine, its in zip(packed, raw, strict=True)))
+    pairs = jnp.asarray(moments.pairs)
+    values = [_marginals(SCALING, products, SIGMA, pairs) for products in (packed, mixed)]
+    return float(jnp.std(values[0] - values[1])) * PHI.size / COMPARED.size
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured at one number of frames; times in s, error in nats."""
+
+    axis: TimeAxis
+    cells: int
+    nodes: int
+    pairs: float
+    compression: float
+    evaluation: float
+    error: float
+
+
+def measured(frames: int, step: float) -> Row:
+    """Adapt, compress, evaluate and compare at one number of frames and step (s)."""
+    axis = TimeAxis(0.0, step, frames)
+    strength = (CONTRAST / SIGMA) ** 2
+    partition = adapt_cells(MODEL, THETA[None], PHI, strength, axis, error=ERROR)
+    moments, seconds = compressed(axis, partition)
+    return Row(
+        axis=axis,
+        cells=len(partition.cells),
+        nodes=partition.nodes,
+        pairs=float(moments.pairs.sum()),
+        compression=seconds,
+        evaluation=evaluation_seconds(moments),
+        error=likelihood_error(axis, moments),
+    )
+
+
+HEADER = ("frames", "step", "pairs", "cells", "nodes", "compress", "per pair", "value+grad", "growth", "error")
+UNITS = ("", "s", "1e6", "", "", "s", "ns", "ms", "", "nats")
+LINE = "{:>7} {:>7} {:>7} {:>6} {:>6} {:>9} {:>9} {:>11} {:>7} {:>7}"
+
+
+def line(row: Row, before: Row | None) -> str:
+    """One line of the table."""
+    growth = "" if before is None else f"x {row.evaluation / before.evaluation:.2f}"
+    return LINE.format(
+        row.axis.count,
+        f"{row.axis.step:.3f}",
+        f"{row.pairs / 1e6:.2f}",
+        row.cells,
+        row.nodes,
+        f"{row.compression:.2f}",
+        f"{1e9 * row.compression / row.pairs:.1f}",
+        f"{1e3 * row.evaluation:.2f}",
+        growth,
+        f"{row.error:.3f}",
+    )
+
+
+def table(title: str, step_of: Callable[[int], float]) -> None:
+    """Measure and print one table, line by line."""
+    print(f"\n{title}", LINE.format(*HEADER), LINE.format(*UNITS), sep="\n")
+    before: Row | None = None
+    for frames in FRAMES:
+        row = measured(frames, step_of(frames))
+        print(line(row, before), flush=True)
+        before = row
+
+
+def main() -> None:
+    """Print both tables."""
+    print(f"laminar_flow, {PHI.size} angles, noise {NOISE}, cells for an interpolation error of {ERROR} sd")
+    table(f"the same {WINDOW:g} s, ever finer steps", lambda frames: WINDOW / frames)
+    table(f"the same step of {STEP:g} s, ever longer", lambda frames: STEP)
+
+
+if __name__ == "__main__":
+    main()
