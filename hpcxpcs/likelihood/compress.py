@@ -88,11 +88,11 @@ class _Slab:
 
 def _slab_values(block: Floats, rows: slice, lattice: Lattice) -> _Slab:
     """Cut a lattice out of rows of a matrix and pad it: bands that run past the last frame then read zeros."""
-    first = (lattice.row - rows.start) % lattice.stride
-    cut = block[first :: lattice.stride, lattice.column :: lattice.stride]
+    cut = lattice.cut(block, rows.start)
     values = np.zeros((cut.shape[0] + PAD_ROWS, cut.shape[1]))
     values[: cut.shape[0]] = cut
-    return _Slab(values, np.arange(rows.start + first, rows.stop, lattice.stride), lattice)
+    first = rows.start + (lattice.row - rows.start) % lattice.stride
+    return _Slab(values, np.arange(first, rows.stop, lattice.stride), lattice)
 
 
 class _Accumulator:
@@ -167,13 +167,12 @@ def _compress_angle(
         values = pair_data(matrix, rows, weights)
         weighted = values * weights if matrix.sigma is not None else values
         slab = _slab_values(weighted, rows, lattice)
-        cut_weights = _slab_values(weights, rows, lattice)
         accumulator.data(slab, result.data)
         if gram is not None:
-            accumulator.gram(cut_weights, gram)
+            accumulator.gram(_slab_values(weights, rows, lattice), gram)
         plain = _slab_values(values, rows, lattice).values if matrix.sigma is not None else slab.values
         result.power += float(np.vdot(slab.values, plain))
-        result.pairs += int(np.count_nonzero(cut_weights.values))
+        result.pairs += int(np.count_nonzero(lattice.cut(weights, rows.start)))
     return result
 
 

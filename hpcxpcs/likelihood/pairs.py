@@ -18,6 +18,10 @@ class Lattice:
     column: int = 0
     stride: int = 1
 
+    def cut(self, block: Floats, first_row: int) -> Floats:
+        """View of the lattice's elements in rows of a matrix (rows, N), the first of which is `first_row`."""
+        return block[(self.row - first_row) % self.stride :: self.stride, self.column :: self.stride]
+
 
 EVERY_PAIR = Lattice()
 
