@@ -18,6 +18,10 @@ from hpcxpcs.physics.model import Model
 BLIND = 0.01
 """A parameter with more than this share in a direction that the data do not see has no error bar."""
 
+FITTED_AWAY = 4.0
+"""A fitted level takes 4 of its N frames' worth of variance out of their clustered scores, under independent as under
+frame noise (to order 1/N, and curved directions about twice that); the scores are scaled up by N/(N − 4) for it."""
+
 
 @dataclass(frozen=True)
 class Covariances:
@@ -97,7 +101,9 @@ def covariances(
         estimate.sigma,
     )
     bread = report @ inverse
-    meat = _spread_scores(scores, len(estimate.free), np.asarray(scaling.design))
+    frames = measurement.axis.count - measurement.axis.first_usable
+    unfitted = scores * frames / max(frames - FITTED_AWAY, 1.0)
+    meat = _spread_scores(unfitted, len(estimate.free), np.asarray(scaling.design))
     return Covariances(
         model_based, bread @ _positive(meat, inverse) @ bread.T, condition, undetermined, effective
     )

@@ -1,0 +1,177 @@
+"""Print how often the intervals of simulated fits hold the truth, for noise of pairs and noise of frames.
+
+usage: coverage.py [SETS]   (default: 100 simulated sets per experiment)
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from hpcxpcs.config import config_from_mapping, resolved_parameters
+from hpcxpcs.data.noise import NoiseSpec
+from hpcxpcs.data.simulate import bins_of, scaling_of
+from hpcxpcs.inference.measurement import measure
+from hpcxpcs.inference.point import fit_point
+from hpcxpcs.inference.records import PointFit, PointSettings
+from hpcxpcs.physics.model import build_model
+from hpcxpcs.pipeline.simulate import simulate_twotime
+from hpcxpcs.pipeline.simulation_spec import SimulationSpec
+from hpcxpcs.pipeline.truth import true_parameters
+
+Q = 0.0054
+LEVELS = (0.68, 0.95)
+ROOMY = 1 << 30
+"""Bytes of matrices that may be held: more than any of these sets has."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is simulated and fitted again and again; values are those of TRUTH unless `parameters` says otherwise.
+
+    The signal is strong (contrast 0.5), so that every parameter is well determined and the posterior Gaussian:
+    what is tested is the error bar, not the curvature of the model.
+    """
+
+    model: str
+    noise: NoiseSpec
+    scaling: str
+    frames: int = 60
+    angles: int = 4
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+
+SHEAR = {"D0": 2.0e4, "alpha": -0.3, "D_offset": 1.0e3, "gamma_dot_t0": 3.0e-4}
+
+EXPERIMENTS = {
+    "static, noise of pairs": Experiment("static", NoiseSpec("iid", sd=0.003), "individual"),
+    "laminar_flow, noise of pairs": Experiment(
+        "laminar_flow", NoiseSpec("iid", sd=0.003), "auto", parameters=SHEAR
+    ),
+    "static, noise of frames": Experiment(
+        "static", NoiseSpec("frame", sd=0.001, frame_sd=0.002), "individual", frames=100
+    ),
+    "laminar_flow, noise of frames": Experiment(
+        "laminar_flow", NoiseSpec("frame", sd=0.001, frame_sd=0.001), "auto", frames=80, parameters=SHEAR
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Deviations from the truth and standard errors of every set: (sets, physics + contrasts + offsets)."""
+
+    names: tuple[str, ...]
+    deviation: NDArray[np.float64]
+    model_based: NDArray[np.float64]
+    robust: NDArray[np.float64]
+    statuses: tuple[str, ...]
+
+    def columns(self, group: str) -> list[int]:
+        """The columns of a parameter, or of all angles of contrast or offset."""
+        return [k for k, name in enumerate(self.names) if name.split("[")[0] == group]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Parameters, then contrast and offset with their angles pooled."""
+        return tuple(dict.fromkeys(name.split("[")[0] for name in self.names))
+
+    def covered(self, group: str, level: float, errors: NDArray[np.float64]) -> tuple[float, float]:
+        """Share of intervals that hold the truth, and its standard error at the nominal level.
+
+        Angles of one set are not independent of each other: their error comes from the scatter between sets.
+        """
+        chosen = self.columns(group)
+        inside = np.abs(self.deviation[:, chosen]) < stats.norm.ppf(0.5 + level / 2.0) * errors[:, chosen]
+        per_set, sets = inside.mean(axis=1), len(inside)
+        spread = np.sqrt(level * (1.0 - level)) if len(chosen) == 1 else float(np.std(per_set))
+        return float(per_set.mean()), spread / np.sqrt(sets)
+
+
+def run(experiment: Experiment, sets: int, first_seed: int = 0) -> Outcome:
+    """Simulate and fit `sets` times; contrasts and offsets differ between sets as between angles."""
+    truth = np.array(list(true_parameters(experiment.model, experiment.parameters).values()))
+    fits, deviations = [], []
+    for seed in range(first_seed, first_seed + sets):
+        spec = SimulationSpec(
+            experiment.model,
+            parameters=experiment.parameters,
+            angles=experiment.angles,
+            frames=experiment.frames,
+            contrast=0.5,
+            noise=experiment.noise,
+            seed=seed,
+            q=Q,
+        )
+        fit = fitted(spec, experiment.scaling)
+        found = np.concatenate([fit.values, fit.scaling.contrast, fit.scaling.offset])
+        fits.append(fit)
+        deviations.append(found - np.concatenate([truth, *true_scaling(spec)]))
+    return Outcome(
+        fits[0].covariance_names,
+        np.array(deviations),
+        np.array([np.sqrt(np.diag(fit.covariance)) for fit in fits]),
+        np.array([np.sqrt(np.diag(fit.robust_covariance)) for fit in fits]),
+        tuple(fit.status for fit in fits),
+    )
+
+
+def fitted(spec: SimulationSpec, scaling: str) -> PointFit:
+    """The point fit of a simulated measurement with one start, which strong signals do not need more of."""
+    config = config_from_mapping(
+        {
+            "analysis_mode": spec.model,
+            "experimental_data": {"file_path": "simulated.hdf"},
+            "analyzer_parameters": {"scattering": {"wavevector_q": spec.q}},
+        }
+    )
+    measurement = measure(simulate_twotime(spec), ROOMY)
+    model = build_model(spec.model, q=spec.q, gap=spec.gap)
+    settings = PointSettings(scaling=scaling, multi_start=1)
+    return fit_point(measurement, model, resolved_parameters(config), settings)
+
+
+def true_scaling(spec: SimulationSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Contrast and offset (n_phi,) that a simulated measurement has."""
+    bins = bins_of(spec.q, spec.angles_sorted, 0, ())
+    contrast, offset = zip(*(scaling_of(spec.recipe, item) for item in bins), strict=True)
+    return np.array(contrast), np.array(offset)
+
+
+def table(name: str, outcome: Outcome) -> str:
+    """One line per parameter: coverage of model-based and robust intervals, and robust over model-based error."""
+    sets = len(outcome.deviation)
+    lines = [
+        f"{name}: {sets} sets",
+        f"  {'':22s} {'model-based':>15s} {'robust':>15s}   robust/model",
+        f"  {'':22s} {'68 %':>7s} {'95 %':>7s} {'68 %':>7s} {'95 %':>7s}",
+    ]
+    for group in outcome.groups:
+        chosen = outcome.columns(group)
+        shares = [
+            f"{100.0 * outcome.covered(group, level, errors)[0]:7.1f}"
+            for errors in (outcome.model_based, outcome.robust)
+            for level in LEVELS
+        ]
+        ratio = np.median(outcome.robust[:, chosen] / outcome.model_based[:, chosen])
+        lines.append(f"  {group:22s} {' '.join(shares)}   {ratio:.2f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run every experiment and print its table."""
+    sets = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    for name, experiment in EXPERIMENTS.items():
+        begun = time.perf_counter()
+        print(table(name, run(experiment, sets)))
+        print(f"  {(time.perf_counter() - begun) / sets:.2f} s per set", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What is tried when a minimisation fails, in which order, and what is put on record."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hpcxpcs.inference.objective import Objective
+from hpcxpcs.inference.records import PointSettings
+from hpcxpcs.inference.recovery import finite_difference_expansion, minimise_or_recover
+from hpcxpcs.inference.trust_region import decrement, minimise
+from hpcxpcs.likelihood.products import Compiled
+from hpcxpcs.likelihood.scaling import build_scaling
+from tests.inference.fitting import SHEAR, simulated
+from tests.inference.landscapes import Banana, Bowl
+
+CENTRE = np.array([2.0, -1.0])
+NUDGED = "restarted from a perturbed point"
+WIDER = "restarted with a wider trust region"
+DIFFERENCES = "restarted with finite-difference gradients"
+
+
+class Misleading(Bowl):
+    """A quadratic whose analytic gradient has the wrong sign for its first `wrong` expansions."""
+
+    wrong = 10**9
+
+    def expand(self, u):
+        normal = super().expand(u)
+        return normal._replace(gradient=-normal.gradient) if self.calls <= self.wrong else normal
+
+
+def test_given_a_first_attempt_that_converges_then_no_action_is_on_record():
+    found, actions = minimise_or_recover(Bowl(CENTRE, np.ones(2)), CENTRE + 1.0, PointSettings())
+    assert found.converged and actions == ()
+
+
+def test_given_derivatives_that_are_wrong_then_everything_is_tried_in_order_and_differences_save_the_fit():
+    found, actions = minimise_or_recover(Misleading(CENTRE, np.ones(2)), CENTRE + 1.0, PointSettings())
+    assert actions == (NUDGED, WIDER, DIFFERENCES)
+    assert found.converged
+    np.testing.assert_allclose(found.u, CENTRE, atol=0.01)
+
+
+def test_given_a_failure_that_passes_then_only_the_action_that_helped_is_on_record():
+    landscape = Misleading(CENTRE, np.ones(2))
+    landscape.wrong = minimise(Misleading(CENTRE, np.ones(2)), CENTRE + 1.0).evaluations + 1
+    found, actions = minimise_or_recover(landscape, CENTRE + 1.0, PointSettings())
+    assert found.converged and actions == (NUDGED,)
+
+
+def test_given_too_few_iterations_then_the_result_is_exhausted_and_counts_every_attempt():
+    landscape = Banana(1e3)
+    found, actions = minimise_or_recover(landscape, np.array([-1.2, 1.0]), PointSettings(max_iterations=3))
+    assert actions == (NUDGED, WIDER, DIFFERENCES)
+    assert found.exhausted and not found.converged
+    assert found.evaluations >= 12
+
+
+def test_given_a_start_without_a_finite_cost_when_recovered_then_the_failure_is_returned_as_one():
+    found, actions = minimise_or_recover(Bowl(CENTRE, np.ones(2)), np.full(2, np.nan), PointSettings())
+    assert not found.converged and not np.isfinite(found.cost) and len(actions) == 3
+
+
+def test_recovery_is_repeatable():
+    ends = [
+        minimise_or_recover(Misleading(CENTRE, np.ones(2)), CENTRE + 1.0, PointSettings(seed=5))[0].u
+        for _ in "ab"
+    ]
+    np.testing.assert_array_equal(*ends)
+
+
+@pytest.mark.parametrize("model", ["static", "laminar_flow"])
+def test_finite_differences_agree_with_the_analytic_gradient_of_a_real_objective(model):
+    case = simulated(model, parameters=SHEAR if model == "laminar_flow" else None, frames=40)
+    phi = case.measurement.phi
+    objective = Objective(
+        case.coordinates,
+        Compiled(case.tiles),
+        build_scaling("individual", phi),
+        np.full(len(phi), 0.003),
+        case.limits,
+    )
+    u = case.coordinates.from_physical(case.truth)
+    end = minimise(objective, u)
+    sd = np.sqrt(np.diag(np.linalg.inv(np.asarray(end.normal.information))))
+    for point in (u, end.u + 3.0 * sd):
+        analytic = np.asarray(objective.expand(point).gradient) * sd
+        differences = np.asarray(finite_difference_expansion(objective, point).gradient) * sd
+        np.testing.assert_allclose(differences, analytic, atol=1e-3 * max(1.0, np.abs(analytic).max()))
+
+
+def test_the_gradient_leads_downhill_and_vanishes_at_the_minimum_of_a_real_objective():
+    case = simulated("static", frames=40)
+    phi = case.measurement.phi
+    objective = Objective(
+        case.coordinates,
+        Compiled(case.tiles),
+        build_scaling("individual", phi),
+        np.full(len(phi), 0.003),
+        case.limits,
+    )
+    u = case.coordinates.from_physical(case.truth * np.array([1.3, 0.8, 2.0]))
+    end = minimise(objective, u)
+    assert end.converged and end.cost < objective.cost(u)
+    assert decrement(finite_difference_expansion(objective, end.u)) < 1e-3
+    walled = replace(
+        objective, limits=replace(case.limits, upper=case.limits.upper * np.array([0.01, 1.0, 1.0]))
+    )
+    assert walled.cost(end.u) > end.cost
