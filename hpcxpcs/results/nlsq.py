@@ -210,7 +210,7 @@ def _parameter(fit: Fit, k: int) -> dict[str, Any]:
         "unit": fit.units[k],
         "bounds": [fit.lower[k], fit.upper[k]],
         "at_bound": bool(fit.at_bound[k]),
-        "fixed": not fit.free[k],
+        "fixed": bool(not fit.free[k] and not fit.at_bound[k]),
     }
 
 

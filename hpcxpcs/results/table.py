@@ -91,7 +91,7 @@ def _places(known: Sequence[float] | None, phi: Sequence[float] | np.ndarray) ->
 def _physical(fit: Fit, known: Mapping[str, Truth]) -> Iterator[Row]:
     for k, name in enumerate(fit.names):
         robust = None if fit.robust_uncertainty is None else float(fit.robust_uncertainty[k])
-        remark = "fixed" if not fit.free[k] else "at bound" if fit.at_bound[k] else ""
+        remark = "at bound" if fit.at_bound[k] else "" if fit.free[k] else "fixed"
         truth = known.get(name)
         yield _row(
             name, float(fit.values[k]), float(fit.uncertainty[k]), robust, fit.units[k], remark,
