@@ -55,10 +55,10 @@ EXPERIMENTS = {
         "laminar_flow", NoiseSpec("iid", sd=0.003), "auto", parameters=SHEAR
     ),
     "static, noise of frames": Experiment(
-        "static", NoiseSpec("frame", sd=0.001, frame_sd=0.002), "individual", frames=100
+        "static", NoiseSpec("frame", sd=0.002, frame_sd=0.003), "individual", frames=100
     ),
     "laminar_flow, noise of frames": Experiment(
-        "laminar_flow", NoiseSpec("frame", sd=0.001, frame_sd=0.001), "auto", frames=80, parameters=SHEAR
+        "laminar_flow", NoiseSpec("frame", sd=0.003, frame_sd=0.003), "auto", parameters=SHEAR
     ),
 }
 

@@ -36,7 +36,7 @@ def settle_bounds(objective: Objective, minimum: Minimum, settings: PointSetting
     while True:
         theta = np.asarray(objective.theta(minimum.u)).copy()
         target = _farthest_out(objective, theta) or _negative_rate(objective, theta)
-        if target is None or len(objective.coordinates.free) == 1:
+        if target is None:
             return Settled(objective, minimum, _clipped(objective, theta), tuple(held), tuple(actions))
         index, value = target
         held.append(index)
@@ -44,6 +44,9 @@ def settle_bounds(objective: Objective, minimum: Minimum, settings: PointSetting
         fixed = (*objective.coordinates.fixed, (index, value))
         objective = replace(objective, coordinates=replace(objective.coordinates, fixed=fixed))
         start = objective.coordinates.from_physical(_clipped(objective, theta))
+        if start.size == 0:
+            end = Minimum(start, objective.expand(start), minimum.evaluations + 1, minimum.iterations, True)
+            return Settled(objective, end, theta, tuple(held), tuple(actions))
         minimum, recovered = minimise_or_recover(objective, start, settings)
         actions.extend(recovered)
 

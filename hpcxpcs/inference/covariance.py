@@ -50,7 +50,7 @@ class Estimate:
     @property
     def tangents(self) -> Array:
         """Unit vectors along the free parameters, (p, f)."""
-        return jnp.eye(self.theta.size)[:, jnp.asarray(self.free)]
+        return jnp.eye(self.theta.size)[:, jnp.asarray(self.free, dtype=int)]
 
 
 def information(estimate: Estimate, scaling: Scaling, products: Products) -> tuple[Floats, Floats]:

@@ -10,6 +10,7 @@ import numpy as np
 from hpcxpcs.data.twotime import AngleMatrix, TwoTime
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.pairs import pair_weights
 from hpcxpcs.likelihood.raw import RawPairs
 
 
@@ -49,6 +50,23 @@ def measure(data: TwoTime, keep_bytes: int, on_angle: Callable[[int], None] | No
         if on_angle is not None:
             on_angle(index)
     return Measurement(held.__getitem__, phi, axis, first.sigma is not None)
+
+
+def stated_noise(measurement: Measurement, rows: int = 64) -> Floats:
+    """The data's own σ of a typical pair per angle (n_phi,), from a few rows; 1 where they have none."""
+    if not measurement.has_sigma:
+        return np.ones(len(measurement.phi))
+    chosen = np.unique(
+        np.linspace(measurement.axis.first_usable, measurement.axis.count - 2, rows).round().astype(int)
+    )
+    found = np.ones(len(measurement.phi))
+    for index in range(len(measurement.phi)):
+        matrix = measurement.angles(index)
+        weights = [pair_weights(matrix, slice(row, row + 1))[0] for row in chosen]
+        used = np.concatenate(weights)
+        if np.any(used > 0.0):
+            found[index] = np.mean(used[used > 0.0]) ** -0.5
+    return found
 
 
 def difference_noise(measurement: Measurement, rows: int = 64) -> Floats:

@@ -23,7 +23,7 @@ from hpcxpcs.inference.compression import (
     posterior_cloud,
 )
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
-from hpcxpcs.inference.measurement import Measurement, difference_noise
+from hpcxpcs.inference.measurement import Measurement, difference_noise, stated_noise
 from hpcxpcs.inference.objective import Limits, Objective
 from hpcxpcs.inference.records import CompressionReport, PointFit, PointSettings
 from hpcxpcs.inference.scaling_choice import Scaled, minimise_scaled
@@ -155,7 +155,7 @@ def _compressed_representation(
     settings: PointSettings,
     progress: Progress,
 ) -> Represented:
-    noise = np.asarray(scouting.objective.sigma)
+    noise = np.asarray(scouting.objective.sigma) * stated_noise(measurement)
     contrast = np.abs(np.asarray(scouting.minima[0].normal.solution.per_angle)[:, 0])
     strength = (np.clip(contrast, 0.3 * np.median(contrast), None) / noise) ** 2
     model = scouting.objective.coordinates.model

@@ -15,6 +15,7 @@ from functools import cache
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 
 DECREMENT = 1.0e-5
 """Converged when a full Newton step would lower ½χ² by less than this: 0.005 of the smallest error bar."""
+
+CACHE_SETTINGS = (
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_persistent_cache_min_entry_size_bytes",
+)
+"""JAX settings that importing the solver would change."""
 
 FLOOR = 1.0e-9
 """Relative eigenvalue below which a direction counts as undetermined."""
@@ -62,6 +70,8 @@ def decrement(normal: Normal) -> float:
 def whitening(normal: Normal) -> Floats:
     """Matrix W (f, f) with u = u0 + W z turning the information into the identity (floored where undetermined)."""
     information = np.asarray(normal.information)
+    if information.size == 0:
+        return information
     scale = 1.0 / np.sqrt(np.clip(np.diag(information), 1e-300, None))
     values, vectors = np.linalg.eigh(information * np.outer(scale, scale))
     return scale[:, None] * vectors / np.sqrt(np.maximum(values, FLOOR * values[-1]))
@@ -121,11 +131,16 @@ def quiet_nlsq() -> Iterator[None]:
 
 @cache
 def _solver() -> LeastSquares:
-    """NLSQ's solver; its import leaves a cache folder in the working directory, so it happens elsewhere."""
+    """NLSQ's solver. Its import leaves a folder in the working directory and takes over JAX's compile cache:
+    it is imported elsewhere, and the cache settings are put back."""
+    settings = {name: getattr(jax.config, name) for name in CACHE_SETTINGS}
     with TemporaryDirectory() as elsewhere, chdir(elsewhere), quiet_nlsq():
         from nlsq import LeastSquares
 
-        return LeastSquares()
+        solver = LeastSquares()
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    return solver
 
 
 def minimise(
