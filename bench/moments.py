@@ -1,16 +1,17 @@
 """Print what compression costs and how exact it is, from 500 to 4000 frames: laminar_flow, 8 angles, noise 0.01.
 
 Columns: cells and nodes (per angle) of the partition; time to compress all angles, and per pair; median time of
-the marginal log-likelihood with its gradient, and its growth per doubling of the frames; standard deviation over
-the posterior of the log-likelihood's error against the raw pairs of two angles, scaled to all angles as if their
-errors had one sign.
+the marginal log-likelihood with its gradient on the nodes; standard deviation over the posterior of the
+log-likelihood's error against the raw pairs of two angles, scaled to all angles as if their errors had one sign.
+Then the same for the condensed form that samplers use: points per angle, time to build, value and gradient with
+its growth per doubling of the frames, error.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,9 +25,10 @@ from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.likelihood.adapt import Partition, adapt_cells
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.compress import compress
+from hpcxpcs.likelihood.condense import condense
 from hpcxpcs.likelihood.gaussian import marginal_log_likelihood, profile
 from hpcxpcs.likelihood.moments import Moments
-from hpcxpcs.likelihood.products import Products, Source, no_tangents
+from hpcxpcs.likelihood.products import Products, Source, evaluate, no_tangents
 from hpcxpcs.likelihood.raw import RawPairs
 from hpcxpcs.likelihood.scaling import build_scaling
 from hpcxpcs.physics.model import Model, build_model
@@ -39,6 +41,8 @@ CONTRAST, NOISE = 0.15, 0.01
 WINDOW, STEP = 100.0, 0.1
 ERROR = 0.5
 DRAWS = 16
+SAMPLES, SPREAD = 150, 1.5
+"""Sample shapes for the condensation, and how much wider than the posterior they are drawn."""
 RUNS = 20
 ROWS = 250
 """Frames of a matrix simulated at once; divides every number of frames."""
@@ -91,12 +95,13 @@ def _value_and_gradient(source: Source, theta: Array, pairs: Array) -> tuple[Arr
     return jax.value_and_grad(value)(theta)
 
 
-def evaluation_seconds(moments: Moments) -> float:
-    """Median wall time (s) of one value and gradient after warm-up."""
-    theta, pairs = jnp.asarray(THETA), jnp.asarray(moments.pairs)
-    call: Callable[[], object] = lambda: jax.block_until_ready(  # noqa: E731
-        _value_and_gradient(moments.arrays, theta, pairs)
-    )
+def evaluation_seconds(source: Source, counts: np.ndarray) -> float:
+    """Median wall time (s) of one value and gradient after warm-up, for pair counts (n_phi,)."""
+    theta, pairs = jnp.asarray(THETA), jnp.asarray(counts)
+
+    def call() -> None:
+        jax.block_until_ready(_value_and_gradient(source, theta, pairs))
+
     call()
     seconds = []
     for _ in range(RUNS):
@@ -110,24 +115,31 @@ _profile = jax.jit(profile)
 _marginals = jax.jit(jax.vmap(marginal_log_likelihood, in_axes=(None, 0, None, None)))
 
 
-def posterior_draws(moments: Moments) -> Array:
-    """Laplace draws (k, p) around the truth; a prior of ±10 % bounds what the data leave open."""
+def posterior_draws(moments: Moments, count: int = DRAWS, spread: float = 1.0, seed: int = 1) -> Array:
+    """Laplace draws (count, p) around the truth; a prior of ±10 % bounds what the data leave open."""
     products = moments.products(MODEL, jnp.asarray(THETA), jnp.eye(THETA.size))
     information = np.asarray(_profile(SCALING, products, SIGMA).information) + np.diag((0.1 * THETA) ** -2.0)
-    white = np.random.default_rng(1).standard_normal((THETA.size, DRAWS))
+    white = spread * np.random.default_rng(seed).standard_normal((THETA.size, count))
     return jnp.asarray(THETA + np.linalg.solve(np.linalg.cholesky(information).T, white).T)
 
 
-def likelihood_error(axis: TimeAxis, moments: Moments) -> float:
-    """Standard deviation (nats) over the posterior of log-likelihood differences between moments and raw pairs."""
-    thetas = posterior_draws(moments)
+def stacked(source: Source, thetas: Array) -> Products:
+    """Value-only products of a source at parameter sets (k, p)."""
+    each = [evaluate(MODEL, source, theta, no_tangents(theta)) for theta in thetas]
+    return Products(*(jnp.stack(leaf) for leaf in zip(*each, strict=True)))
+
+
+def likelihood_errors(axis: TimeAxis, moments: Moments, sources: Sequence[Source]) -> list[float]:
+    """Standard deviation (nats) over the posterior of log-likelihood differences between sources and raw pairs."""
+    thetas, pairs = posterior_draws(moments), jnp.asarray(moments.pairs)
     raw = RawPairs(lambda k: matrix(axis, int(COMPARED[k])), PHI[COMPARED], axis).products_many(MODEL, thetas)
-    each = [moments.products(MODEL, theta, no_tangents(theta)) for theta in thetas]
-    packed = Products(*(jnp.stack(leaf) for leaf in zip(*each, strict=True)))
-    mixed = Products(*(mine.at[:, COMPARED].set(its) for mine, its in zip(packed, raw, strict=True)))
-    pairs = jnp.asarray(moments.pairs)
-    values = [_marginals(SCALING, products, SIGMA, pairs) for products in (packed, mixed)]
-    return float(jnp.std(values[0] - values[1])) * PHI.size / COMPARED.size
+    found = []
+    for source in sources:
+        packed = stacked(source, thetas)
+        mixed = Products(*(mine.at[:, COMPARED].set(its) for mine, its in zip(packed, raw, strict=True)))
+        values = [_marginals(SCALING, products, SIGMA, pairs) for products in (packed, mixed)]
+        found.append(float(jnp.std(values[0] - values[1])) * PHI.size / COMPARED.size)
+    return found
 
 
 @dataclass(frozen=True)
@@ -141,6 +153,10 @@ class Row:
     compression: float
     evaluation: float
     error: float
+    points: int
+    building: float
+    condensed_evaluation: float
+    condensed_error: float
 
 
 def measured(frames: int, step: float) -> Row:
@@ -149,42 +165,75 @@ def measured(frames: int, step: float) -> Row:
     strength = (CONTRAST / SIGMA) ** 2
     partition = adapt_cells(MODEL, THETA[None], PHI, strength, axis, error=ERROR)
     moments, seconds = compressed(axis, partition)
+    samples = np.asarray(posterior_draws(moments, SAMPLES, SPREAD, seed=2))
+    begin = time.perf_counter()
+    condensed = condense(moments, MODEL, samples, strength)
+    building = time.perf_counter() - begin
+    errors = likelihood_errors(axis, moments, (moments.arrays, condensed.arrays))
     return Row(
         axis=axis,
         cells=len(partition.cells),
         nodes=partition.nodes,
         pairs=float(moments.pairs.sum()),
         compression=seconds,
-        evaluation=evaluation_seconds(moments),
-        error=likelihood_error(axis, moments),
+        evaluation=evaluation_seconds(moments.arrays, moments.pairs),
+        error=errors[0],
+        points=condensed.points,
+        building=building,
+        condensed_evaluation=evaluation_seconds(condensed.arrays, moments.pairs),
+        condensed_error=errors[1],
     )
 
 
-HEADER = ("frames", "step", "pairs", "cells", "nodes", "compress", "per pair", "value+grad", "growth", "error")
-UNITS = ("", "s", "1e6", "", "", "s", "ns", "ms", "", "nats")
-LINE = "{:>7} {:>7} {:>7} {:>6} {:>6} {:>9} {:>9} {:>11} {:>7} {:>7}"
+COLUMNS = (
+    ("frames", "", 7),
+    ("step", "s", 7),
+    ("pairs", "1e6", 7),
+    ("cells", "", 6),
+    ("nodes", "", 6),
+    ("compress", "s", 9),
+    ("per pair", "ns", 9),
+    ("value+grad", "ms", 11),
+    ("error", "nats", 7),
+    ("points", "", 9),
+    ("build", "s", 7),
+    ("value+grad", "ms", 11),
+    ("growth", "", 7),
+    ("error", "nats", 7),
+)
+
+
+def printed(cells: Sequence[object]) -> str:
+    """Cells right-aligned in their columns."""
+    return "".join(f"{cell!s:>{width + 1}}" for cell, (_, _, width) in zip(cells, COLUMNS, strict=True))
 
 
 def line(row: Row, before: Row | None) -> str:
     """One line of the table."""
-    growth = "" if before is None else f"x {row.evaluation / before.evaluation:.2f}"
-    return LINE.format(
-        row.axis.count,
-        f"{row.axis.step:.3f}",
-        f"{row.pairs / 1e6:.2f}",
-        row.cells,
-        row.nodes,
-        f"{row.compression:.2f}",
-        f"{1e9 * row.compression / row.pairs:.1f}",
-        f"{1e3 * row.evaluation:.2f}",
-        growth,
-        f"{row.error:.3f}",
+    growth = "" if before is None else f"x {row.condensed_evaluation / before.condensed_evaluation:.2f}"
+    return printed(
+        (
+            row.axis.count,
+            f"{row.axis.step:.3f}",
+            f"{row.pairs / 1e6:.2f}",
+            row.cells,
+            row.nodes,
+            f"{row.compression:.2f}",
+            f"{1e9 * row.compression / row.pairs:.1f}",
+            f"{1e3 * row.evaluation:.2f}",
+            f"{row.error:.3f}",
+            row.points,
+            f"{row.building:.2f}",
+            f"{1e3 * row.condensed_evaluation:.2f}",
+            growth,
+            f"{row.condensed_error:.3f}",
+        )
     )
 
 
 def table(title: str, step_of: Callable[[int], float]) -> None:
     """Measure and print one table, line by line."""
-    print(f"\n{title}", LINE.format(*HEADER), LINE.format(*UNITS), sep="\n")
+    print(f"\n{title}", *(printed([column[k] for column in COLUMNS]) for k in (0, 1)), sep="\n")
     before: Row | None = None
     for frames in FRAMES:
         row = measured(frames, step_of(frames))

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from hpcxpcs.config.resolve import ResolvedParameter
+from hpcxpcs.inference.coordinates import lowest_rate
 from hpcxpcs.inference.covariance import Covariances, Estimate, covariances
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.objective import Objective
@@ -17,10 +18,13 @@ from hpcxpcs.inference.records import PointFit, PointSettings, ScalingEstimate
 from hpcxpcs.inference.scout import Scouting
 from hpcxpcs.inference.stages import Fitted, Progress
 from hpcxpcs.inference.verdict import Evidence, flags_of, named_directions, status_of
-from hpcxpcs.likelihood.gaussian import Normal, chi_squared_per_angle, profile
+from hpcxpcs.likelihood.gaussian import Normal, chi_squared_per_angle, profiled
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import no_tangents
 from hpcxpcs.likelihood.scaling import build_scaling
+
+SMALLEST_SCALE = 1.0e-3
+"""Noise scale of data that agree with the model to rounding (simulations without noise): errors stay above zero."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,14 @@ def _evaluate(measurement: Measurement, settings: PointSettings, fitted: Fitted)
     objective, theta = settled.objective, jnp.asarray(settled.theta)
     model = objective.coordinates.model
     products = represented.source.products(model, theta, no_tangents(theta))
-    solution = profile(objective.scaling, products, objective.sigma).solution
-    chi_each = np.asarray(chi_squared_per_angle(products, solution.per_angle, objective.sigma))
+    solution = profiled(objective.scaling, products, objective.sigma).solution
+    chi_each = np.maximum(chi_squared_per_angle(products, solution.per_angle, objective.sigma), 0.0)
     per_angle, pairs = np.asarray(solution.per_angle), float(np.sum(represented.moments.pairs))
     free = objective.coordinates.free
     rough = max(pairs - len(free) - objective.scaling.precision.size, 1.0)
-    scale = float(np.sqrt(chi_each.sum() / rough)) if settings.sample_noise_scale else 1.0
+    scale = 1.0
+    if settings.sample_noise_scale:
+        scale = max(float(np.sqrt(chi_each.sum() / rough)), SMALLEST_SCALE)
     found = covariances(
         measurement,
         represented.source,
@@ -169,7 +175,41 @@ def _evidence(
         scaling=scaling,
         compression=fitted.report,
         rejects_shared_scaling=rejects_shared_scaling,
+        curvature=_curvature(fitted, evaluated, names),
     )
+
+
+def _curvature(
+    fitted: Fitted, evaluated: _Evaluated, names: Sequence[str]
+) -> tuple[tuple[tuple[str, ...], float], ...]:
+    """Change of ½χ² two standard errors away along each principal direction, relative to a parabola's, both ways.
+
+    Each entry names the parameters that dominate the direction. A step to a negative rate is not taken.
+    """
+    settled = fitted.settled
+    objective, limits = settled.objective, settled.objective.limits
+    model, free = objective.coordinates.model, list(objective.coordinates.free)
+    covariance = evaluated.covariances.model_based[: len(free), : len(free)]
+    if not np.all(np.isfinite(covariance)):
+        return ()
+    sd = np.sqrt(np.diag(covariance))
+    values, vectors = np.linalg.eigh(covariance / np.outer(sd, sd))
+    noise = objective.sigma * evaluated.scale
+
+    def cost(theta: Floats) -> float:
+        products = fitted.represented.source.products(model, jnp.asarray(theta), no_tangents(jnp.asarray(theta)))
+        return float(profiled(objective.scaling, products, noise).cost)
+
+    centre, found = cost(settled.theta), []
+    for value, vector in zip(values, vectors.T, strict=True):
+        share = np.abs(vector) / np.abs(vector).max()
+        dominant = tuple(name for name, part in zip(names, share, strict=True) if part > 0.3)
+        for sign in (-2.0, 2.0):
+            theta = settled.theta.copy()
+            theta[free] += sign * np.sqrt(max(value, 0.0)) * vector * sd
+            if float(lowest_rate(model, jnp.asarray(theta), limits.first, limits.last)) >= 0.0:
+                found.append((dominant, (cost(theta) - centre) / 2.0))
+    return tuple(found)
 
 
 def _shared_scaling_test(measurement: Measurement, fitted: Fitted, evaluated: _Evaluated) -> float | None:
@@ -180,8 +220,8 @@ def _shared_scaling_test(measurement: Measurement, fitted: Fitted, evaluated: _E
     theta = jnp.asarray(fitted.settled.theta)
     products = fitted.represented.source.products(objective.coordinates.model, theta, no_tangents(theta))
     noise = objective.sigma * evaluated.scale
-    own = profile(build_scaling("individual", measurement.phi), products, noise).cost
-    shared = profile(objective.scaling, products, noise).cost
+    own = profiled(build_scaling("individual", measurement.phi), products, noise).cost
+    shared = profiled(objective.scaling, products, noise).cost
     return float(stats.chi2.sf(2.0 * float(shared - own), 2 * (n_phi - 1)))
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hpcxpcs.inference.coordinates import lowest_rates
+from hpcxpcs.inference.coordinates import lowest_rate
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.objective import Objective
 from hpcxpcs.inference.trust_region import whitening
@@ -25,7 +25,7 @@ from hpcxpcs.physics.model import Model
 
 ALLOWANCE = 10.0
 """Interpolation error norm (in sd) allowed per nat of tolerance before the check: the error is nearly orthogonal to
-everything a cell can represent, so the log-likelihood sees about a tenth of the norm (bench/compression.py)."""
+everything a cell can represent, so the log-likelihood sees about a tenth of the norm (bench/moments.py)."""
 
 ANGLES_EXAMINED = 8
 """Angles at which the cells are adapted; the others lie between them."""
@@ -70,16 +70,17 @@ def compressed(
     )
 
 
-def posterior_cloud(objective: Objective, u: Floats, normal: Normal, draws: int, seed: int) -> Floats:
-    """Parameter sets (k, p): the estimate, random Laplace draws, and 2–4 sd along every axis of the Hessian."""
-    transform = whitening(normal)
-    size = u.size
-    rng = np.random.default_rng(seed)
-    axes = np.eye(size) * (2.0 + 2.0 * np.arange(size)[:, None] / max(1, size - 1))
-    axes *= np.where(np.arange(size) % 2 == 0, 1.0, -1.0)[:, None]
-    steps = np.concatenate([np.zeros((1, size)), rng.standard_normal((draws, size)), axes])
+def posterior_cloud(
+    objective: Objective, u: Floats, normal: Normal, draws: int, seed: int, *, axes: bool = True
+) -> Floats:
+    """Parameter sets (k, p): the estimate, random Laplace draws, and 2–4 sd along every axis of the Hessian if asked."""
+    transform, size = whitening(normal), u.size
+    steps = [np.zeros((1, size)), np.random.default_rng(seed).standard_normal((draws, size))]
+    if axes:
+        lengths = (2.0 + 2.0 * np.arange(size) / max(1, size - 1)) * np.where(np.arange(size) % 2 == 0, 1.0, -1.0)
+        steps.append(np.diag(lengths))
     highest = float(normal.cost) + DEEPEST
-    return np.array([_inside(objective, u, transform @ step, highest) for step in steps])
+    return np.array([_inside(objective, u, transform @ step, highest) for step in np.concatenate(steps)])
 
 
 def _inside(objective: Objective, u: Floats, step: Floats, highest: float) -> Floats:
@@ -87,8 +88,8 @@ def _inside(objective: Objective, u: Floats, step: Floats, highest: float) -> Fl
     limits = objective.limits
     for _ in range(12):
         theta = objective.theta(u + step)
-        lowest = lowest_rates(objective.coordinates.model, theta, limits.first, limits.last)
-        if bool(jnp.all(lowest > -1e-9)) and objective.cost(u + step) < highest:
+        lowest = lowest_rate(objective.coordinates.model, theta, limits.first, limits.last)
+        if float(lowest) > -1e-9 and float(objective.expand(u + step).cost) < highest:
             return np.asarray(theta)
         step = 0.5 * step
     return np.asarray(objective.theta(u))

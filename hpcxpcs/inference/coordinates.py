@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -18,6 +20,9 @@ from hpcxpcs.physics.model import Model, RateTerm
 
 SMALLEST_SHARE = 0.02
 """A start whose negative offset leaves less than this share of its power law is lifted to it."""
+
+SMALLEST_RATE = 1.0e-100
+"""Stands for a rate that is switched off; its square, in derivatives of ratios, is still a number."""
 
 
 @dataclass(frozen=True)
@@ -113,5 +118,11 @@ def lowest_rates(model: Model, theta: Array, first: float, last: float) -> Array
     for rate in model.rates:
         if rate.nonnegative:
             values = theta[rate.amplitude] * times ** theta[rate.exponent] + theta[rate.offset]
-            found.append(jnp.minimum(values[0], values[2]) / jnp.maximum(jnp.abs(values[1]), 1e-300))
+            found.append(jnp.minimum(values[0], values[2]) / jnp.maximum(jnp.abs(values[1]), SMALLEST_RATE))
     return jnp.stack(found) if found else jnp.zeros(0)
+
+
+@partial(jax.jit, static_argnums=(0, 2, 3))
+def lowest_rate(model: Model, theta: Array, first: float, last: float) -> Array:
+    """The smallest of lowest_rates; +inf for a model without non-negative rates."""
+    return jnp.min(lowest_rates(model, theta, first, last), initial=jnp.inf)

@@ -70,7 +70,10 @@ def stated_noise(measurement: Measurement, rows: int = 64) -> Floats:
 
 
 def difference_noise(measurement: Measurement, rows: int = 64) -> Floats:
-    """A first guess of σ per angle (n_phi,): scaled median difference of neighbouring lags on a few rows."""
+    """A first guess of σ per angle (n_phi,): scaled median third difference of neighbouring lags on a few rows.
+
+    Third differences, because first ones of a strong, smooth decay are signal: σ would come out many times too large.
+    """
     count = measurement.axis.count
     chosen = np.unique(np.linspace(measurement.axis.first_usable, count - 3, rows).round().astype(int))
     found = np.empty(len(measurement.phi))
@@ -81,7 +84,7 @@ def difference_noise(measurement: Measurement, rows: int = 64) -> Floats:
             usable = matrix.frame_ok[row + 1 :]
             if matrix.pair_ok is not None:
                 usable = usable & matrix.pair_ok[row, row + 1 :]
-            steps.append(np.diff(matrix.c2[row, row + 1 :].astype(np.float64)[usable]))
+            steps.append(np.diff(matrix.c2[row, row + 1 :].astype(np.float64)[usable], n=3))
         change = np.concatenate(steps) if steps else np.zeros(0)
-        found[index] = 1.4826 * np.median(np.abs(change)) / np.sqrt(2.0) if change.size else 0.0
+        found[index] = 1.4826 * np.median(np.abs(change)) / np.sqrt(20.0) if change.size else 0.0
     return found

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from hpcxpcs.inference.coordinates import Coordinates, lowest_rates
-from hpcxpcs.likelihood.gaussian import Normal, profile
+from hpcxpcs.likelihood.gaussian import Normal, profiled
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products, Source, no_tangents
 from hpcxpcs.likelihood.scaling import Scaling
@@ -52,9 +52,6 @@ def _walls(
     return excess(u), jax.jacfwd(excess)(u)
 
 
-_profile = jax.jit(profile)
-
-
 @dataclass(frozen=True)
 class Objective:
     """Cost over fit coordinates of one source of inner products at fixed noise sigma (n_phi,)."""
@@ -73,7 +70,7 @@ class Objective:
 
     def expand(self, u: Floats) -> Normal:
         """Cost, gradient (f,) and Gauss-Newton information (f, f) at coordinates u (f,)."""
-        normal = _profile(self.scaling, self.products(u, tangents=True), self.sigma)
+        normal = profiled(self.scaling, self.products(u, tangents=True), self.sigma)
         excess, slope = self.wall(u)
         return normal._replace(
             cost=normal.cost + 0.5 * excess @ excess,
@@ -83,7 +80,7 @@ class Objective:
 
     def cost(self, u: Floats) -> float:
         """½χ² with scaling prior and walls at coordinates u (f,)."""
-        normal = _profile(self.scaling, self.products(u), self.sigma)
+        normal = profiled(self.scaling, self.products(u), self.sigma)
         excess, _ = self.wall(u)
         return float(normal.cost + 0.5 * excess @ excess)
 

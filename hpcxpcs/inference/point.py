@@ -41,6 +41,9 @@ from hpcxpcs.physics.model import Model
 RIVAL = 30.0
 """Scouted minima within this ½χ² of the best are followed on the full data too."""
 
+SCOUTED_DRAWS = 6
+"""Laplace draws around the scouted minima that the cells must represent besides the minima."""
+
 ROUNDS = 3
 """Attempts to bring the compression error below its tolerance before the raw pairs are used."""
 
@@ -104,9 +107,11 @@ def _first_noise(measurement: Measurement, settings: PointSettings) -> Floats:
 
 
 def _user_start(parameters: Sequence[ResolvedParameter]) -> Floats | None:
-    """The configured start values (p,) when every free parameter has one."""
+    """The configured start values (p,), NaN where the data shall choose; None when no free parameter has one."""
+    if all(p.start is None for p in parameters if p.fixed is None):
+        return None
     values = [p.start if p.fixed is None else p.fixed for p in parameters]
-    return None if any(v is None for v in values) else np.array(values, dtype=np.float64)
+    return np.array([np.nan if v is None else v for v in values])
 
 
 def _fit_with_error_control(
@@ -128,7 +133,7 @@ def _fit_with_error_control(
         if fitted.report.error <= settings.compression_tolerance:
             return fitted
         allowed /= REFINE
-        thetas = _cloud(fitted.settled.objective, fitted.settled.minimum, settings)[:6]
+        thetas = _cloud(fitted.settled.objective, fitted.settled.minimum, settings)[: 1 + SCOUTED_DRAWS]
         starts = [scouting.objective.coordinates.from_physical(fitted.settled.theta)]
     represented = _raw_representation(measurement, settings, progress)
     return _fit_on(measurement, scouting, represented, settings, progress, ROUNDS + 1, starts)
@@ -138,7 +143,10 @@ def _scouted_sets(scouting: Scouting, settings: PointSettings) -> Floats:
     """Parameter sets (k, p) that the cells must represent: every rival minimum with a few draws around it."""
     best = scouting.minima[0].cost
     rivals = [m for m in scouting.minima if m.cost < best + RIVAL]
-    sets = [_cloud(scouting.objective, m, settings)[: 1 + 6 // len(rivals)] for m in rivals]
+    draws = SCOUTED_DRAWS // len(rivals)
+    sets = [
+        posterior_cloud(scouting.objective, m.u, m.normal, draws, settings.seed, axes=False) for m in rivals
+    ]
     return np.concatenate(sets)
 
 

@@ -86,7 +86,10 @@ def scout(
     sigma: Floats,
     user_start: Floats | None,
 ) -> Scouting:
-    """Screen seeded candidates by cost, follow the best few, return the distinct minima."""
+    """Screen seeded candidates by cost, follow the best few, return the distinct minima.
+
+    `user_start` (p,) is followed too; where it is NaN the best candidate fills in.
+    """
     tiles = scout_pairs(measurement, sigma)
     scaling = build_scaling("individual", measurement.phi)
     objective = Objective(coordinates, Compiled(tiles), scaling, jnp.asarray(sigma), limits)
@@ -101,7 +104,8 @@ def scout(
     if settings.cmaes:
         chosen.insert(0, _evolve(coordinates, tiles, scaling, sigma, chosen[0], settings.seed))
     if user_start is not None:
-        chosen.insert(0, coordinates.from_physical(user_start))
+        screened = np.asarray(objective.theta(chosen[0]))
+        chosen.insert(0, coordinates.from_physical(np.where(np.isnan(user_start), screened, user_start)))
     scouting = _follow(objective, chosen, settings)
     exchanged = _exchanged(objective, scouting.minima[0], limits)
     if exchanged is None:

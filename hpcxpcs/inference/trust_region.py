@@ -7,34 +7,19 @@ In whitened coordinates a gradient of 1 is one standard deviation away from the 
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hpcxpcs.inference.nlsq_import import nlsq_solver, quiet_nlsq
 from hpcxpcs.inference.objective import Objective
 from hpcxpcs.likelihood.gaussian import Normal
 from hpcxpcs.likelihood.interpolation import Floats
 
-if TYPE_CHECKING:
-    from nlsq import LeastSquares
-
 DECREMENT = 1.0e-5
 """Converged when a full Newton step would lower ½χ² by less than this: 0.005 of the smallest error bar."""
-
-CACHE_SETTINGS = (
-    "jax_compilation_cache_dir",
-    "jax_persistent_cache_min_compile_time_secs",
-    "jax_persistent_cache_min_entry_size_bytes",
-)
-"""JAX settings that importing the solver would change."""
 
 FLOOR = 1.0e-9
 """Relative eigenvalue below which a direction counts as undetermined."""
@@ -96,8 +81,10 @@ class _SquareRoot:
 
     def _factor(self, normal: Normal) -> tuple[Floats, Floats]:
         size = self.origin.size
-        information = self.transform.T @ np.asarray(normal.information) @ self.transform
-        gradient = self.transform.T @ np.asarray(normal.gradient)
+        # A trial step may land where the cost overflows: that is an answer, not an accident.
+        with np.errstate(over="ignore", invalid="ignore"):
+            information = self.transform.T @ np.asarray(normal.information) @ self.transform
+            gradient = self.transform.T @ np.asarray(normal.gradient)
         if not (
             np.isfinite(normal.cost) and np.all(np.isfinite(information)) and np.all(np.isfinite(gradient))
         ):
@@ -116,31 +103,6 @@ class _SquareRoot:
     def jac(self, z: Floats, *_: object) -> object:
         """Jacobian (f + 1, f) with the information matrix as its square."""
         return jnp.asarray(self._at(z)[1])
-
-
-@contextmanager
-def quiet_nlsq() -> Iterator[None]:
-    """Keep the solver's own log lines off the terminal; its outcome is judged here, not there."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(previous)
-
-
-@cache
-def _solver() -> LeastSquares:
-    """NLSQ's solver. Its import leaves a folder in the working directory and takes over JAX's compile cache:
-    it is imported elsewhere, and the cache settings are put back."""
-    settings = {name: getattr(jax.config, name) for name in CACHE_SETTINGS}
-    with TemporaryDirectory() as elsewhere, chdir(elsewhere), quiet_nlsq():
-        from nlsq import LeastSquares
-
-        solver = LeastSquares()
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    return solver
 
 
 def minimise(
@@ -164,7 +126,7 @@ def minimise(
         gain = decrement(normal)
         problem = _SquareRoot(u, radius * whitening(normal), expand)
         with quiet_nlsq():
-            outcome = _solver().least_squares(
+            outcome = nlsq_solver().least_squares(
                 problem.fun,
                 np.zeros(u.size),
                 jac=problem.jac,

@@ -24,6 +24,11 @@ INFLATION = 1.5
 """Ratio of robust to model-based error above which iid error bars are called too small."""
 
 
+CURVED = (0.5, 2.5)
+"""Where two standard errors along a principal direction change ½χ² by a factor outside this range of the 2 that a
+parabola promises, the error bars do not describe the likelihood."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What the verdict is based on; arrays over free parameters follow `names`."""
@@ -43,6 +48,7 @@ class Evidence:
     scaling: ScalingEstimate
     compression: CompressionReport
     rejects_shared_scaling: float | None
+    curvature: tuple[tuple[tuple[str, ...], float], ...]
 
 
 def status_of(evidence: Evidence) -> tuple[str, str]:
@@ -68,13 +74,17 @@ def status_of(evidence: Evidence) -> tuple[str, str]:
 
 def flags_of(evidence: Evidence) -> tuple[str, ...]:
     """Everything a careful reader should know, in plain words."""
-    spread = () if evidence.undetermined else (*_weak(evidence), *_correlated(evidence), *_inflated(evidence))
     return (
         *_misfit(evidence),
-        *spread,
+        *(() if evidence.undetermined else _about_errors(evidence)),
         *_scaling(evidence),
         *_compression(evidence),
     )
+
+
+def _about_errors(evidence: Evidence) -> Iterator[str]:
+    for judge in (_weak, _curved, _correlated, _inflated):
+        yield from judge(evidence)
 
 
 def _misfit(evidence: Evidence) -> Iterator[str]:
@@ -109,6 +119,18 @@ def _correlated(evidence: Evidence) -> Iterator[str]:
                     f"{evidence.names[j]} and {evidence.names[i]} are hardly separable "
                     f"(correlation {correlation[i, j]:+.3f}): quote them together"
                 )
+
+
+def _curved(evidence: Evidence) -> Iterator[str]:
+    found: dict[str, None] = {}
+    for names, ratio in evidence.curvature:
+        if not CURVED[0] <= ratio <= CURVED[1]:
+            found |= dict.fromkeys(names)
+    if found:
+        yield (
+            f"the likelihood is not a parabola in {', '.join(found)}: their error bars are not symmetric and can be "
+            "several times too small on one side; fix one of them, or quote a posterior instead"
+        )
 
 
 def _inflated(evidence: Evidence) -> Iterator[str]:

@@ -46,6 +46,10 @@ def profile(scaling: Scaling, products: Products, sigma: Array) -> Normal:
     return Normal(cost, gradient, direct - _projected(cross, solution.information), solution)
 
 
+profiled = jax.jit(profile)
+"""`profile`, compiled once per shape of its arguments."""
+
+
 def _projected(cross: Array, information: Array) -> Array:
     """cross · information⁻¹ · crossᵀ; zero when there is no scaling to project out."""
     if information.shape[0] == 0:

@@ -21,7 +21,8 @@ from hpcxpcs.physics.model import Model
 class CellGroup:
     """Cells of similar node count, padded to M nodes (padding has zero rows and columns everywhere).
 
-    t1, t2 (C, M) node times in s; gram (K, C, M, M) = Σ w PᵀP for K distinct masks; data (K, A, C, M) = Σ w Pᵀd.
+    t1, t2 (C, M), or (K, 1, C, M) where every mask has its own, node times in s; gram (K, C, M, M) = Σ w PᵀP for
+    K distinct masks; data (K, A, C, M) = Σ w Pᵀd.
     """
 
     t1: Array

@@ -1,0 +1,61 @@
+"""NLSQ without its side effects: its import changes the process in ways that are undone here."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stderr
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import jax
+
+if TYPE_CHECKING:
+    from nlsq import LeastSquares
+
+CACHE_SETTINGS = (
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_persistent_cache_min_entry_size_bytes",
+)
+"""JAX settings that importing the solver changes."""
+
+
+@contextmanager
+def quiet_nlsq() -> Iterator[None]:
+    """Keep the solver's own log lines off the terminal; its outcome is judged here, not there."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
+
+
+@cache
+def nlsq_solver() -> LeastSquares:
+    """The solver, imported with JAX's compile cache, the working directory and the fault handler left as they were."""
+    settings = {name: getattr(jax.config, name) for name in CACHE_SETTINGS}
+    with TemporaryDirectory() as elsewhere, chdir(elsewhere), quiet_nlsq(), _own_fault_handler():
+        from nlsq import LeastSquares
+
+        solver = LeastSquares()
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    return solver
+
+
+@contextmanager
+def _own_fault_handler() -> Iterator[None]:
+    """Let an import enable the fault handler on a stream that has a descriptor, and put the handler back after."""
+    enabled = faulthandler.is_enabled()
+    with Path(os.devnull).open("w") as sink, redirect_stderr(sink):
+        yield
+    faulthandler.disable()
+    if enabled and sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)
