@@ -34,6 +34,9 @@ types: $(INSTALLED) ## static types
 
 bench: $(INSTALLED) ## measure, and print tables
 	$(RUN)python bench/help_time.py
+	$(RUN)python bench/point_fit.py
+	$(RUN)python bench/moments.py
+	$(RUN)python bench/coverage.py
 
 clean: ## remove .venv, caches, the demo and built packages
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .nlsq_cache

@@ -103,7 +103,8 @@ def main() -> None:
         read = read_seconds(file)
         size = file.stat().st_size / 1e6
         print(f"{ANGLES} angles × {FRAMES}², {size:.0f} MB on disk, pure read {read:.2f} s")
-        print("         answer   /read /target    " + "  ".join(f"{p[:5]:>5}" for p in PHASES) + "     total     cpu  memory")
+        phases = "  ".join(f"{phase[:5]:>5}" for phase in PHASES)
+        print(f"         answer   /read /target    {phases}     total     cpu  memory")
         print("              s                    " + "      s" * (len(PHASES) - 1) + "    s         s       s      MB")
         runs = [fit(config, folder / "cache") for _ in range(1 + WARM_RUNS)]
         warm = sorted(runs[1:], key=lambda run: run.answer)[len(runs[1:]) // 2]

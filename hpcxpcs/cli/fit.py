@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from hpcxpcs.inference.records import PointFit
     from hpcxpcs.pipeline.fit import FitRun
 
 EXAMPLES = """\
@@ -22,6 +23,9 @@ Examples:
 Exit codes:
   0 converged   1 error   2 configuration or usage   3 finished, but not to be quoted as it is
 """
+
+MOST_ANGLES = 6
+"""Angles whose contrast and offset are listed one by one on the terminal."""
 
 MOST_NOTES = 5
 """Notes on the data shown on the terminal."""
@@ -92,7 +96,8 @@ def answer_text(found: FitRun) -> str:
         f"{point.model} ({conventions}), {found.data.n_phi} angles × {found.data.n_frames} frames, "
         f"q = {found.data.q:.6g} 1/Å, scaling {point.scaling.mode}",
         "",
-        plain_text(rows),
+        plain_text(rows if found.data.n_phi <= MOST_ANGLES else rows[: len(point.names)]),
+        *(() if found.data.n_phi <= MOST_ANGLES else _scaling_ranges(point)),
         "",
         f"χ²       {point.chi_squared:.7g} on {point.degrees_of_freedom:.7g} degrees of freedom, "
         f"reduced {point.reduced_chi_squared:.4f}",
@@ -103,6 +108,20 @@ def answer_text(found: FitRun) -> str:
         f"numbers  {found.results / 'nlsq' / 'parameters.json'}",
     ]
     return "\n".join(lines)
+
+
+def _scaling_ranges(point: PointFit) -> list[str]:
+    """Range of contrast and offset over the angles, where one line per angle would be too long."""
+    scaling = point.scaling
+    parts = (
+        ("contrast", scaling.contrast, scaling.contrast_uncertainty),
+        ("offset", scaling.offset, scaling.offset_uncertainty),
+    )
+    return [
+        f"{name}: {min(values):.5g} to {max(values):.5g} over {len(values)} angles, "
+        f"± {max(errors):.1g} or better (each angle: parameters.json, report)"
+        for name, values, errors in parts
+    ]
 
 
 def _shortened(notes: Sequence[str]) -> list[str]:

@@ -34,6 +34,11 @@ class PhaseLines:
         self.clear()
         self._write(f"hpcxpcs: warning: {text}\n")
 
+    def detail(self, text: str) -> None:
+        """Show what is being worked on; a log is spared."""
+        if self.live:
+            self._rewrite(f"{self.current}  {text}")
+
     def clear(self) -> None:
         """Leave an empty line for what is printed next."""
         if self.live:

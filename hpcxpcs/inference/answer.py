@@ -10,7 +10,8 @@ import numpy as np
 from scipy import stats
 
 from hpcxpcs.config.resolve import ResolvedParameter
-from hpcxpcs.inference.coordinates import lowest_rate
+from hpcxpcs.inference.asymmetry import Asymmetry, asymmetry
+from hpcxpcs.inference.bounds import Settled
 from hpcxpcs.inference.covariance import Covariances, Estimate, covariances
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.objective import Objective
@@ -175,41 +176,16 @@ def _evidence(
         scaling=scaling,
         compression=fitted.report,
         rejects_shared_scaling=rejects_shared_scaling,
-        curvature=_curvature(fitted, evaluated, names),
+        asymmetry=_asymmetry(settled, evaluated),
     )
 
 
-def _curvature(
-    fitted: Fitted, evaluated: _Evaluated, names: Sequence[str]
-) -> tuple[tuple[tuple[str, ...], float], ...]:
-    """Change of ½χ² two standard errors away along each principal direction, relative to a parabola's, both ways.
-
-    Each entry names the parameters that dominate the direction. A step to a negative rate is not taken.
-    """
-    settled = fitted.settled
-    objective, limits = settled.objective, settled.objective.limits
-    model, free = objective.coordinates.model, list(objective.coordinates.free)
-    covariance = evaluated.covariances.model_based[: len(free), : len(free)]
-    if not np.all(np.isfinite(covariance)):
-        return ()
-    sd = np.sqrt(np.diag(covariance))
-    values, vectors = np.linalg.eigh(covariance / np.outer(sd, sd))
-    noise = objective.sigma * evaluated.scale
-
-    def cost(theta: Floats) -> float:
-        products = fitted.represented.source.products(model, jnp.asarray(theta), no_tangents(jnp.asarray(theta)))
-        return float(profiled(objective.scaling, products, noise).cost)
-
-    centre, found = cost(settled.theta), []
-    for value, vector in zip(values, vectors.T, strict=True):
-        share = np.abs(vector) / np.abs(vector).max()
-        dominant = tuple(name for name, part in zip(names, share, strict=True) if part > 0.3)
-        for sign in (-2.0, 2.0):
-            theta = settled.theta.copy()
-            theta[free] += sign * np.sqrt(max(value, 0.0)) * vector * sd
-            if float(lowest_rate(model, jnp.asarray(theta), limits.first, limits.last)) >= 0.0:
-                found.append((dominant, (cost(theta) - centre) / 2.0))
-    return tuple(found)
+def _asymmetry(settled: Settled, evaluated: _Evaluated) -> Asymmetry | None:
+    """How symmetric the errors are; None where a parameter has no error at all."""
+    errors = _sd(evaluated.covariances.model_based)[: len(settled.objective.coordinates.free)]
+    if not np.all(np.isfinite(errors) & (errors > 0.0)):
+        return None
+    return asymmetry(settled.objective, settled.minimum, settled.theta, errors, evaluated.scale)
 
 
 def _shared_scaling_test(measurement: Measurement, fitted: Fitted, evaluated: _Evaluated) -> float | None:

@@ -73,7 +73,7 @@ def compressed(
 def posterior_cloud(
     objective: Objective, u: Floats, normal: Normal, draws: int, seed: int, *, axes: bool = True
 ) -> Floats:
-    """Parameter sets (k, p): the estimate, random Laplace draws, and 2–4 sd along every axis of the Hessian if asked."""
+    """Parameter sets (k, p): the estimate, random Laplace draws, and 2–4 sd along the axes of the Hessian if asked."""
     transform, size = whitening(normal), u.size
     steps = [np.zeros((1, size)), np.random.default_rng(seed).standard_normal((draws, size))]
     if axes:

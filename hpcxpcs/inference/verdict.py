@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from hpcxpcs.inference.asymmetry import Asymmetry
 from hpcxpcs.inference.records import CompressionReport, ScalingEstimate
 from hpcxpcs.likelihood.interpolation import Floats
 
@@ -22,11 +23,6 @@ STRONG_CORRELATION = 0.98
 
 INFLATION = 1.5
 """Ratio of robust to model-based error above which iid error bars are called too small."""
-
-
-CURVED = (0.5, 2.5)
-"""Where two standard errors along a principal direction change ½χ² by a factor outside this range of the 2 that a
-parabola promises, the error bars do not describe the likelihood."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Evidence:
     scaling: ScalingEstimate
     compression: CompressionReport
     rejects_shared_scaling: float | None
-    curvature: tuple[tuple[tuple[str, ...], float], ...]
+    asymmetry: Asymmetry | None
 
 
 def status_of(evidence: Evidence) -> tuple[str, str]:
@@ -83,7 +79,7 @@ def flags_of(evidence: Evidence) -> tuple[str, ...]:
 
 
 def _about_errors(evidence: Evidence) -> Iterator[str]:
-    for judge in (_weak, _curved, _correlated, _inflated):
+    for judge in (_weak, _lopsided, _correlated, _inflated):
         yield from judge(evidence)
 
 
@@ -121,15 +117,21 @@ def _correlated(evidence: Evidence) -> Iterator[str]:
                 )
 
 
-def _curved(evidence: Evidence) -> Iterator[str]:
-    found: dict[str, None] = {}
-    for names, ratio in evidence.curvature:
-        if not CURVED[0] <= ratio <= CURVED[1]:
-            found |= dict.fromkeys(names)
-    if found:
+def _lopsided(evidence: Evidence) -> Iterator[str]:
+    found = evidence.asymmetry
+    if found is None:
+        return
+    listed = [
+        f"{name} {low:.4g} to {high:.4g}"
+        for name, (low, high), odd in zip(evidence.names, found.intervals, found.lopsided, strict=True)
+        if odd
+    ]
+    if listed:
+        yield f"errors are not symmetric; 95 % intervals are about {', '.join(listed)}"
+    if found.curved:
         yield (
-            f"the likelihood is not a parabola in {', '.join(found)}: their error bars are not symmetric and can be "
-            "several times too small on one side; fix one of them, or quote a posterior instead"
+            "the likelihood is far from a parabola: error bars and intervals are rough; "
+            "fix a parameter that is known, or quote a posterior instead"
         )
 
 

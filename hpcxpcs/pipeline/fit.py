@@ -45,6 +45,9 @@ class Reporter(Protocol):
     def step(self, done: int, total: int) -> None:
         """Progress within the phase."""
 
+    def detail(self, text: str) -> None:
+        """What is being worked on within the phase."""
+
     def warn(self, text: str) -> None:
         """Something the user should know that does not stop the run."""
 
@@ -57,6 +60,9 @@ class Silent:
 
     def step(self, done: int, total: int) -> None:
         """Ignore progress."""
+
+    def detail(self, text: str) -> None:
+        """Ignore a detail."""
 
     def warn(self, text: str) -> None:
         """Ignore a warning."""
@@ -138,13 +144,14 @@ def fit(
     )
     on_answer(found)
     output = config.output
+    reporter.phase("drawing pictures and writing the report")
     written = write_pictures(
         found.written,
         answer,
         plots=output.plots,
         report=output.report,
         fitted_data=output.fitted_data,
-        on_progress=reporter.phase,
+        on_progress=reporter.detail,
     )
     return replace(found, written=written)
 

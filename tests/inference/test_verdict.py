@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hpcxpcs.inference.asymmetry import Asymmetry
 from hpcxpcs.inference.records import CompressionReport, ScalingEstimate
 from hpcxpcs.inference.verdict import Evidence, flags_of, named_directions, status_of
 
@@ -36,7 +37,13 @@ CLEAN = Evidence(
     scaling=SCALING,
     compression=COMPRESSION,
     rejects_shared_scaling=None,
+    asymmetry=None,
 )
+
+
+def lopsided(*odd: bool, curved: bool = False) -> dict[str, Asymmetry]:
+    return {"asymmetry": Asymmetry(np.array([[9e3, 1.3e4], [-0.5, -0.3]]), np.array(odd), curved)}
+
 
 STATUSES = {
     "nothing is wrong": ({}, "converged", "converged"),
@@ -85,6 +92,8 @@ FLAGS = {
     "no freedom": ({"degrees_of_freedom": 0.0}, "no degrees of freedom"),
     "weak": ({"widths": np.array([150.0, 4.0])}, "D0 is hardly determined: its standard error is 0.67"),
     "correlated": (correlated(-0.995), "D0 and alpha are hardly separable (correlation -0.995)"),
+    "lopsided": (lopsided(True, False), "95 % intervals are about D0 9000 to 1.3e+04"),
+    "curved": (lopsided(False, False, curved=True), "far from a parabola"),
     "inflated": (inflated(2.0), "quote the robust ones (D0 ×2, alpha ×2)"),
     "contrast above 1": (scaled(contrast=np.array([0.2, 1.2])), "above 1"),
     "contrast below 0": (scaled(contrast=np.array([0.2, -0.2])), "below 0"),
@@ -103,6 +112,7 @@ def test_each_flag_has_its_cause_and_comes_alone(change, words):
 
 QUIET = {
     "clean": {},
+    "symmetric errors": lopsided(False, False),
     "significant but small misfit": {"chi_squared": 1.005e7, "degrees_of_freedom": 1e7},
     "large but insignificant misfit": {"chi_squared": 110.0, "degrees_of_freedom": 100.0},
     "a fit that is too good": {"chi_squared": 4500.0},
