@@ -58,7 +58,7 @@ EXPERIMENTS = {
         "static", NoiseSpec("frame", sd=0.002, frame_sd=0.003), "individual", frames=100
     ),
     "laminar_flow, noise of frames": Experiment(
-        "laminar_flow", NoiseSpec("frame", sd=0.003, frame_sd=0.003), "auto", parameters=SHEAR
+        "laminar_flow", NoiseSpec("frame", sd=0.001, frame_sd=0.001), "auto", parameters=SHEAR
     ),
 }
 

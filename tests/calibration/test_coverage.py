@@ -42,7 +42,7 @@ def off_by(outcome, errors):
 @pytest.mark.slow
 @pytest.mark.parametrize("outcome", EXPERIMENTS, indirect=True)
 def test_every_fit_of_an_experiment_converges(outcome):
-    assert set(outcome.statuses) == {"converged"}
+    assert set(outcome.statuses) <= {"converged", "converged_with_recovery"}
 
 
 @pytest.mark.slow
