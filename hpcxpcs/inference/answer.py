@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.inference.asymmetry import Asymmetry, asymmetry
@@ -18,7 +17,7 @@ from hpcxpcs.inference.objective import Objective
 from hpcxpcs.inference.records import PointFit, PointSettings, ScalingEstimate
 from hpcxpcs.inference.scout import Scouting
 from hpcxpcs.inference.stages import Fitted, Progress
-from hpcxpcs.inference.verdict import Evidence, flags_of, named_directions, status_of
+from hpcxpcs.inference.verdict import Evidence, chi_squared_tail, flags_of, named_directions, status_of
 from hpcxpcs.likelihood.gaussian import Normal, chi_squared_per_angle, profiled
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import no_tangents
@@ -198,7 +197,7 @@ def _shared_scaling_test(measurement: Measurement, fitted: Fitted, evaluated: _E
     noise = objective.sigma * evaluated.scale
     own = profiled(build_scaling("individual", measurement.phi), products, noise).cost
     shared = profiled(objective.scaling, products, noise).cost
-    return float(stats.chi2.sf(2.0 * float(shared - own), 2 * (n_phi - 1)))
+    return chi_squared_tail(2.0 * float(shared - own), 2.0 * (n_phi - 1))
 
 
 def _gradient_balance(objective: Objective, normal: Normal, names: Sequence[str]) -> dict[str, float]:

@@ -30,7 +30,7 @@ everything a cell can represent, so the log-likelihood sees about a tenth of the
 ANGLES_EXAMINED = 8
 """Angles at which the cells are adapted; the others lie between them."""
 
-CHECK_PAIRS = 6_000_000
+CHECK_PAIRS = 4_000_000
 """Raw pairs used to check the compression; the report states how many were."""
 
 DEEPEST = 20.0

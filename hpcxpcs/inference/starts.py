@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import qmc
 
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.likelihood.interpolation import Floats
@@ -40,7 +39,7 @@ def candidate_starts(
 
     `window` is the duration (s) of the data. Fixed parameters keep their values.
     """
-    cube = qmc.LatinHypercube(d=len(parameters), rng=np.random.default_rng(seed)).random(count)
+    cube = latin_hypercube(count, len(parameters), np.random.default_rng(seed))
     theta = np.empty_like(cube)
     for k, parameter in enumerate(parameters):
         theta[:, k] = parameter.prior.quantile(cube[:, k], parameter.lower, parameter.upper)
@@ -55,6 +54,12 @@ def candidate_starts(
         if parameter.fixed is not None:
             theta[:, k] = parameter.fixed
     return theta
+
+
+def latin_hypercube(count: int, dimensions: int, rng: np.random.Generator) -> Floats:
+    """Points (count, dimensions) in the unit cube, one in each of `count` equal slices along every axis."""
+    slices = rng.permuted(np.tile(np.arange(count), (dimensions, 1)), axis=1).T
+    return (slices + rng.random((count, dimensions))) / count
 
 
 def _scale_rate(

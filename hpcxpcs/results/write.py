@@ -13,11 +13,9 @@ from hpcxpcs.physics.model import Model
 from hpcxpcs.results.atomic import Fault, replacing_folder
 from hpcxpcs.results.comparison import compared
 from hpcxpcs.results.fitted import reason_to_skip, write_fitted_data
-from hpcxpcs.results.gallery import Gallery
 from hpcxpcs.results.json_safe import write_json
 from hpcxpcs.results.nlsq import write_point_fit
 from hpcxpcs.results.records import Answer, Fit, RunRecord, Trouble, WrittenResults
-from hpcxpcs.results.report import write_report
 from hpcxpcs.results.summary import provenance_record, summary_record, with_hashes
 
 Progress = Callable[[str], None]
@@ -88,6 +86,8 @@ def write_pictures(
     if fitted_data:
         written = _write_fitted(written, answer, progress, fault)
     if report:
+        from hpcxpcs.results.report import write_report
+
         path = write_report(written, answer, fault=fault)
         written = replace(_with_files(written, path), report=path)
         progress("report report.html")
@@ -97,6 +97,9 @@ def write_pictures(
 
 
 def _draw(written: WrittenResults, answer: Answer, progress: Progress, fault: Fault | None) -> WrittenResults:
+    # The numbers are on disk by now: only pictures pay for importing matplotlib.
+    from hpcxpcs.results.gallery import Gallery
+
     with replacing_folder(written.folder / "plots", fault=fault) as fresh:
         gallery = Gallery(fresh, answer, progress)
         for block in compared(answer):
