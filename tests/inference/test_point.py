@@ -74,9 +74,10 @@ def test_given_all_fourteen_parameters_free_then_the_fraction_that_cannot_be_tol
     case = simulated("two_component", seed=1, frames=100, angles=6, sd=0.001)
     found = fit(case, multi_start=8)
     assert found.status == "failed" and not found.ok
-    assert "do not determine f0 with f2:" in found.message
+    assert "do not determine f0 with" in found.message and "f2:" in found.message
     lost = {name for name, error in zip(found.names, found.uncertainty, strict=True) if np.isnan(error)}
-    assert lost == {"f0", "f2"}
+    # With f1 near 0 the direction turns a little towards f1, whose error bar is then withheld too.
+    assert {"f0", "f2"} <= lost <= {"f0", "f1", "f2"}
     assert found.robust_covariance is None
     assert np.all(np.abs(deviations(case, found)[3:9]) < 4.0)
     # f0 and f2 trade places exactly: the data see the fraction that they make together.
