@@ -72,7 +72,10 @@ def test_given_two_transports_then_the_sample_is_the_faster_one():
 
 def test_given_all_fourteen_parameters_free_then_the_fraction_that_cannot_be_told_is_named():
     case = simulated("two_component", seed=1, frames=100, angles=6, sd=0.001)
-    found = fit(case, multi_start=8)
+    # The start is given: what is asked is not whether the search finds the minimum but what is said about it.
+    found = fit(
+        case.told(start=dict(zip(case.model.parameter_names, case.truth, strict=True))), multi_start=1
+    )
     assert found.status == "failed" and not found.ok
     assert "do not determine f0 with" in found.message and "f2:" in found.message
     lost = {name for name, error in zip(found.names, found.uncertainty, strict=True) if np.isnan(error)}
