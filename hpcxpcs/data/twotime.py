@@ -17,6 +17,9 @@ from hpcxpcs.errors import DataError
 
 Floats = NDArray[np.float64]
 
+UNEVEN = 0.01
+"""Largest accepted distance of a time from the even grid, in steps: fits use the grid, pictures the times."""
+
 
 @dataclass(frozen=True)
 class AngleMatrix:
@@ -210,7 +213,7 @@ def from_arrays(
 ) -> TwoTime:
     """Make a record from matrices c2 (n_phi, N, N), angles (n_phi,) in degrees, q in Å⁻¹ and dt in s.
 
-    `t` (N,) in s defaults to k·dt. `sigma` is one number, one per angle (n_phi,), (N, N) or (n_phi, N, N).
+    `t` (N,) in s defaults to k·dt; it may start later, but steps by dt. `sigma` is one number, one per angle (n_phi,), (N, N) or (n_phi, N, N).
     `dead_frames` counts from 1.
     """
     stack = [np.asarray(matrix) for matrix in c2]  # type: ignore[union-attr]
@@ -224,6 +227,8 @@ def from_arrays(
     times = np.asarray(np.arange(n) * float(dt) if t is None else t, dtype=np.float64)
     if not dt > 0 or times.shape != (n,):
         raise DataError(f"dt is {dt} s and t has shape {times.shape}; dt must be positive and t ({n},)")
+    if not (times[0] >= 0.0 and np.allclose(times, times[0] + np.arange(n) * dt, rtol=0.0, atol=UNEVEN * dt)):
+        raise DataError(f"t must begin at 0 or later and step by dt = {dt:g} s throughout")
     return TwoTime(
         phi=angles,
         q=float(q),

@@ -145,9 +145,12 @@ def test_given_the_same_data_then_the_fingerprint_is_the_same_and_any_change_cha
         ([], [], 0.1, None),
         ([matrix(0)], [0.0], 0.0, None),
         ([matrix(0)], [0.0], 0.1, np.arange(5)),
+        ([matrix(0)], [0.0], 0.1, 0.2 * np.arange(12)),
+        ([matrix(0)], [0.0], 0.1, 0.1 * np.arange(12) - 0.5),
+        ([matrix(0)], [0.0], 0.1, 0.1 * np.arange(12) ** 1.01),
         ([np.ones(12)], [0.0], 0.1, None),
     ],
-    ids=["angles", "sizes", "nothing", "dt", "times", "not a matrix"],
+    ids=["angles", "sizes", "nothing", "dt", "times", "step", "before 0", "uneven", "not a matrix"],
 )
 def test_given_arrays_that_do_not_fit_together_then_they_are_refused(c2, phi, dt, t):
     with pytest.raises(DataError):
