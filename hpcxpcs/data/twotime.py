@@ -213,7 +213,8 @@ def from_arrays(
 ) -> TwoTime:
     """Make a record from matrices c2 (n_phi, N, N), angles (n_phi,) in degrees, q in Å⁻¹ and dt in s.
 
-    `t` (N,) in s defaults to k·dt; it may start later, but steps by dt. `sigma` is one number, one per angle (n_phi,), (N, N) or (n_phi, N, N).
+    `t` (N,) in s defaults to k·dt; it may begin later, but steps by dt. `sigma` is one number, one per angle
+    (n_phi,), (N, N) or (n_phi, N, N).
     `dead_frames` counts from 1.
     """
     stack = [np.asarray(matrix) for matrix in c2]  # type: ignore[union-attr]
