@@ -27,10 +27,6 @@ class SelectionError(DataError):
     """The file is fine, but what was asked for (q, angles, frames) is not in it."""
 
 
-class FitError(HpcxpcsError):
-    """A fit could not be carried out at all (a fit that ran and did not converge is a status, not this)."""
-
-
 class OutputError(HpcxpcsError):
     """Results could not be written."""
 

@@ -213,7 +213,11 @@ class NlsqOptions(Section):
     """Options of the point fit."""
 
     multi_start: Whole = Field(
-        default=8, ge=1, le=10000, description="number of starts, spread over the priors; 1 is a single fit"
+        default=8,
+        ge=1,
+        le=10000,
+        description="number of starts, spread over the data's scales and the priors; three times as many with "
+        "more than 8 free parameters",
     )
     cmaes: StrictBool = Field(default=False, description="search globally with CMA-ES before the local fit")
     max_iterations: Whole = Field(

@@ -77,8 +77,8 @@ def assemble(
         covariance=evaluated.covariances.model_based,
         covariance_names=_covariance_names(names, free, len(measurement.phi)),
         robust_covariance=robust,
-        sigma=represented.sigma,
-        sigma_source=represented.sigma_source,
+        sigma=represented.noise.sigma,
+        sigma_source=represented.noise.source,
         noise_scale=evaluated.scale,
         chi_squared=float(evaluated.chi_each.sum()),
         degrees_of_freedom=evaluated.freedom,
@@ -117,7 +117,7 @@ def _evaluate(measurement: Measurement, settings: PointSettings, fitted: Fitted)
         measurement,
         represented.source,
         model,
-        Estimate(settled.theta, free, per_angle, represented.sigma * scale),
+        Estimate(settled.theta, free, per_angle, represented.noise.sigma * scale),
         objective.scaling,
         robust=settings.robust,
     )
@@ -176,6 +176,7 @@ def _evidence(
         compression=fitted.report,
         rejects_shared_scaling=rejects_shared_scaling,
         asymmetry=_asymmetry(settled, evaluated),
+        noise_freedom=fitted.represented.noise.freedom,
     )
 
 
@@ -184,7 +185,11 @@ def _asymmetry(settled: Settled, evaluated: _Evaluated) -> Asymmetry | None:
     errors = _sd(evaluated.covariances.model_based)[: len(settled.objective.coordinates.free)]
     if not np.all(np.isfinite(errors) & (errors > 0.0)):
         return None
-    return asymmetry(settled.objective, settled.minimum, settled.theta, errors, evaluated.scale)
+    robust = evaluated.covariances.robust
+    inflation = np.ones(errors.size) if robust is None else np.maximum(_sd(robust)[: errors.size] / errors, 1.0)
+    return asymmetry(settled.objective, settled.minimum, settled.theta, errors, evaluated.scale).widened(
+        settled.theta[list(settled.objective.coordinates.free)], inflation
+    )
 
 
 def _shared_scaling_test(measurement: Measurement, fitted: Fitted, evaluated: _Evaluated) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -33,6 +33,10 @@ class Asymmetry:
     intervals: Floats
     lopsided: np.ndarray
     curved: bool
+
+    def widened(self, centre: Floats, factor: Floats) -> Asymmetry:
+        """The same with intervals stretched about centre (f,) by factor (f,): robust over model-based errors."""
+        return replace(self, intervals=centre[:, None] + (self.intervals - centre[:, None]) * factor[:, None])
 
 
 @partial(jax.jit, static_argnums=(0, 2, 3))

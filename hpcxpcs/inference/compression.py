@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -19,18 +18,17 @@ from hpcxpcs.likelihood.compress import compress
 from hpcxpcs.likelihood.gaussian import Normal, marginal_log_likelihood
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.moments import Moments
-from hpcxpcs.likelihood.products import Products
-from hpcxpcs.likelihood.raw import RawPairs
+from hpcxpcs.likelihood.products import Products, no_tangents
 from hpcxpcs.physics.model import Model
 
 ALLOWANCE = 10.0
 """Interpolation error norm (in sd) allowed per nat of tolerance before the check: the error is nearly orthogonal to
 everything a cell can represent, so the log-likelihood sees about a tenth of the norm (bench/moments.py)."""
 
-ANGLES_EXAMINED = 8
+ANGLES_EXAMINED = 6
 """Angles at which the cells are adapted; the others lie between them."""
 
-CHECK_PAIRS = 4_000_000
+CHECK_PAIRS = 2_000_000
 """Raw pairs used to check the compression; the report states how many were."""
 
 DEEPEST = 20.0
@@ -61,13 +59,9 @@ def adapted(
     return adapt_cells(model, thetas, measurement.phi[examined], share, measurement.axis, error=error)
 
 
-def compressed(
-    measurement: Measurement, partition: Partition, on_angle: Callable[[int], None] | None = None
-) -> Moments:
+def compressed(measurement: Measurement, partition: Partition) -> Moments:
     """Moments of all pairs on the cells of a partition."""
-    return compress(
-        measurement.angles, measurement.phi, partition.cells, measurement.axis, on_angle=on_angle
-    )
+    return compress(measurement.angles, measurement.phi, partition.cells, measurement.axis)
 
 
 def posterior_cloud(
@@ -89,7 +83,7 @@ def _inside(objective: Objective, u: Floats, step: Floats, highest: float) -> Fl
     for _ in range(12):
         theta = objective.theta(u + step)
         lowest = lowest_rate(objective.coordinates.model, theta, limits.first, limits.last)
-        if float(lowest) > -1e-9 and float(objective.expand(u + step).cost) < highest:
+        if float(lowest) > -1e-9 and objective.cost(u + step) < highest:
             return np.asarray(theta)
         step = 0.5 * step
     return np.asarray(objective.theta(u))
@@ -104,6 +98,13 @@ def checked_angles(pairs: Floats, limit: int = CHECK_PAIRS) -> np.ndarray:
     return np.unique(((np.arange(count) + 0.5) * pairs.size / count).astype(int))
 
 
+def _exchanged(compressed_leaf: Array, raw_leaf: Array, angles: np.ndarray) -> Array:
+    """The products of a leaf (k, n_phi, …) with those of some angles taken from the raw pairs."""
+    mixed = np.array(compressed_leaf)
+    mixed[:, angles] = raw_leaf
+    return jnp.asarray(mixed)
+
+
 def check(measurement: Measurement, objective: Objective, moments: Moments, thetas: Floats) -> Check:
     """Compare moments with the raw pairs at parameter sets thetas (k, p), the first being the estimate.
 
@@ -111,11 +112,14 @@ def check(measurement: Measurement, objective: Objective, moments: Moments, thet
     """
     model, points = objective.coordinates.model, jnp.asarray(thetas)
     chosen = checked_angles(moments.pairs)
-    part = RawPairs(lambda k: measurement.angles(int(chosen[k])), measurement.phi[chosen], measurement.axis)
-    raw = part.products_many(model, points)
-    packed = [moments.products(model, theta, jnp.zeros((theta.shape[0], 0))) for theta in points]
-    stacked = Products(*(jnp.stack(leaf) for leaf in zip(*packed, strict=True)))
-    mixed = Products(*(mine.at[:, chosen].set(its) for mine, its in zip(stacked, raw, strict=True)))
+    raw_angles = replace(
+        measurement.raw, angles=lambda k: measurement.angles(int(chosen[k])), phi=measurement.phi[chosen]
+    )
+    raw = raw_angles.products_many(model, points)
+    nothing = no_tangents(points[0])
+    packed = [moments.products(model, theta, nothing) for theta in points]
+    stacked = Products(*(jnp.asarray(np.stack(leaf)) for leaf in zip(*packed, strict=True)))
+    mixed = Products(*(_exchanged(mine, its, chosen) for mine, its in zip(stacked, raw, strict=True)))
     pairs = jnp.asarray(moments.pairs)
 
     def values(products: Products) -> Array:

@@ -108,6 +108,7 @@ def reference_time(first: float, last: float) -> float:
     return float(np.sqrt(first * last))
 
 
+@partial(jax.jit, static_argnums=(0, 2, 3))
 def lowest_rates(model: Model, theta: Array, first: float, last: float) -> Array:
     """Smallest value of each non-negative rate on [first, last] s, relative to its value at mid-window.
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from hpcxpcs.inference.measurement import Measurement
-from hpcxpcs.likelihood.dyadic import score_covariance
+from hpcxpcs.likelihood.dyadic import clustered_scores, score_covariance
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products, Source
 from hpcxpcs.likelihood.scaling import Scaling
@@ -50,7 +50,7 @@ class Estimate:
     @property
     def tangents(self) -> Array:
         """Unit vectors along the free parameters, (p, f)."""
-        return jnp.eye(self.theta.size)[:, jnp.asarray(self.free, dtype=int)]
+        return jnp.asarray(np.eye(self.theta.size)[:, np.asarray(self.free, dtype=int)])
 
 
 def information(estimate: Estimate, scaling: Scaling, products: Products) -> tuple[Floats, Floats]:
@@ -86,13 +86,14 @@ def covariances(
     effective = float(total.shape[0] - len(estimate.free) - np.sum(inverse * prior))
     report = _reporting_map(len(estimate.free), np.asarray(scaling.design))
     model_based = report @ inverse @ report.T
+    undetermined = tuple(v for v in undetermined if _shows(v, total, report))
     if undetermined:
         blind = np.any(np.abs(np.stack(undetermined)) > BLIND, axis=0)
         unknown = np.any(report[:, blind] != 0.0, axis=1)
         model_based[unknown], model_based[:, unknown] = np.nan, np.nan
     if undetermined or not robust:
         return Covariances(model_based, None, condition, undetermined, effective)
-    scores = score_covariance(
+    scores = clustered_scores(
         measurement.raw,
         model,
         jnp.asarray(estimate.theta),
@@ -101,9 +102,9 @@ def covariances(
         estimate.sigma,
     )
     bread = report @ inverse
-    frames = measurement.axis.count - measurement.axis.first_usable
-    unfitted = scores * frames / max(frames - FITTED_AWAY, 1.0)
-    meat = _spread_scores(unfitted, len(estimate.free), np.asarray(scaling.design))
+    frames = np.count_nonzero(np.any(scores.by_frame != 0.0, axis=(0, 2)))
+    meat = score_covariance(scores, len(estimate.free), np.asarray(scaling.design))
+    meat = meat * frames / max(frames - FITTED_AWAY, 1.0)
     return Covariances(
         model_based, bread @ _positive(meat, inverse) @ bread.T, condition, undetermined, effective
     )
@@ -121,6 +122,12 @@ def _inverse(total: Floats) -> tuple[Floats, float, tuple[Floats, ...]]:
     return inverse, condition, tuple(vectors[:, k] for k in np.flatnonzero(null))
 
 
+def _shows(direction: Floats, total: Floats, report: Floats) -> bool:
+    """Whether a null direction moves anything reported; a shared level against all its deviations does not."""
+    own = 1.0 / np.sqrt(np.clip(np.diag(total), 1e-300, None))
+    return bool(np.any(np.abs(report @ (own * direction)) > BLIND * (np.abs(report) @ own)))
+
+
 def _reporting_map(n_free: int, design: Floats) -> Floats:
     """Linear map from (physics, coefficients) to (physics, contrast per angle, offset per angle)."""
     n_phi, _, extra = design.shape
@@ -129,18 +136,6 @@ def _reporting_map(n_free: int, design: Floats) -> Floats:
     report[n_free : n_free + n_phi, n_free:] = design[:, 0]
     report[n_free + n_phi :, n_free:] = design[:, 1]
     return report
-
-
-def _spread_scores(scores: Floats, n_free: int, design: Floats) -> Floats:
-    """Add the per-angle score covariances (n_phi, f + 2, f + 2) up over (physics, coefficients)."""
-    extra = design.shape[2]
-    total = np.zeros((n_free + extra, n_free + extra))
-    for angle, block in enumerate(scores):
-        lift = np.zeros((n_free + extra, n_free + 2))
-        lift[:n_free, :n_free] = np.eye(n_free)
-        lift[n_free:, n_free:] = design[angle].T
-        total += lift @ block @ lift.T
-    return total
 
 
 def _positive(meat: Floats, inverse: Floats) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from hpcxpcs.data.twotime import AngleMatrix, TwoTime
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.pairs import pair_weights
-from hpcxpcs.likelihood.raw import RawPairs
+from hpcxpcs.likelihood.raw import RawPairs, each_angle
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,12 @@ class Measurement:
     phi: Floats
     axis: TimeAxis
     has_sigma: bool
+    threads: int = 1
 
     @property
     def raw(self) -> RawPairs:
         """Every pair, uncompressed."""
-        return RawPairs(self.angles, self.phi, self.axis)
+        return RawPairs(self.angles, self.phi, self.axis, self.threads)
 
     @property
     def time_range(self) -> tuple[float, float]:
@@ -35,21 +37,31 @@ class Measurement:
         return float(times[self.axis.first_usable]), float(times[-1])
 
 
-def measure(data: TwoTime, keep_bytes: int, on_angle: Callable[[int], None] | None = None) -> Measurement:
-    """Wrap a TwoTime; matrices that fit into keep_bytes altogether are read once and kept as stored."""
+def measure(
+    data: TwoTime, keep_bytes: int, on_angle: Callable[[int], None] | None = None, threads: int = 1
+) -> Measurement:
+    """Wrap a TwoTime; matrices that fit into keep_bytes altogether are read once and kept as stored.
+
+    `on_angle` hears how many are there. Larger data are read again in every pass, then by one thread only: each
+    would hold a matrix of its own.
+    """
     first = data.angle(0)
     size = first.c2.nbytes + (0 if first.pair_ok is None else first.pair_ok.nbytes)
-    size += 0 if first.sigma is None else first.sigma.nbytes
+    size += 0 if first.sigma is None or not any(first.sigma.strides) else first.sigma.nbytes
     axis = TimeAxis(float(data.t[0]), float(data.dt), data.n_frames)
     phi = np.asarray(data.phi, dtype=np.float64)
     if size * data.n_phi > keep_bytes:
         return Measurement(data.angle, phi, axis, first.sigma is not None)
-    held = []
-    for index in range(data.n_phi):
-        held.append(first if index == 0 else data.angle(index))
+    done = count(1)
+
+    def read(index: int) -> AngleMatrix:
+        matrix = first if index == 0 else data.angle(index)
         if on_angle is not None:
-            on_angle(index)
-    return Measurement(held.__getitem__, phi, axis, first.sigma is not None)
+            on_angle(next(done))
+        return matrix
+
+    held = each_angle(read, data.n_phi, threads)
+    return Measurement(held.__getitem__, phi, axis, first.sigma is not None, threads)
 
 
 def stated_noise(measurement: Measurement, rows: int = 64) -> Floats:

@@ -7,10 +7,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from hpcxpcs.inference.coordinates import Coordinates, lowest_rates
-from hpcxpcs.likelihood.gaussian import Normal, profiled
+from hpcxpcs.likelihood.gaussian import Normal, profile, profiled
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products, Source, no_tangents
 from hpcxpcs.likelihood.scaling import Scaling
@@ -52,6 +53,16 @@ def _walls(
     return excess(u), jax.jacfwd(excess)(u)
 
 
+@jax.jit
+def _walled(scaling: Scaling, products: Products, sigma: Array, excess: Array, slope: Array) -> Normal:
+    normal = profile(scaling, products, sigma)
+    return normal._replace(
+        cost=normal.cost + 0.5 * excess @ excess,
+        gradient=normal.gradient + slope.T @ excess,
+        information=normal.information + slope.T @ slope,
+    )
+
+
 @dataclass(frozen=True)
 class Objective:
     """Cost over fit coordinates of one source of inner products at fixed noise sigma (n_phi,)."""
@@ -70,19 +81,12 @@ class Objective:
 
     def expand(self, u: Floats) -> Normal:
         """Cost, gradient (f,) and Gauss-Newton information (f, f) at coordinates u (f,)."""
-        normal = profiled(self.scaling, self.products(u, tangents=True), self.sigma)
-        excess, slope = self.wall(u)
-        return normal._replace(
-            cost=normal.cost + 0.5 * excess @ excess,
-            gradient=normal.gradient + slope.T @ excess,
-            information=normal.information + slope.T @ slope,
-        )
+        return _walled(self.scaling, self.products(u, tangents=True), self.sigma, *self.wall(u))
 
     def cost(self, u: Floats) -> float:
         """½χ² with scaling prior and walls at coordinates u (f,)."""
-        normal = profiled(self.scaling, self.products(u), self.sigma)
-        excess, _ = self.wall(u)
-        return float(normal.cost + 0.5 * excess @ excess)
+        excess = np.asarray(self.wall(u)[0])
+        return float(profiled(self.scaling, self.products(u), self.sigma).cost) + 0.5 * float(excess @ excess)
 
     def wall(self, u: Floats) -> tuple[Array, Array]:
         """Excess over the walls (rows,) and its slope (rows, f)."""

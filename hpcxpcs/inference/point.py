@@ -28,8 +28,9 @@ from hpcxpcs.inference.objective import Limits, Objective
 from hpcxpcs.inference.records import CompressionReport, PointFit, PointSettings
 from hpcxpcs.inference.scaling_choice import Scaled, minimise_scaled
 from hpcxpcs.inference.scout import TWO_COMPONENTS, Scouting, scout
-from hpcxpcs.inference.stages import Fitted, Progress, Report, Represented
+from hpcxpcs.inference.stages import Fitted, Noise, Progress, Report, Represented
 from hpcxpcs.inference.trust_region import Minimum
+from hpcxpcs.inference.verdict import FEWEST_FREEDOM
 from hpcxpcs.likelihood.adapt import Partition
 from hpcxpcs.likelihood.cells import geometric_cells
 from hpcxpcs.likelihood.interpolation import Floats
@@ -41,7 +42,7 @@ from hpcxpcs.physics.model import Model
 RIVAL = 30.0
 """Scouted minima within this ½χ² of the best are followed on the full data too."""
 
-SCOUTED_DRAWS = 6
+SCOUTED_DRAWS = 4
 """Laplace draws around the scouted minima that the cells must represent besides the minima."""
 
 ROUNDS = 3
@@ -124,7 +125,7 @@ def _fit_with_error_control(
         return _fit_on(measurement, scouting, represented, settings, progress, 1)
     allowed = ALLOWANCE * settings.compression_tolerance
     thetas = _scouted_sets(scouting, settings)
-    starts = [m.u for m in scouting.minima if m.cost < scouting.minima[0].cost + RIVAL]
+    starts = [m.u for m in _rivals(scouting)]
     for attempt in range(1, ROUNDS + 1):
         represented = _compressed_representation(measurement, scouting, thetas, allowed, settings, progress)
         if represented.is_raw:
@@ -139,10 +140,15 @@ def _fit_with_error_control(
     return _fit_on(measurement, scouting, represented, settings, progress, ROUNDS + 1, starts)
 
 
+def _rivals(scouting: Scouting) -> list[Minimum]:
+    """The best scouted minimum and those near it (never none, whatever the cost)."""
+    best, *others = scouting.minima
+    return [best, *(m for m in others if m.cost < best.cost + RIVAL)]
+
+
 def _scouted_sets(scouting: Scouting, settings: PointSettings) -> Floats:
     """Parameter sets (k, p) that the cells must represent: every rival minimum with a few draws around it."""
-    best = scouting.minima[0].cost
-    rivals = [m for m in scouting.minima if m.cost < best + RIVAL]
+    rivals = _rivals(scouting)
     draws = SCOUTED_DRAWS // len(rivals)
     sets = [
         posterior_cloud(scouting.objective, m.u, m.normal, draws, settings.seed, axes=False) for m in rivals
@@ -163,9 +169,9 @@ def _compressed_representation(
     settings: PointSettings,
     progress: Progress,
 ) -> Represented:
-    noise = np.asarray(scouting.objective.sigma) * stated_noise(measurement)
+    rough = np.asarray(scouting.objective.sigma) * stated_noise(measurement)
     contrast = np.abs(np.asarray(scouting.minima[0].normal.solution.per_angle)[:, 0])
-    strength = (np.clip(contrast, 0.3 * np.median(contrast), None) / noise) ** 2
+    strength = (np.clip(contrast, 0.3 * np.median(contrast), None) / rough) ** 2
     model = scouting.objective.coordinates.model
     with progress.phase("cells", "fitting the cells to the model"):
         partition = adapted(measurement, model, thetas, strength, allowed)
@@ -173,8 +179,8 @@ def _compressed_representation(
         "compress", f"compressing {len(measurement.phi)} angles into {partition.nodes} nodes each"
     ):
         moments = compressed(measurement, partition)
-        sigma, source = _noise(measurement, moments, settings)
-    return Represented(moments, moments, sigma, source, partition, not partition.resolved)
+        noise = _noise(measurement, moments, settings)
+    return Represented(moments, moments, noise, partition, not partition.resolved)
 
 
 def _raw_representation(measurement: Measurement, settings: PointSettings, progress: Progress) -> Represented:
@@ -182,16 +188,24 @@ def _raw_representation(measurement: Measurement, settings: PointSettings, progr
     cells = geometric_cells(measurement.axis)
     with progress.phase("compress", "measuring the noise; the fit will use the raw pairs"):
         moments = compressed(measurement, Partition(cells, 0.0, 0, True))
-        sigma, source = _noise(measurement, moments, settings)
-    return Represented(measurement.raw, moments, sigma, source, Partition(cells, 0.0, 0, True), True)
+        noise = _noise(measurement, moments, settings)
+    return Represented(measurement.raw, moments, noise, Partition(cells, 0.0, 0, True), True)
 
 
-def _noise(measurement: Measurement, moments: Moments, settings: PointSettings) -> tuple[Floats, str]:
+def _noise(measurement: Measurement, moments: Moments, settings: PointSettings) -> Noise:
+    """σ per angle: the file's own, the configured, or what the cells leave over; pooled where that is too little."""
+    n_phi = len(measurement.phi)
     if measurement.has_sigma:
-        return np.ones(len(measurement.phi)), "file"
+        return Noise(np.ones(n_phi), "file", np.inf)
     if settings.noise is not None:
-        return np.full(len(measurement.phi), settings.noise), "given"
-    return np.maximum(moments.noise()[0], SMALLEST_NOISE), "compression residual"
+        return Noise(np.full(n_phi, settings.noise), "given", np.inf)
+    sigma, freedom = moments.noise()
+    usable = np.clip(freedom, 0.0, None)
+    if usable.sum() < FEWEST_FREEDOM:
+        return Noise(_first_noise(measurement, settings), "neighbouring pairs", float(usable.sum()))
+    pooled = np.sqrt(np.sum(sigma**2 * usable) / usable.sum())
+    sigma = np.where(freedom < FEWEST_FREEDOM, pooled, sigma)
+    return Noise(np.maximum(sigma, SMALLEST_NOISE), "compression residual", float(usable.sum()))
 
 
 def _fit_on(
@@ -207,7 +221,7 @@ def _fit_on(
     objective = replace(
         scouting.objective,
         source=represented.source,
-        sigma=jnp.asarray(represented.sigma),
+        sigma=jnp.asarray(represented.noise.sigma),
         scaling=build_scaling("individual", measurement.phi),
     )
     with progress.phase("fit", "minimising on all pairs"):

@@ -25,20 +25,34 @@ from hpcxpcs.likelihood.raw import RawTiles, frame_subset
 from hpcxpcs.likelihood.scaling import Scaling, build_scaling
 from hpcxpcs.physics.heterodyne import swapped
 
-CANDIDATES = 256
-"""Starting points screened by the data's cost before any is followed."""
+MANY = 8
+"""Free parameters from which a search counts as hard."""
 
-FIRST_LEG = 16
-"""Evaluations that every followed start gets before the best are followed further."""
-
-FINALISTS = 3
-"""Starts followed to their minimum on the scouted pairs."""
+NEIGHBOURHOOD, MOST_TURNS = 0.02, 3
+"""Share of the range of phi0 that counts as the minimum already found, and how many others are tried."""
 
 TWO_COMPONENTS = ("two_component", "static_both")
 """Models whose components can trade places."""
 
 SAME_BASIN = 0.5
 """Minima whose ½χ² differ by less than this count as one."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Candidates screened, starts followed, evaluations of that first leg, and finalists followed to the end."""
+
+    candidates: int
+    starts: int
+    first_leg: int
+    finalists: int
+
+
+def effort(n_free: int, multi_start: int) -> Effort:
+    """More of everything where many parameters make many local minima."""
+    if n_free <= MANY:
+        return Effort(256, multi_start, 10, 3)
+    return Effort(1024, 3 * multi_start, 16, multi_start)
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ def scout_pairs(measurement: Measurement, sigma: Floats) -> RawTiles:
     few = scout_frames(axis.first_usable, axis.count, n_phi, 20_000)
     tiles = frame_subset(measurement.angles, measurement.phi, axis, few)
     weight = np.asarray(tiles.weights)
-    count = weight.sum(axis=(1, 2, 3))
+    count = np.maximum(weight.sum(axis=(1, 2, 3)), np.finfo(np.float64).tiny)
     mean = (weight * np.asarray(tiles.data)).sum(axis=(1, 2, 3)) / count
     variance = (weight * np.asarray(tiles.data) ** 2).sum(axis=(1, 2, 3)) / count - mean**2
     strength = float(np.mean(np.clip(variance / sigma**2 - 1.0, 0.01, None)))
@@ -94,32 +108,57 @@ def scout(
     scaling = build_scaling("individual", measurement.phi)
     objective = Objective(coordinates, Compiled(tiles), scaling, jnp.asarray(sigma), limits)
     window = limits.last - limits.first
+    plan = effort(len(coordinates.free), settings.multi_start)
     theta = candidate_starts(
-        coordinates.model, parameters, coordinates.t_ref, window, CANDIDATES, settings.seed
+        coordinates.model, parameters, coordinates.t_ref, window, plan.candidates, settings.seed
     )
     us = np.array([coordinates.from_physical(row) for row in theta])
     costs = np.asarray(_screen(coordinates, tiles, scaling, jnp.asarray(sigma), jnp.asarray(us)))
     order = np.argsort(np.where(np.isfinite(costs), costs, np.inf))
-    chosen = [us[k] for k in order[: max(1, settings.multi_start)]]
+    chosen = [us[k] for k in order[: plan.starts]]
     if settings.cmaes:
         chosen.insert(0, _evolve(coordinates, tiles, scaling, sigma, chosen[0], settings.seed))
     if user_start is not None:
         screened = np.asarray(objective.theta(chosen[0]))
         chosen.insert(0, coordinates.from_physical(np.where(np.isnan(user_start), screened, user_start)))
-    scouting = _follow(objective, chosen, settings)
-    exchanged = _exchanged(objective, scouting.minima[0], limits)
-    if exchanged is None:
-        return scouting
-    return _joined(scouting, _follow(objective, [exchanged], settings))
+    scouting = _follow(objective, chosen, plan, settings)
+    best = scouting.minima[0]
+    rivals = [*_exchanged(objective, best, limits), *_turned(objective, tiles, best, plan.candidates)]
+    return _joined(scouting, _follow(objective, rivals, plan, settings)) if rivals else scouting
 
 
-def _exchanged(objective: Objective, best: Minimum, limits: Limits) -> Floats | None:
-    """The start with the components exchanged: a near-symmetry that catches searches; None without two."""
+def _exchanged(objective: Objective, best: Minimum, limits: Limits) -> list[Floats]:
+    """The start with the components exchanged: a near-symmetry that catches searches; none without two."""
     coordinates = objective.coordinates
     if coordinates.model.name not in TWO_COMPONENTS:
-        return None
+        return []
     theta = np.asarray(swapped(objective.theta(best.u)))
-    return coordinates.from_physical(np.clip(theta, limits.lower, limits.upper))
+    return [coordinates.from_physical(np.clip(theta, limits.lower, limits.upper))]
+
+
+def _turned(objective: Objective, tiles: RawTiles, best: Minimum, count: int) -> list[Floats]:
+    """Starts at the other local minima of the cost over the flow's direction phi0: its mirror image is nearly as good
+    when the angles are spread symmetrically, and a search that fell into it does not come back."""
+    coordinates, limits = objective.coordinates, objective.limits
+    names = coordinates.model.parameter_names
+    if "phi0" not in names or names.index("phi0") not in coordinates.free:
+        return []
+    index = names.index("phi0")
+    turns = np.linspace(limits.lower[index], limits.upper[index], count)
+    theta = np.asarray(objective.theta(best.u))
+    us = np.array([coordinates.from_physical(_with(theta, index, turn)) for turn in turns])
+    costs = np.asarray(_screen(coordinates, tiles, objective.scaling, objective.sigma, jnp.asarray(us)))
+    padded = np.concatenate([[np.inf], np.where(np.isfinite(costs), costs, np.inf), [np.inf]])
+    lowest = np.flatnonzero((padded[1:-1] < padded[:-2]) & (padded[1:-1] < padded[2:]))
+    here = int(np.argmin(np.abs(turns - theta[index])))
+    others = [k for k in lowest if abs(k - here) > NEIGHBOURHOOD * count]
+    return [us[k] for k in sorted(others, key=lambda k: costs[k])[:MOST_TURNS]]
+
+
+def _with(theta: Floats, index: int, value: float) -> Floats:
+    changed = theta.copy()
+    changed[index] = value
+    return changed
 
 
 def _joined(one: Scouting, other: Scouting) -> Scouting:
@@ -148,20 +187,20 @@ def _evolve(
     return np.asarray(strategy.result.xbest)
 
 
-def _follow(objective: Objective, chosen: list[Floats], settings: PointSettings) -> Scouting:
-    """Follow starts for a first leg, then the best ones to the end."""
-    first = [minimise(objective, u, max_evaluations=FIRST_LEG, tolerance=1e-3) for u in chosen]
+def _follow(objective: Objective, chosen: list[Floats], plan: Effort, settings: PointSettings) -> Scouting:
+    """Follow starts for a first leg, then the best to the end."""
+    first = [minimise(objective, u, max_evaluations=plan.first_leg, tolerance=1e-3) for u in chosen]
     ranked = sorted(first, key=lambda m: m.cost if np.isfinite(m.cost) else np.inf)
     final: list[Minimum] = []
     evaluations = sum(m.evaluations for m in first)
-    for leg in ranked[:FINALISTS]:
+    for leg in ranked[: plan.finalists]:
         if any(abs(leg.cost - other.cost) < SAME_BASIN for other in final):
             continue
         end = minimise(objective, leg.u, max_evaluations=settings.max_iterations, tolerance=1e-4)
         evaluations += end.evaluations
         if not any(abs(end.cost - other.cost) < SAME_BASIN for other in final):
             final.append(end)
-    records = [_record(objective, m) for m in (*sorted(final, key=lambda m: m.cost), *ranked[FINALISTS:])]
+    records = [_record(objective, m) for m in (*sorted(final, key=lambda m: m.cost), *ranked[plan.finalists :])]
     return Scouting(objective, tuple(sorted(final, key=lambda m: m.cost)), tuple(records), evaluations)
 
 

@@ -37,13 +37,21 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """σ (n_phi,), where it comes from, and the degrees of freedom it rests on (infinite when it was stated)."""
+
+    sigma: Floats
+    source: str
+    freedom: float
+
+
+@dataclass(frozen=True)
 class Represented:
-    """The data as a source of inner products, with the noise σ (n_phi,), its origin, and how the cells came out."""
+    """The data as a source of inner products, with their noise, and how the cells came out."""
 
     source: Source
     moments: Moments
-    sigma: Floats
-    sigma_source: str
+    noise: Noise
     partition: Partition
     is_raw: bool
 

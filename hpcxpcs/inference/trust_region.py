@@ -21,6 +21,9 @@ from hpcxpcs.likelihood.interpolation import Floats
 DECREMENT = 1.0e-5
 """Converged when a full Newton step would lower ½χ² by less than this: 0.005 of the smallest error bar."""
 
+FIRST_STEP = 0.3
+"""First trust region of a round, as a share of the full Newton step: far from a minimum one sd leads nowhere."""
+
 FLOOR = 1.0e-9
 """Relative eigenvalue below which a direction counts as undetermined."""
 
@@ -124,7 +127,8 @@ def minimise(
     used, rounds = 1, 0
     while used < max_evaluations and np.isfinite(normal.cost) and decrement(normal) > DECREMENT:
         gain = decrement(normal)
-        problem = _SquareRoot(u, radius * whitening(normal), expand)
+        reach = max(radius, FIRST_STEP * float(np.sqrt(2.0 * gain)))
+        problem = _SquareRoot(u, reach * whitening(normal), expand)
         with quiet_nlsq():
             outcome = nlsq_solver().least_squares(
                 problem.fun,

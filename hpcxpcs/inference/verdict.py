@@ -18,6 +18,9 @@ MISFIT_SIGNIFICANCE = 1.0e-4
 MISFIT_SIZE = 0.01
 """Smallest excess of reduced χ² worth a flag: with 10⁷ pairs even 10⁻³ is significant."""
 
+FEWEST_FREEDOM = 30.0
+"""Degrees of freedom below which σ is too uncertain (13 %) for χ² to judge a model."""
+
 STRONG_CORRELATION = 0.98
 """Correlation above which two parameters are reported as hardly separable."""
 
@@ -45,6 +48,7 @@ class Evidence:
     compression: CompressionReport
     rejects_shared_scaling: float | None
     asymmetry: Asymmetry | None
+    noise_freedom: float
 
 
 def chi_squared_tail(value: float, freedom: float) -> float:
@@ -92,6 +96,12 @@ def _misfit(evidence: Evidence) -> Iterator[str]:
     freedom = evidence.degrees_of_freedom
     if freedom <= 0:
         yield "there are no degrees of freedom left: χ² says nothing"
+        return
+    if evidence.noise_freedom < FEWEST_FREEDOM:
+        yield (
+            f"the noise rests on {evidence.noise_freedom:.0f} degrees of freedom: χ² says nothing about the model; "
+            "give noise.sigma if it is known"
+        )
         return
     reduced = evidence.chi_squared / freedom
     chance = chi_squared_tail(evidence.chi_squared, freedom)

@@ -134,7 +134,6 @@ def compress(
     cells: Sequence[Cell],
     axis: TimeAxis,
     lattice: Lattice = EVERY_PAIR,
-    on_angle: Callable[[int], None] | None = None,
 ) -> Moments:
     """Moments of the pairs of a lattice for all angles phi (n_phi,), reading each angle's matrix once."""
     bases = [_cell_basis(cell, axis) for cell in cells]
@@ -152,8 +151,6 @@ def compress(
             grams.append([np.zeros((b.starts.size**2, b.lags.size**2)) for b in bases])
         gram = grams[masks[name]] if is_new else None
         totals.append(_compress_angle(accumulator, matrix, lattice, masks[name], gram))
-        if on_angle is not None:
-            on_angle(index)
     return _assemble(bases, axis, np.asarray(phi, dtype=np.float64), grams, totals)
 
 

@@ -2,12 +2,13 @@
 
 Pairs that share a frame share that frame's normalisation noise. With s_ij the score of pair (i, j) and g_i the sum
 over all pairs that contain frame i, B = Σ_i g_i g_iᵀ − Σ_{i<j} s_ij s_ijᵀ estimates the covariance of the total score
-under such dyadic dependence (Cameron & Miller 2014; Aronow, Samii & Assenova 2015). Frames of different angles
-belong to different pixels and count as different clusters.
+under such dyadic dependence (Cameron & Miller 2014; Aronow, Samii & Assenova 2015). A frame is one cluster for all
+angles: a glitch of the beam or the detector hits every angle at once.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -17,7 +18,7 @@ from jax import Array
 
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import columns
-from hpcxpcs.likelihood.raw import RawPairs, RawTiles, each_angle
+from hpcxpcs.likelihood.raw import TILE, RawPairs, RawTiles, each_angle
 from hpcxpcs.physics.model import Model
 
 
@@ -33,8 +34,7 @@ def _tile_scores(
         rows, cols, data, weights = tile
         basis = columns(model, theta, tangents, rows[:, None], cols[None, :], tiles.phi[0])
         residual = data - scaling[0] * basis[0] - scaling[1]
-        directions = jnp.concatenate([scaling[0] * basis[2:], basis[:2]])
-        scores = directions * (weights * residual / sigma**2)
+        scores = basis * (weights * residual / sigma**2)
         flat = scores.reshape(scores.shape[0], -1)
         return total + flat @ flat.T, (scores.sum(axis=2), scores.sum(axis=1))
 
@@ -42,33 +42,69 @@ def _tile_scores(
     start = jnp.zeros((size, size))
     per_tile = (tiles.row_times, tiles.column_times, tiles.data[0], tiles.weights[0])
     squares, (by_row, by_column) = jax.lax.scan(accumulate, start, per_tile)
-    return by_row, by_column, squares
+    # The columns are [f, 1, ∂f…]; the directions are [contrast·∂f…, f, 1].
+    order = jnp.concatenate([jnp.arange(2, size), jnp.arange(2)])
+    factor = jnp.concatenate([jnp.full(size - 2, scaling[0]), jnp.ones(2)])
+    return (
+        by_row[:, order] * factor[:, None],
+        by_column[:, order] * factor[:, None],
+        squares[order][:, order] * jnp.outer(factor, factor),
+    )
 
 
-def score_covariance(
-    raw: RawPairs, model: Model, theta: Array, tangents: Array, per_angle: Floats, sigma: Floats
-) -> Floats:
-    """B of every angle, shape (n_phi, m, m), for the directions (tangents…, contrast, offset) of that angle.
+@dataclass(frozen=True)
+class ClusteredScores:
+    """Scores of the directions (tangents…, contrast, offset) of every angle.
 
-    theta (p,), tangents (p, k); per_angle (n_phi, 2) holds contrast and offset, sigma (n_phi,) the noise.
+    `by_frame` (n_phi, N, m) sums the scores of all pairs that contain a frame; `squares` (n_phi, m, m) is
+    Σ s sᵀ over pairs.
     """
 
-    def angle(index: int) -> Floats:
-        clusters = np.zeros((raw.axis.count + 1, 2 + tangents.shape[1]))
+    by_frame: Floats
+    squares: Floats
+
+
+def clustered_scores(
+    raw: RawPairs, model: Model, theta: Array, tangents: Array, per_angle: Floats, sigma: Floats
+) -> ClusteredScores:
+    """Scores of every angle at theta (p,), tangents (p, k), (contrast, offset) per_angle (n_phi, 2), noise (n_phi,)."""
+
+    def angle(index: int) -> tuple[Floats, Floats]:
+        clusters = np.zeros((raw.axis.count + TILE, 2 + tangents.shape[1]))
         total = np.zeros((clusters.shape[1],) * 2)
         level, noise = jnp.asarray(per_angle[index]), jnp.asarray(sigma[index])
         for tiles in raw.tiles(index):
             by_row, by_column, squares = _tile_scores(model, tiles, theta, tangents, level, noise)
             _add_to_frames(clusters, raw, tiles.row_times, by_row)
             _add_to_frames(clusters, raw, tiles.column_times, by_column)
-            total -= np.asarray(squares)
-        return total + clusters.T @ clusters
+            total += np.asarray(squares)
+        return clusters[: raw.axis.count], total
 
-    return np.stack(each_angle(angle, len(raw.phi)))
+    by_frame, squares = zip(*each_angle(angle, len(raw.phi), raw.threads), strict=True)
+    return ClusteredScores(np.stack(by_frame), np.stack(squares))
+
+
+def score_covariance(scores: ClusteredScores, n_physics: int, design: Floats) -> Floats:
+    """B over (physics, coefficients), for a design (n_phi, 2, k) from coefficients to contrast and offset."""
+    extra = design.shape[2]
+    summed = np.zeros((scores.by_frame.shape[1], n_physics + extra))
+    squares = np.zeros((n_physics + extra,) * 2)
+    for angle, (by_frame, square) in enumerate(zip(scores.by_frame, scores.squares, strict=True)):
+        lift = np.zeros((n_physics + extra, n_physics + 2))
+        lift[:n_physics, :n_physics] = np.eye(n_physics)
+        lift[n_physics:, n_physics:] = design[angle].T
+        summed += by_frame @ lift.T
+        squares += lift @ square @ lift.T
+    return summed.T @ summed - squares
 
 
 def _add_to_frames(clusters: Floats, raw: RawPairs, times: Array, sums: Array) -> None:
-    """Add per-tile sums (B, m, side) to the frames with the given times (B, side); padding carries zeros."""
-    frame = np.rint((np.asarray(times) - raw.axis.start) / raw.axis.step).astype(int)
-    frame = np.clip(frame, 0, raw.axis.count)
-    np.add.at(clusters, frame, np.swapaxes(np.asarray(sums), 1, 2))
+    """Add per-tile sums (B, m, side) to the frames with the given times (B, side); padding carries zeros.
+
+    A tile covers consecutive frames; its last time tells which (the first may be moved off t = 0).
+    """
+    side = times.shape[1]
+    last = np.rint((np.asarray(times[:, -1]) - raw.axis.start) / raw.axis.step).astype(int)
+    for stop, block in zip(last + 1, np.swapaxes(np.asarray(sums), 1, 2), strict=True):
+        if side <= stop <= clusters.shape[0]:
+            clusters[stop - side : stop] += block

@@ -24,6 +24,7 @@ class Normal(NamedTuple):
     solution: Solution
 
 
+@jax.jit
 def chi_squared_per_angle(products: Products, per_angle: Array, sigma: Array) -> Array:
     """Σ w (d − offset − contrast f)²/σ² of each angle (n_phi,), for (contrast, offset) per_angle (n_phi, 2)."""
     gram, data = products.gram[:, :2, :2], products.data[:, :2]

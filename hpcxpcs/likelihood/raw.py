@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -83,11 +82,12 @@ def _tile_products_many(model: Model, tiles: RawTiles, thetas: Array) -> Product
 
 @dataclass(frozen=True)
 class RawPairs:
-    """All raw pairs of a measurement, read angle by angle: memory of one matrix, exact, slow."""
+    """All raw pairs of a measurement, exact and slow: as many matrices in memory at a time as there are threads."""
 
     angles: Callable[[int], AngleMatrix]
     phi: Floats
     axis: TimeAxis
+    threads: int = 1
 
     def products(self, model: Model, theta: Array, tangents: Array) -> Products:
         """Inner products of every angle at theta (p,), tangents (p, k)."""
@@ -101,7 +101,7 @@ class RawPairs:
         def angle(index: int) -> Products:
             return jax.block_until_ready(reduce(joined, map(evaluate, self.tiles(index))))
 
-        parts = each_angle(angle, len(self.phi))
+        parts = each_angle(angle, len(self.phi), self.threads)
         return Products(*(jnp.concatenate(leaf, axis=axis) for leaf in zip(*parts, strict=True)))
 
     def tiles(self, index: int) -> Iterator[RawTiles]:
@@ -109,9 +109,9 @@ class RawPairs:
         return tile_batches(self.angles(index), float(self.phi[index]), self.axis)
 
 
-def each_angle[T](evaluate: Callable[[int], T], n_phi: int) -> list[T]:
-    """evaluate(k) for every angle, on as many threads as there are cores: tiles are too small for XLA to split."""
-    with ThreadPoolExecutor(max_workers=min(n_phi, len(os.sched_getaffinity(0)))) as pool:
+def each_angle[T](evaluate: Callable[[int], T], n_phi: int, threads: int) -> list[T]:
+    """evaluate(k) for every angle, several at a time: tiles are too small for XLA to split."""
+    with ThreadPoolExecutor(max_workers=max(1, min(n_phi, threads))) as pool:
         return list(pool.map(evaluate, range(n_phi)))
 
 

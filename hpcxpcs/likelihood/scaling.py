@@ -14,14 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.optimize import minimize
 
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products
 
-MODES = ("auto", "averaged", "constant", "individual", "fourier", "hierarchical")
 POOLING_SCALE = (0.1, 0.01)
 """Typical spread of contrast and offset between angles; scale of the weak prior on the learned spread."""
+
+WIDTH_RANGE, WIDTH_GRID, ZOOMS = (1e-5, 3.0), 12, 4
+"""Range of the learned spreads, points per axis of the grid, and how often it zooms in (to 1 %)."""
 
 HIERARCHICAL_FROM = 3
 """Fewest angles from which `auto` pools them: two values cannot tell a spread from a mean."""
@@ -178,17 +179,26 @@ def spread_log_likelihood(scaling: Scaling, products: Products, sigma: Array, lo
     return 0.5 * half @ half - 0.5 * log_det - count * jnp.sum(log_widths) + hyper
 
 
-_spread_value_and_grad = jax.jit(jax.value_and_grad(spread_log_likelihood, argnums=3))
+@jax.jit
+def _spread_on_grid(scaling: Scaling, products: Products, sigma: Array, contrast: Array, offset: Array) -> Array:
+    def value(log_contrast: Array, log_offset: Array) -> Array:
+        return spread_log_likelihood(scaling, products, sigma, jnp.stack([log_contrast, log_offset]))
+
+    return jax.vmap(jax.vmap(value, in_axes=(None, 0)), in_axes=(0, None))(contrast, offset)
 
 
 def learn_widths(scaling: Scaling, products: Products, sigma: Array) -> tuple[float, float]:
-    """Most probable spread of contrast and offset between angles at a fixed shape (mode hierarchical)."""
+    """Most probable spread of contrast and offset between angles at a fixed shape (mode hierarchical).
 
-    def objective(log_widths: Floats) -> tuple[float, Floats]:
-        value, slope = _spread_value_and_grad(scaling, products, sigma, jnp.asarray(log_widths))
-        return -float(value), -np.asarray(slope)
-
-    start = np.log(np.asarray(POOLING_SCALE) * 0.2)
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=[(-12.0, 2.0), (-12.0, 2.0)])
-    contrast, offset = np.exp(found.x)
-    return float(contrast), float(offset)
+    Found on a grid over both logarithms that zooms in on its best point.
+    """
+    low, high = np.log([WIDTH_RANGE] * 2).T
+    best = 0.5 * (low + high)
+    for _ in range(ZOOMS):
+        axes = np.linspace(low, high, WIDTH_GRID).T
+        values = np.asarray(_spread_on_grid(scaling, products, sigma, jnp.asarray(axes[0]), jnp.asarray(axes[1])))
+        place = np.unravel_index(int(np.nanargmax(values)), values.shape)
+        best = axes[(0, 1), place]
+        step = axes[:, 1] - axes[:, 0]
+        low, high = best - 1.5 * step, best + 1.5 * step
+    return float(np.exp(best[0])), float(np.exp(best[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +22,10 @@ from hpcxpcs.inference.records import PointFit, PointSettings
 from hpcxpcs.physics.model import Model, TimeGrid, build_model
 from hpcxpcs.pipeline.compile_cache import compile_cache
 from hpcxpcs.results.atomic import require_place
-from hpcxpcs.results.quality import has_credible_contrast
+from hpcxpcs.results.quality import quality_flag
 from hpcxpcs.results.records import Answer, RunRecord, WrittenResults
 from hpcxpcs.results.write import write_numbers, write_pictures
-from hpcxpcs.runtime.machine import memory_limit
+from hpcxpcs.runtime.machine import memory_limit, usable_cores
 
 MEMORY_SHARE = 0.6
 """Share of what the job may use that a fit plans with when runtime.memory is auto."""
@@ -128,7 +129,7 @@ def fit(
     point, model = fit_data(data, config, reporter, timings)
     timings["answer"] = time.perf_counter() - clock
     truth = known_truth(config, data)
-    exit_code = 0 if point.ok and has_credible_contrast(point) else FINISHED_BUT_DOUBTFUL
+    exit_code = FINISHED_BUT_DOUBTFUL if quality_flag(point) == "poor" else 0
     record = RunRecord(
         config=config.to_mapping(),
         fingerprint=config.fingerprint(),
@@ -167,7 +168,10 @@ def fit_data(
     parameters = resolved_parameters(config)
     begun = time.perf_counter()
     measurement = measure(
-        data, int(HELD_SHARE * memory_budget(config)), lambda k: reporter.step(k + 1, data.n_phi)
+        data,
+        int(HELD_SHARE * memory_budget(config)),
+        lambda done: reporter.step(done, data.n_phi),
+        threads=usable_cores(),
     )
     timings["read"] = time.perf_counter() - begun
     point = fit_point(measurement, model, parameters, point_settings(config), reporter.phase)
@@ -176,11 +180,25 @@ def fit_data(
 
 
 def known_truth(config: Config, data: TwoTime) -> dict[str, Any] | None:
-    """The truth of a simulated file, without parameters if t = 0 is another frame here than in the file."""
+    """The truth of a simulated file, without what cannot be compared with this fit.
+
+    Parameters mean something else under another model, convention or origin of time; contrast and offset belong to
+    the q of the truth.
+    """
     truth = read_truth(config.data_file)
-    if truth is None or data.frames[0] == 1 or config.analyzer_parameters.time_origin == "file":
-        return truth
-    return {name: value for name, value in truth.items() if name != "parameters"}
+    if truth is None:
+        return None
+    hidden = set()
+    conventions = config.conventions.model_dump()
+    if (
+        (data.frames[0] != 1 and config.analyzer_parameters.time_origin != "file")
+        or truth.get("model") != config.analysis_mode
+        or any(conventions.get(key) != value for key, value in truth.get("conventions", {}).items())
+    ):
+        hidden.add("parameters")
+    if not math.isclose(truth.get("q", data.q), data.q, rel_tol=1e-3):
+        hidden |= {"contrast", "offset"}
+    return {name: value for name, value in truth.items() if name not in hidden}
 
 
 def run_folder(config: Config) -> Path:

@@ -38,6 +38,7 @@ CLEAN = Evidence(
     compression=COMPRESSION,
     rejects_shared_scaling=None,
     asymmetry=None,
+    noise_freedom=float("inf"),
 )
 
 

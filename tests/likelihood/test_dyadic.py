@@ -11,7 +11,7 @@ import pytest
 from hpcxpcs.data.noise import NoiseSpec
 from hpcxpcs.likelihood import raw as raw_module
 from hpcxpcs.likelihood.cells import TimeAxis
-from hpcxpcs.likelihood.dyadic import score_covariance
+from hpcxpcs.likelihood.dyadic import ClusteredScores, clustered_scores, score_covariance
 from hpcxpcs.pipeline.simulate import simulate_twotime
 from hpcxpcs.pipeline.simulation_spec import SimulationSpec
 from tests.likelihood.measured import Case, measured, shape_of, slopes_of, usable_pairs
@@ -44,10 +44,21 @@ def double_sum(scores: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
     return total
 
 
-def covariance(case: Case) -> np.ndarray:
-    return score_covariance(
-        case.raw, case.model, jnp.asarray(case.theta), jnp.eye(3), LEVEL[: len(case.phi)], case.sigma
+def scores_clustered(case: Case, level: np.ndarray) -> ClusteredScores:
+    return clustered_scores(case.raw, case.model, jnp.asarray(case.theta), jnp.eye(3), level, case.sigma)
+
+
+def each_alone(scores: ClusteredScores) -> np.ndarray:
+    """B of every angle for (physics, contrast, offset) of that angle, (n_phi, 5, 5)."""
+    single = (
+        ClusteredScores(scores.by_frame[k : k + 1], scores.squares[k : k + 1])
+        for k in range(len(scores.squares))
     )
+    return np.stack([score_covariance(one, 3, np.eye(2)[None]) for one in single])
+
+
+def covariance(case: Case) -> np.ndarray:
+    return each_alone(scores_clustered(case, LEVEL[: len(case.phi)]))
 
 
 def assert_is_the_double_sum(case: Case) -> None:
@@ -102,7 +113,7 @@ def inflation(noise: NoiseSpec) -> np.ndarray:
     case = measured("static", frames=48)
     case = replace(case, matrices=tuple(map(data.angle, range(12))), phi=data.phi, sigma=np.full(12, 0.01))
     level = np.tile([0.15, 1.0], (12, 1))
-    found = score_covariance(case.raw, case.model, jnp.asarray(case.theta), jnp.eye(3), level, case.sigma)
+    found = each_alone(scores_clustered(case, level))
     single = case.raw.products(case.model, jnp.asarray(case.theta), jnp.eye(3)).gram / 0.01**2
     order = np.array([2, 3, 4, 0, 1])
     plain = np.einsum("aii->ai", np.asarray(single))[:, order] * np.array([0.15, 0.15, 0.15, 1.0, 1.0]) ** 2
@@ -115,3 +126,13 @@ def test_given_independent_noise_then_clustering_agrees_with_the_information():
 
 def test_given_noise_of_whole_frames_then_clustering_shows_that_the_offset_is_far_less_certain():
     assert inflation(NoiseSpec(model="frame", sd=0.01, frame_sd=0.01))[2] > 10.0
+
+
+def test_given_two_angles_with_the_same_noise_then_their_scores_add_before_they_are_squared(tiny):
+    twins = replace(
+        tiny, phi=np.repeat(tiny.phi[:1], 2), matrices=tiny.matrices[:1] * 2, sigma=np.repeat(tiny.sigma[:1], 2)
+    )
+    scores = scores_clustered(twins, np.repeat(LEVEL[:1], 2, axis=0))
+    shared = score_covariance(scores, 3, np.tile(np.eye(2), (2, 1, 1)))
+    alone = each_alone(scores)[0]
+    np.testing.assert_allclose(shared, 4.0 * alone + 2.0 * scores.squares[0], rtol=1e-10)
