@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from hpcxpcs.inference.measurement import Measurement
-from hpcxpcs.likelihood.dyadic import clustered_scores, score_covariance
+from hpcxpcs.likelihood.dyadic import clustered_scores, disturbed_together, score_covariance
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products, Source
 from hpcxpcs.likelihood.scaling import Scaling
@@ -103,7 +103,8 @@ def covariances(
     )
     bread = report @ inverse
     frames = np.count_nonzero(np.any(scores.by_frame != 0.0, axis=(0, 2)))
-    meat = score_covariance(scores, len(estimate.free), np.asarray(scaling.design))
+    together = disturbed_together(scores)
+    meat = score_covariance(scores, len(estimate.free), np.asarray(scaling.design), together=together)
     meat = meat * frames / max(frames - FITTED_AWAY, 1.0)
     return Covariances(
         model_based, bread @ _positive(meat, inverse) @ bread.T, condition, undetermined, effective

@@ -2,8 +2,9 @@
 
 Pairs that share a frame share that frame's normalisation noise. With s_ij the score of pair (i, j) and g_i the sum
 over all pairs that contain frame i, B = Σ_i g_i g_iᵀ − Σ_{i<j} s_ij s_ijᵀ estimates the covariance of the total score
-under such dyadic dependence (Cameron & Miller 2014; Aronow, Samii & Assenova 2015). A frame is one cluster for all
-angles: a glitch of the beam or the detector hits every angle at once.
+under such dyadic dependence (Cameron & Miller 2014; Aronow, Samii & Assenova 2015). Angles are different
+pixels, so a frame is a cluster at each angle, unless the data show that frames are disturbed at all angles at once
+(beam, detector): then a frame is one cluster for all angles.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ def _tile_scores(
     )
 
 
+TOGETHER = 4.0
+"""Standard deviations by which frames must agree between angles to count as disturbed together."""
+
+
 @dataclass(frozen=True)
 class ClusteredScores:
     """Scores of the directions (tangents…, contrast, offset) of every angle.
@@ -84,18 +89,34 @@ def clustered_scores(
     return ClusteredScores(np.stack(by_frame), np.stack(squares))
 
 
-def score_covariance(scores: ClusteredScores, n_physics: int, design: Floats) -> Floats:
-    """B over (physics, coefficients), for a design (n_phi, 2, k) from coefficients to contrast and offset."""
-    extra = design.shape[2]
-    summed = np.zeros((scores.by_frame.shape[1], n_physics + extra))
-    squares = np.zeros((n_physics + extra,) * 2)
+def disturbed_together(scores: ClusteredScores) -> bool:
+    """Whether the frames' offset scores agree between angles beyond TOGETHER standard deviations of chance."""
+    offsets = scores.by_frame[:, :, -1]
+    n_phi = len(offsets)
+    frames = np.count_nonzero(np.any(offsets != 0.0, axis=0))
+    length = np.sqrt(np.sum(offsets**2, axis=1, keepdims=True))
+    if n_phi < 2 or frames < 2 or not np.all(length > 0.0):
+        return False
+    own = offsets / length
+    agreement = 0.5 * (np.sum(own.sum(axis=0) ** 2) - n_phi)
+    return bool(agreement > TOGETHER * np.sqrt(0.5 * n_phi * (n_phi - 1) / frames))
+
+
+def score_covariance(scores: ClusteredScores, n_physics: int, design: Floats, *, together: bool) -> Floats:
+    """B over (physics, coefficients), for a design (n_phi, 2, k) from coefficients to contrast and offset.
+
+    With `together` a frame is one cluster for all angles, else one for each.
+    """
+    size = n_physics + design.shape[2]
+    summed, total = np.zeros((scores.by_frame.shape[1], size)), np.zeros((size, size))
     for angle, (by_frame, square) in enumerate(zip(scores.by_frame, scores.squares, strict=True)):
-        lift = np.zeros((n_physics + extra, n_physics + 2))
+        lift = np.zeros((size, n_physics + 2))
         lift[:n_physics, :n_physics] = np.eye(n_physics)
         lift[n_physics:, n_physics:] = design[angle].T
         summed += by_frame @ lift.T
-        squares += lift @ square @ lift.T
-    return summed.T @ summed - squares
+        own = np.zeros_like(square) if together else by_frame.T @ by_frame
+        total += lift @ (own - square) @ lift.T
+    return total + summed.T @ summed if together else total
 
 
 def _add_to_frames(clusters: Floats, raw: RawPairs, times: Array, sums: Array) -> None:

@@ -1,5 +1,7 @@
 """What a point fit says about data that are good, bad, ambiguous, or of another kind than the model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -147,6 +149,19 @@ def test_given_frame_noise_then_the_inflation_is_flagged_and_robust_errors_are_l
     assert np.all(found.robust_uncertainty > 1.5 * found.uncertainty)
     assert np.all(found.scaling.robust_offset_uncertainty > 1.5 * found.scaling.offset_uncertainty)
     assert any("quote the robust ones" in flag for flag in found.flags)
+
+
+def test_given_frames_disturbed_at_all_angles_at_once_then_robust_errors_hold_the_truth():
+    case = simulated("static", angles=8, seed=4, sd=0.002, fixed={"alpha": -0.4, "D_offset": 500.0})
+    away = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        frame = 1.0 + 0.003 * rng.standard_normal(case.measurement.axis.count)
+        matrices = [replace(m, c2=m.c2 * np.outer(frame, frame)) for m in map(case.measurement.angles, range(8))]
+        glitched = replace(case, measurement=replace(case.measurement, angles=matrices.__getitem__))
+        found = fit(glitched, scaling="individual")
+        away.append((found.values[0] - case.truth[0]) / found.robust_uncertainty[0])
+    assert np.sqrt(np.mean(np.square(away))) < 1.8
 
 
 def test_given_robust_errors_are_not_asked_for_then_there_are_none():

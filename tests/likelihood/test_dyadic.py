@@ -11,7 +11,7 @@ import pytest
 from hpcxpcs.data.noise import NoiseSpec
 from hpcxpcs.likelihood import raw as raw_module
 from hpcxpcs.likelihood.cells import TimeAxis
-from hpcxpcs.likelihood.dyadic import ClusteredScores, clustered_scores, score_covariance
+from hpcxpcs.likelihood.dyadic import ClusteredScores, clustered_scores, disturbed_together, score_covariance
 from hpcxpcs.pipeline.simulate import simulate_twotime
 from hpcxpcs.pipeline.simulation_spec import SimulationSpec
 from tests.likelihood.measured import Case, measured, shape_of, slopes_of, usable_pairs
@@ -54,7 +54,7 @@ def each_alone(scores: ClusteredScores) -> np.ndarray:
         ClusteredScores(scores.by_frame[k : k + 1], scores.squares[k : k + 1])
         for k in range(len(scores.squares))
     )
-    return np.stack([score_covariance(one, 3, np.eye(2)[None]) for one in single])
+    return np.stack([score_covariance(one, 3, np.eye(2)[None], together=False) for one in single])
 
 
 def covariance(case: Case) -> np.ndarray:
@@ -133,6 +133,16 @@ def test_given_two_angles_with_the_same_noise_then_their_scores_add_before_they_
         tiny, phi=np.repeat(tiny.phi[:1], 2), matrices=tiny.matrices[:1] * 2, sigma=np.repeat(tiny.sigma[:1], 2)
     )
     scores = scores_clustered(twins, np.repeat(LEVEL[:1], 2, axis=0))
-    shared = score_covariance(scores, 3, np.tile(np.eye(2), (2, 1, 1)))
+    shared = score_covariance(scores, 3, np.tile(np.eye(2), (2, 1, 1)), together=True)
     alone = each_alone(scores)[0]
     np.testing.assert_allclose(shared, 4.0 * alone + 2.0 * scores.squares[0], rtol=1e-10)
+
+
+def test_given_a_common_disturbance_of_the_frames_then_they_are_called_disturbed_together():
+    rng = np.random.default_rng(0)
+    by_frame = rng.standard_normal((6, 80, 5)) + rng.standard_normal((1, 80, 5))
+    assert disturbed_together(ClusteredScores(by_frame, np.zeros((6, 5, 5))))
+
+
+def test_given_angles_with_noise_of_their_own_then_they_are_not_called_disturbed_together(tiny):
+    assert not disturbed_together(scores_clustered(tiny, LEVEL[: len(tiny.phi)]))
