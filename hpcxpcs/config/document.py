@@ -52,11 +52,17 @@ class Document:
         return None
 
 
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""First bytes of an HDF5 file."""
+
+
 def read_document(path: Path) -> Document:
     """The content of a YAML or JSON file; ConfigError when it is not readable text of either kind."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if path.read_bytes().startswith(HDF5_SIGNATURE):
+            raise ConfigError(f"{path}: is an HDF5 data file; give the configuration that names it") from None
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; `hpcxpcs config new MODEL -o {path}` writes one") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import sys
 import time
@@ -123,6 +124,8 @@ def fit(
     folder = run or run_folder(config)
     results = folder / "results"
     require_place(results)
+    if replaces_another(results, config):
+        reporter.warn(f"{results} holds results of another configuration; they will be replaced (--run names a folder)")
     timings: dict[str, float] = {}
     reporter.phase(f"reading {config.data_file.name}")
     data = load_data(config)
@@ -155,6 +158,15 @@ def fit(
         on_progress=reporter.detail,
     )
     return replace(found, written=written)
+
+
+def replaces_another(results: Path, config: Config) -> bool:
+    """Whether a results folder belongs to a configuration that would give another answer."""
+    try:
+        known = json.loads((results / "provenance.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(known, dict) and known.get("config_fingerprint") != config.fingerprint()
 
 
 def fit_data(

@@ -207,6 +207,14 @@ def test_a_second_run_replaces_the_first_and_never_mixes(config, tmp_path, capfd
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["results"]
 
 
+def test_replacing_the_results_of_another_configuration_is_announced(config, tmp_path, capfd):
+    assert fit(capfd, config, tmp_path / "run", *QUICK).code == 0
+    again = fit(capfd, config, tmp_path / "run", *QUICK)
+    other = fit(capfd, config, tmp_path / "run", *QUICK, "analyzer_parameters.end_frame=40")
+    assert "another configuration" not in again.err
+    assert "holds results of another configuration" in other.err
+
+
 def test_a_fit_that_fails_leaves_the_old_results_whole(config, tmp_path, capfd):
     assert fit(capfd, config, tmp_path / "run", *QUICK).code == 0
     before = content(tmp_path / "run")

@@ -99,6 +99,7 @@ def test_given_an_empty_section_when_loaded_then_its_defaults(load: Load) -> Non
         ("a: \x07\n", "malformed YAML"),
         ("a: *nowhere\n", ":1: malformed YAML"),
         (b"a: \xff\xfe\n", "is not UTF-8 text"),
+        (b"\x89HDF\r\n\x1a\n\x00\x00", "is an HDF5 data file"),
         ("a: 1\n".encode("utf-16"), "is not UTF-8 text"),
         ("a: 1\nb:\n  c: 1\n  c: 2\n", ":3: b.c: is given in lines 3 and 4"),
         ("? [1, 2]\n: 3\n", "has a key that is not plain text"),

@@ -12,7 +12,7 @@ from hpcxpcs.inference.records import PointSettings
 from hpcxpcs.inference.scout import scout
 from hpcxpcs.inference.starts import candidate_starts, scout_frames
 from hpcxpcs.physics.model import build_model
-from tests.inference.fitting import fit, parameters_for, simulated
+from tests.inference.fitting import deviations, fit, parameters_for, simulated
 
 
 def candidates(name, seed=1, count=64, **sections):
@@ -126,3 +126,11 @@ def test_the_same_settings_give_the_same_bits(case, usual):
     again = fit(case, multi_start=8)
     np.testing.assert_array_equal(again.values, usual.values)
     np.testing.assert_array_equal(again.covariance, usual.covariance)
+
+
+def test_given_a_start_at_the_mirrored_flow_direction_then_the_true_one_is_found():
+    case = simulated("laminar_flow", angles=6, frames=120, seed=5, sd=0.01, contrast=0.15)
+    mirrored = dict(zip(case.model.parameter_names, case.truth.tolist(), strict=True))
+    mirrored["phi0"] = -mirrored["phi0"]
+    found = fit(case.told(start=mirrored), multi_start=1)
+    assert np.all(np.abs(deviations(case, found)) < 4.5)
