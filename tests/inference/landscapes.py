@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import jax.numpy as jnp
@@ -24,14 +25,14 @@ def normal_of(residual: np.ndarray, jacobian: np.ndarray, floor: float = 0.0) ->
 
 
 @dataclass
-class Landscape:
+class Landscape(ABC):
     """A cost over coordinates; counts how often it was expanded."""
 
     calls: int = field(default=0, init=False)
 
+    @abstractmethod
     def parts(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residuals (n,) and Jacobian (n, f)."""
-        raise NotImplementedError
 
     def expand(self, u: np.ndarray) -> Normal:
         """Cost, gradient and information at u (f,)."""
