@@ -28,7 +28,7 @@ everything a cell can represent, so the log-likelihood sees about a tenth of the
 ANGLES_EXAMINED = 6
 """Angles at which the cells are adapted; the others lie between them."""
 
-CHECK_PAIRS = 2_000_000
+CHECK_PAIRS = 1_500_000
 """Raw pairs used to check the compression; the report states how many were."""
 
 DEEPEST = 20.0

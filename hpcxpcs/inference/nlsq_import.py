@@ -7,11 +7,11 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager, redirect_stderr
+from contextlib import ExitStack, chdir, contextmanager, redirect_stderr
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import jax
 
@@ -54,8 +54,17 @@ def nlsq_solver() -> LeastSquares:
 def _own_fault_handler() -> Iterator[None]:
     """Let an import enable the fault handler on a stream that has a descriptor, and put the handler back after."""
     enabled = faulthandler.is_enabled()
-    with Path(os.devnull).open("w") as sink, redirect_stderr(sink):
+    with ExitStack() as streams:
+        if not _has_descriptor(sys.stderr):
+            streams.enter_context(redirect_stderr(streams.enter_context(Path(os.devnull).open("w"))))
         yield
     faulthandler.disable()
     if enabled and sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)
+
+
+def _has_descriptor(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.fileno() >= 0
+    except (OSError, ValueError):
+        return False

@@ -25,6 +25,9 @@ from hpcxpcs.likelihood.raw import RawTiles, frame_subset
 from hpcxpcs.likelihood.scaling import Scaling, build_scaling
 from hpcxpcs.physics.heterodyne import swapped
 
+FEWEST_PAIRS, MOST_PAIRS = 10_000, 200_000
+"""Raw pairs scouted when the signal is at least as strong as the noise, and at most."""
+
 MANY = 8
 """Free parameters from which a search counts as hard."""
 
@@ -77,15 +80,15 @@ def _screen(coordinates: Coordinates, tiles: RawTiles, scaling: Scaling, sigma: 
 def scout_pairs(measurement: Measurement, sigma: Floats) -> RawTiles:
     """Pairs among a few frames of every angle; more of them when the signal is weak against the noise."""
     n_phi, axis = len(measurement.phi), measurement.axis
-    few = scout_frames(axis.first_usable, axis.count, n_phi, 20_000)
+    few = scout_frames(axis.first_usable, axis.count, n_phi, FEWEST_PAIRS)
     tiles = frame_subset(measurement.angles, measurement.phi, axis, few)
     weight = np.asarray(tiles.weights)
     count = np.maximum(weight.sum(axis=(1, 2, 3)), np.finfo(np.float64).tiny)
     mean = (weight * np.asarray(tiles.data)).sum(axis=(1, 2, 3)) / count
     variance = (weight * np.asarray(tiles.data) ** 2).sum(axis=(1, 2, 3)) / count - mean**2
     strength = float(np.mean(np.clip(variance / sigma**2 - 1.0, 0.01, None)))
-    budget = int(np.clip(20_000.0 / strength, 20_000, 200_000))
-    if budget < 40_000:
+    budget = int(np.clip(FEWEST_PAIRS / strength, FEWEST_PAIRS, MOST_PAIRS))
+    if budget < 2 * FEWEST_PAIRS:
         return tiles
     more = scout_frames(axis.first_usable, axis.count, n_phi, budget)
     return frame_subset(measurement.angles, measurement.phi, axis, more)

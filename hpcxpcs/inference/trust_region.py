@@ -72,14 +72,21 @@ class _SquareRoot:
     origin: Floats
     transform: Floats
     expand: Callable[[Floats], Normal]
-    seen: dict[bytes, tuple[Floats, Floats]] = field(default_factory=dict)
+    known: Normal
+    seen: dict[bytes, tuple[Normal, Floats, Floats]] = field(default_factory=dict)
     evaluations: int = 0
 
-    def _at(self, z: Floats) -> tuple[Floats, Floats]:
-        key = np.asarray(z, dtype=np.float64).tobytes()
+    def __post_init__(self) -> None:
+        """The origin has been expanded already."""
+        self.seen[np.zeros(self.origin.size).tobytes()] = (self.known, *self._factor(self.known))
+
+    def at(self, z: Floats) -> tuple[Normal, Floats, Floats]:
+        """Expansion, residual and Jacobian at whitened coordinates z (f,), evaluated once."""
+        key = (np.asarray(z, dtype=np.float64) + 0.0).tobytes()
         if key not in self.seen:
             self.evaluations += 1
-            self.seen[key] = self._factor(self.expand(self.origin + self.transform @ np.asarray(z)))
+            normal = self.expand(self.origin + self.transform @ np.asarray(z))
+            self.seen[key] = (normal, *self._factor(normal))
         return self.seen[key]
 
     def _factor(self, normal: Normal) -> tuple[Floats, Floats]:
@@ -101,11 +108,11 @@ class _SquareRoot:
 
     def fun(self, z: Floats, *_: object) -> object:
         """Residual (f + 1,) whose half square is the cost above the constant."""
-        return jnp.asarray(self._at(z)[0])
+        return jnp.asarray(self.at(z)[1])
 
     def jac(self, z: Floats, *_: object) -> object:
         """Jacobian (f + 1, f) with the information matrix as its square."""
-        return jnp.asarray(self._at(z)[1])
+        return jnp.asarray(self.at(z)[2])
 
 
 def minimise(
@@ -128,7 +135,7 @@ def minimise(
     while used < max_evaluations and np.isfinite(normal.cost) and decrement(normal) > DECREMENT:
         gain = decrement(normal)
         reach = max(radius, FIRST_STEP * float(np.sqrt(2.0 * gain)))
-        problem = _SquareRoot(u, reach * whitening(normal), expand)
+        problem = _SquareRoot(u, reach * whitening(normal), expand, normal)
         with quiet_nlsq():
             outcome = nlsq_solver().least_squares(
                 problem.fun,
@@ -140,10 +147,10 @@ def minimise(
                 xtol=1e-8,
                 gtol=1e-4,
             )
-        used += problem.evaluations
         rounds += 1
-        candidate = u + problem.transform @ np.asarray(outcome["x"])
-        fresh = expand(candidate)
+        step = np.asarray(outcome["x"])
+        candidate, fresh = u + problem.transform @ step, problem.at(step)[0]
+        used += problem.evaluations
         if not float(fresh.cost) < float(normal.cost):
             break
         stalled = float(normal.cost) - float(fresh.cost) < 1e-9 * max(1.0, gain)
