@@ -142,7 +142,7 @@ def minimise(
                 np.zeros(u.size),
                 jac=problem.jac,
                 bounds=(np.full(u.size, -np.inf), np.full(u.size, np.inf)),
-                max_nfev=min(20, max(2, max_evaluations - used)),
+                max_nfev=min(20, max(2, max_evaluations - used + 1)),
                 ftol=max(1e-15, tolerance / max(1.0, float(normal.cost))),
                 xtol=1e-8,
                 gtol=1e-4,

@@ -125,7 +125,7 @@ def test_a_method_that_does_not_exist_is_a_wrong_option(config, tmp_path, capfd)
     [
         (lambda path: None, "no such file"),
         (lambda path: path.mkdir(), "Is a directory"),
-        (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n\xff\xfe"), "is not UTF-8 text"),
+        (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n\xff\xfe"), "is an HDF5 data file"),
         (lambda path: path.write_text("analysis_mode: [static"), "1"),
         (lambda path: path.write_text(""), "empty"),
         (lambda path: path.write_text("static"), "holds a single value"),
