@@ -11,6 +11,7 @@ from pathlib import Path
 PACKAGE = "hpcxpcs"
 FLOORS = {
     "errors": 0,
+    "files": 1,
     "config": 1,
     "physics": 2,
     "data": 2,

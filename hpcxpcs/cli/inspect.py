@@ -61,7 +61,7 @@ def command(
 ) -> None:
     """Show layout, bins, frames, time step and dead frames of a result FILE, and what would be selected."""
     from hpcxpcs.data.inspect import describe, draw
-    from hpcxpcs.results.json_safe import dumps
+    from hpcxpcs.files.json_safe import dumps
 
     ranges = [Interval(*limits) for limits in phi_ranges]
     description = describe(file, format_name, q, ranges)

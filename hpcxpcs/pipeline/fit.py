@@ -20,12 +20,12 @@ from hpcxpcs.data.formats import read_truth
 from hpcxpcs.data.select import load as load_data
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import ConfigError
+from hpcxpcs.files.atomic import require_place
 from hpcxpcs.inference.measurement import measure
 from hpcxpcs.inference.point import fit_point
 from hpcxpcs.inference.records import PointFit, PointSettings
 from hpcxpcs.physics.model import Model, TimeGrid, build_model
 from hpcxpcs.pipeline.compile_cache import compile_cache
-from hpcxpcs.results.atomic import require_place
 from hpcxpcs.results.quality import quality_flag
 from hpcxpcs.results.records import Answer, RunRecord, WrittenResults
 from hpcxpcs.results.write import write_numbers, write_pictures

@@ -19,12 +19,12 @@ from hpcxpcs.data import formats
 from hpcxpcs.data.simulate import Bin, bins_of, matrices, scaling_of
 from hpcxpcs.data.twotime import TwoTime, from_arrays
 from hpcxpcs.errors import ConfigError, OutputError
+from hpcxpcs.files.atomic import atomic_write_text, writing
 from hpcxpcs.physics.model import Model, TimeGrid, build_model
 from hpcxpcs.physics.rates import rate
 from hpcxpcs.pipeline.simulated_config import config_text
 from hpcxpcs.pipeline.simulation_spec import SimulationSpec
 from hpcxpcs.pipeline.truth import canonical_model, true_parameters
-from hpcxpcs.results.atomic import atomic_write_text, writing
 
 TRUTH_SCHEMA = 1
 SLAB_ELEMENTS = 2**24

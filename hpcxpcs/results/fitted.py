@@ -12,7 +12,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from hpcxpcs.data.twotime import TwoTime
-from hpcxpcs.results.atomic import Fault, atomic_open, writing
+from hpcxpcs.files.atomic import Fault, atomic_open, writing
 from hpcxpcs.results.comparison import Block, compared
 from hpcxpcs.results.records import Answer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from hpcxpcs.files.atomic import atomic_write_bytes
 from hpcxpcs.results import plots
-from hpcxpcs.results.atomic import atomic_write_bytes
 from hpcxpcs.results.comparison import Block
 from hpcxpcs.results.records import Answer, Trouble
 from hpcxpcs.results.reduction import AngleReduction, AngleSummary

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from hpcxpcs.data.twotime import TwoTime
-from hpcxpcs.results.atomic import Fault, atomic_write_bytes
-from hpcxpcs.results.json_safe import write_json
+from hpcxpcs.files.atomic import Fault, atomic_write_bytes
+from hpcxpcs.files.json_safe import write_json
 from hpcxpcs.results.quality import (
     QUALITY_RULE,
     correlation_matrix,

@@ -12,10 +12,10 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from hpcxpcs.files.atomic import Fault, atomic_write_text
+from hpcxpcs.files.json_safe import dumps
 from hpcxpcs.results import quality
-from hpcxpcs.results.atomic import Fault, atomic_write_text
 from hpcxpcs.results.comparison import ESTIMATED_NOISE
-from hpcxpcs.results.json_safe import dumps
 from hpcxpcs.results.measurement import ABSENT, number
 from hpcxpcs.results.plots import angle_file_names
 from hpcxpcs.results.records import Answer, Fit, WrittenResults

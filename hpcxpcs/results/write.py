@@ -9,11 +9,11 @@ from typing import Any
 
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import OutputError
+from hpcxpcs.files.atomic import Fault, replacing_folder
+from hpcxpcs.files.json_safe import write_json
 from hpcxpcs.physics.model import Model
-from hpcxpcs.results.atomic import Fault, replacing_folder
 from hpcxpcs.results.comparison import compared
 from hpcxpcs.results.fitted import reason_to_skip, write_fitted_data
-from hpcxpcs.results.json_safe import write_json
 from hpcxpcs.results.nlsq import write_point_fit
 from hpcxpcs.results.records import Answer, Fit, RunRecord, Trouble, WrittenResults
 from hpcxpcs.results.summary import provenance_record, summary_record, with_hashes

@@ -336,7 +336,7 @@ def test_a_run_folder_without_permission_is_told_before_any_work(config, tmp_pat
     locked.mkdir()
     allowed = os.access
     monkeypatch.setattr(
-        "hpcxpcs.results.atomic.os.access", lambda path, mode: Path(path) != locked and allowed(path, mode)
+        "hpcxpcs.files.atomic.os.access", lambda path, mode: Path(path) != locked and allowed(path, mode)
     )
     outcome = fit(capfd, config, locked / "run", *QUICK)
     refused(outcome, 1, str(locked / "run"), "no permission to write there")

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from hpcxpcs.results.json_safe import dumps
+from hpcxpcs.files.json_safe import dumps
 from hpcxpcs.results.nlsq import (
     analysis_record,
     convergence_record,

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from hpcxpcs.errors import OutputError
-from hpcxpcs.results import atomic
-from hpcxpcs.results.atomic import (
+from hpcxpcs.files import atomic
+from hpcxpcs.files.atomic import (
     atomic_open,
     atomic_write_bytes,
     atomic_write_text,
@@ -29,7 +29,7 @@ REPLACEMENT = textwrap.dedent(
     """
     import json, os, signal, sys
     from pathlib import Path
-    from hpcxpcs.results import atomic
+    from hpcxpcs.files import atomic
 
     folder, last, new, in_one_step = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4]
     steps = 0
@@ -202,7 +202,7 @@ def test_given_a_file_size_limit_when_a_write_really_fails_then_the_old_file_sta
         import resource, signal, sys
         from pathlib import Path
         from hpcxpcs.errors import OutputError
-        from hpcxpcs.results.atomic import atomic_write_bytes
+        from hpcxpcs.files.atomic import atomic_write_bytes
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcxpcs.results.json_safe import dumps, json_safe, write_json
+from hpcxpcs.files.json_safe import dumps, json_safe, write_json
 from tests.results.sample import strictly_parsed
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcxpcs.results.atomic import atomic_write_bytes
+from hpcxpcs.files.atomic import atomic_write_bytes
 
 
 def json_safe(value: Any) -> Any:
