@@ -9,7 +9,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from hpcxpcs.likelihood.products import Products
-from hpcxpcs.likelihood.scaling import Scaling, Solution, normal_equations, solve
+from hpcxpcs.likelihood.scaling import (
+    Scaling,
+    Solution,
+    log_gaussian_integral,
+    normal_equations,
+    scaled_root,
+    solve,
+)
+
+Factor = tuple[Array, Array]
+"""Λ (k, k) and b (k,) of a factor exp(−½ xᵀ Λ x + bᵀ x) on the scaling coefficients x; they may depend on θ."""
 
 
 class Normal(NamedTuple):
@@ -55,30 +65,64 @@ def _projected(cross: Array, information: Array) -> Array:
     """cross · information⁻¹ · crossᵀ; zero when there is no scaling to project out."""
     if information.shape[0] == 0:
         return jnp.zeros((cross.shape[0], cross.shape[0]))
-    scale = jnp.sqrt(jnp.clip(jnp.diag(information), 1e-300))
-    scaled = information / jnp.outer(scale, scale) + 1e-14 * jnp.eye(scale.shape[0])
-    half = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(scaled), (cross / scale).T, lower=True)
+    scale, root = scaled_root(information)
+    half = jax.scipy.linalg.solve_triangular(root, (cross / scale).T, lower=True)
     return half.T @ half
 
 
-def marginal_log_likelihood(
-    scaling: Scaling, products: Products, sigma: Array, pairs: Array, noise_scale: Array | float = 1.0
-) -> Array:
-    """log ∫ L(d | θ, x) p(x) dx with noise s·σ_a; flat directions of the prior integrate with unit density.
+def _conditional(
+    scaling: Scaling, products: Products, sigma: Array, tempering: Array | float, factor: Factor | None
+) -> tuple[Array, Array, Array]:
+    """A, h and Σ w (d − base)²/σ² of the coefficients at fixed physics: likelihood, tempered prior and factor."""
+    information, right, power = normal_equations(scaling, products, sigma, tempering)
+    if factor is None:
+        return information, right, power
+    return information + factor[0], right + factor[1], power
 
-    `pairs` (n_phi,) counts the pairs; weights in the products multiply 1/σ².
+
+def marginal_log_likelihood(
+    scaling: Scaling,
+    products: Products,
+    sigma: Array,
+    pairs: Array,
+    noise_scale: Array | float = 1.0,
+    *,
+    tempering: Array | float = 1.0,
+    factor: Factor | None = None,
+) -> Array:
+    """log ∫ L(d | θ, x) p(x)ᵗ exp(−½ xᵀ Λ x + bᵀ x) dx with noise s·σ_a; flat directions have unit density.
+
+    `pairs` (n_phi,) counts the pairs; weights in the products multiply 1/σ². `tempering` is t, `factor` (Λ, b).
     """
     scaled = sigma * noise_scale
-    information, right, power = normal_equations(scaling, products, scaled)
+    information, right, power = _conditional(scaling, products, scaled, tempering, factor)
     value = -0.5 * power - jnp.sum(pairs * jnp.log(scaled)) - 0.5 * jnp.sum(pairs) * jnp.log(2.0 * jnp.pi)
-    count = right.shape[0]
-    if count == 0:
+    if right.shape[0] == 0:
         return value
-    scale = jnp.sqrt(jnp.clip(jnp.diag(information), 1e-300))
-    factor = jnp.linalg.cholesky(information / jnp.outer(scale, scale) + 1e-14 * jnp.eye(count))
-    half = jax.scipy.linalg.solve_triangular(factor, right / scale, lower=True)
-    log_det = 2.0 * jnp.sum(jnp.log(jnp.diag(factor))) + 2.0 * jnp.sum(jnp.log(scale))
     proper = scaling.precision > 0
-    prior = 0.5 * jnp.sum(jnp.where(proper, jnp.log(jnp.where(proper, scaling.precision, 1.0)), 0.0))
-    flat = 0.5 * jnp.sum(~proper) * jnp.log(2.0 * jnp.pi)
-    return value + 0.5 * half @ half - 0.5 * log_det + prior + flat
+    density = jnp.log(jnp.where(proper, scaling.precision, 1.0)) - jnp.log(2.0 * jnp.pi)
+    prior = 0.5 * tempering * jnp.sum(jnp.where(proper, density, 0.0))
+    return value + log_gaussian_integral(information, right) + prior
+
+
+def scaling_draw(
+    scaling: Scaling,
+    products: Products,
+    sigma: Array,
+    noise_scale: Array | float,
+    normal: Array,
+    *,
+    tempering: Array | float = 1.0,
+    factor: Factor | None = None,
+) -> Array:
+    """(contrast, offset) of each angle (n_phi, 2), drawn from N(A⁻¹h, A⁻¹) at fixed physics and noise s·σ_a.
+
+    `normal` (k,) holds standard normal numbers, one per scaling coefficient; zeros give the mean.
+    """
+    information, right, _ = _conditional(scaling, products, sigma * noise_scale, tempering, factor)
+    if right.shape[0] == 0:
+        return scaling.base
+    scale, root = scaled_root(information)
+    half = jax.scipy.linalg.solve_triangular(root, right / scale, lower=True)
+    coefficients = jax.scipy.linalg.solve_triangular(root, half + normal, lower=True, trans=1) / scale
+    return scaling.base + scaling.design @ coefficients

@@ -126,10 +126,12 @@ def _scaling(mode: str, *arrays: Floats) -> Scaling:
     return Scaling(mode, *(jnp.asarray(a, dtype=jnp.float64) for a in arrays))
 
 
-def normal_equations(scaling: Scaling, products: Products, sigma: Array) -> tuple[Array, Array, Array]:
+def normal_equations(
+    scaling: Scaling, products: Products, sigma: Array, tempering: Array | float = 1.0
+) -> tuple[Array, Array, Array]:
     """Information A (k, k), right-hand side h (k,) and Σ w (d − base)²/σ² at noise sigma (n_phi,).
 
-    Uses the columns f and 1 of the products only.
+    Uses the columns f and 1 of the products only; `tempering` multiplies the precision of the prior.
     """
     weight = sigma**-2.0
     gram, data = products.gram[:, :2, :2], products.data[:, :2]
@@ -139,7 +141,7 @@ def normal_equations(scaling: Scaling, products: Products, sigma: Array) -> tupl
     design = scaling.design
     information = jnp.einsum("aik,a,aij,ajl->kl", design, weight, gram, design)
     right = jnp.einsum("aik,a,ai->k", design, weight, data - fixed)
-    return information + jnp.diag(scaling.precision), right, jnp.sum(weight * power)
+    return information + jnp.diag(tempering * scaling.precision), right, jnp.sum(weight * power)
 
 
 def solve(scaling: Scaling, products: Products, sigma: Array) -> Solution:
@@ -147,17 +149,26 @@ def solve(scaling: Scaling, products: Products, sigma: Array) -> Solution:
     information, right, _ = normal_equations(scaling, products, sigma)
     if right.shape[0] == 0:
         return Solution(right, information, scaling.base)
-    coefficients = _solve_scaled(information, right)
+    scale, root = scaled_root(information)
+    coefficients = jax.scipy.linalg.cho_solve((root, True), right / scale) / scale
     return Solution(coefficients, information, scaling.base + scaling.design @ coefficients)
 
 
-def _solve_scaled(matrix: Array, right: Array) -> Array:
-    """Solve a symmetric system after scaling its diagonal to one; a vanishing shape leaves a tiny ridge."""
-    scale = jnp.sqrt(jnp.clip(jnp.diag(matrix), 1e-300))
-    scaled = matrix / jnp.outer(scale, scale) + 1e-14 * jnp.eye(matrix.shape[0])
-    tail = right / scale if right.ndim == 1 else right / scale[:, None]
-    found = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(scaled), tail)
-    return found / scale if right.ndim == 1 else found / scale[:, None]
+def scaled_root(information: Array) -> tuple[Array, Array]:
+    """Diagonal scale s (k,) and lower root R (k, k) of an information matrix ≈ diag(s) R Rᵀ diag(s).
+
+    The scaled diagonal is one; a tiny ridge keeps the root defined where a shape vanishes.
+    """
+    scale = jnp.sqrt(jnp.clip(jnp.diag(information), 1e-300))
+    return scale, jnp.linalg.cholesky(information / jnp.outer(scale, scale) + 1e-14 * jnp.eye(scale.shape[0]))
+
+
+def log_gaussian_integral(information: Array, right: Array) -> Array:
+    """log ∫ exp(−½ xᵀ A x + hᵀ x) dx for an information matrix A (k, k) and right-hand side h (k,)."""
+    scale, root = scaled_root(information)
+    half = jax.scipy.linalg.solve_triangular(root, right / scale, lower=True)
+    log_det = 2.0 * jnp.sum(jnp.log(jnp.diag(root))) + 2.0 * jnp.sum(jnp.log(scale))
+    return 0.5 * half @ half - 0.5 * log_det + 0.5 * right.shape[0] * jnp.log(2.0 * jnp.pi)
 
 
 def spread_log_likelihood(scaling: Scaling, products: Products, sigma: Array, log_widths: Array) -> Array:
@@ -171,12 +182,8 @@ def spread_log_likelihood(scaling: Scaling, products: Products, sigma: Array, lo
     precision = jnp.concatenate([pooled * widths[0] ** -2.0, pooled * widths[1] ** -2.0])
     information, right, _ = normal_equations(scaling, products, sigma)
     information = information + jnp.diag(precision - scaling.precision)
-    scale = jnp.sqrt(jnp.diag(information))
-    factor = jnp.linalg.cholesky(information / jnp.outer(scale, scale))
-    half = jax.scipy.linalg.solve_triangular(factor, right / scale, lower=True)
-    log_det = 2.0 * jnp.sum(jnp.log(jnp.diag(factor))) + 2.0 * jnp.sum(jnp.log(scale))
     hyper = -jnp.sum(jnp.log1p((widths / jnp.asarray(POOLING_SCALE)) ** 2)) + jnp.sum(log_widths)
-    return 0.5 * half @ half - 0.5 * log_det - count * jnp.sum(log_widths) + hyper
+    return log_gaussian_integral(information, right) - count * jnp.sum(log_widths) + hyper
 
 
 @jax.jit
