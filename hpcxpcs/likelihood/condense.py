@@ -3,13 +3,14 @@
 Moments hold thousands of nodes so that any shape near the data's can be represented. Inside one posterior the shapes
 span far fewer dimensions (p parameters, mildly curved), so a basis from sample shapes and as many well-placed points
 (discrete empirical interpolation, points by pivoted QR: Drmač & Gugercin 2016) replace the nodes. The cost of
-a gradient then depends on the number of parameters, not on the number of frames.
+a gradient then depends on the number of parameters, not on the number of frames. The points are chosen once, for the
+moments of all pairs; moments of any part of the pairs over the same cells condense to the same points, and add.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import partial
 
 import jax
@@ -18,12 +19,15 @@ import numpy as np
 from jax import Array
 from scipy.linalg import qr
 
+from hpcxpcs.likelihood.cells import Cell, TimeAxis
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.moments import CellGroup, MomentArrays, Moments
 from hpcxpcs.physics.model import Model
 
 POINT_GRID = 8
 """The number of points per angle is rounded up to a multiple of this, so that few array shapes occur."""
+
+_PLAIN = ("phi", "place", "power")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,46 @@ class Condensed:
     arrays: MomentArrays
     points: int
     error: float
+
+
+@dataclass(frozen=True)
+class Condensation:
+    """Where to condense moments over `cells`, and how: t1, t2 (n_phi, P) in s; spread (n_phi, nodes, P).
+
+    The spread maps a shape at the points to the shape at all nodes. P is `points`, the most that an angle needs,
+    rounded up; further columns are zero. phi (n_phi,) in degrees; `error` as in `Condensed`.
+    """
+
+    cells: tuple[Cell, ...]
+    axis: TimeAxis
+    phi: Floats
+    t1: Floats
+    t2: Floats
+    spread: Floats
+    points: int
+    error: float
+
+    def apply(self, moments: Moments) -> MomentArrays:
+        """Condensed arrays of moments over the same cells; their shapes depend on nothing else."""
+        if moments.cells != self.cells or moments.axis != self.axis:
+            raise ValueError("moments over other cells than those chosen for cannot be condensed")
+        place = np.asarray(moments.arrays.place)
+        classes, members = np.divmod(place, moments.arrays.phi.shape[1])
+        groups = [(np.asarray(g.gram), np.asarray(g.data)) for g in moments.arrays.groups]
+        n_phi, _, size = self.spread.shape
+        gram, data = np.zeros((n_phi, 1, size, size)), np.zeros((n_phi, 1, 1, size))
+        for angle, (mask, member) in enumerate(zip(classes, members, strict=True)):
+            start = 0
+            for grams, datas in groups:
+                shape = grams.shape[1:3]
+                piece = self.spread[angle, start : start + shape[0] * shape[1]].reshape(*shape, size)
+                start += shape[0] * shape[1]
+                gram[angle, 0] += np.tensordot(piece, grams[mask] @ piece, axes=([0, 1], [0, 1]))
+                data[angle, 0, 0] += np.tensordot(datas[mask, member], piece, axes=([0, 1], [0, 1]))
+        times = (times[:, None, None] for times in (self.t1, self.t2))
+        group = CellGroup(*map(jnp.asarray, (*times, gram, data)))
+        power = jnp.asarray(moments.arrays.power)
+        return MomentArrays((group,), jnp.asarray(self.phi[:, None]), jnp.arange(n_phi), power)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -49,30 +93,61 @@ class _Basis:
     error: float
 
 
-def condense(
-    moments: Moments, model: Model, thetas: Floats, strength: Floats, *, tolerance: float = 0.01
-) -> Condensed:
-    """Replace the nodes by points chosen for the shapes of parameter sets thetas (s, p).
+def condensation(
+    moments: Moments, model: Model, thetas: Floats, strength: Floats, tolerance: float = 0.01
+) -> Condensation:
+    """Choose the points that replace the nodes for the shapes of parameter sets thetas (s, p).
 
     `strength` (n_phi,) is (contrast/σ)² per angle; a sample shape may lose at most `tolerance` standard deviations.
     The sets should spread a little wider than the posterior, and number well above (p + 1)(p + 2)/2.
     """
     groups = moments.arrays.groups
-    members = moments.arrays.phi.shape[1]
     place = np.asarray(moments.arrays.place)
-    angles = np.asarray(moments.arrays.phi).ravel()[place]
+    phi = np.asarray(moments.arrays.phi).ravel()[place]
     t1 = np.concatenate([np.asarray(g.t1).ravel() for g in groups])
     t2 = np.concatenate([np.asarray(g.t2).ravel() for g in groups])
-    bases, grams, datas = [], [], []
-    for index, angle in enumerate(angles):
-        mask, member = divmod(int(place[index]), members)
-        weight = np.concatenate([np.diagonal(np.asarray(g.gram[mask]), axis1=1, axis2=2).ravel() for g in groups])
-        shapes = np.asarray(_shapes(model, jnp.asarray(thetas), jnp.asarray(t1), jnp.asarray(t2), jnp.asarray(angle)))
-        basis = _empirical_basis(shapes, np.sqrt(weight * strength[index]), tolerance)
-        bases.append(basis)
-        grams.append(_condensed_gram(groups, mask, basis.spread))
-        datas.append(_condensed_data(groups, mask, member, basis.spread))
-    return _packed(bases, grams, datas, (t1, t2), angles, moments.arrays.power)
+    diagonals = [np.diagonal(np.asarray(g.gram), axis1=2, axis2=3) for g in groups]
+    weights = np.concatenate([d.reshape(len(d), -1) for d in diagonals], axis=1)
+    bases = []
+    for index, angle in enumerate(phi):
+        weight = weights[place[index] // moments.arrays.phi.shape[1]]
+        shapes = _shapes(model, jnp.asarray(thetas), jnp.asarray(t1), jnp.asarray(t2), jnp.asarray(angle))
+        bases.append(_empirical_basis(np.asarray(shapes), np.sqrt(weight * strength[index]), tolerance))
+    largest = max(basis.points.size for basis in bases)
+    size = -(-largest // POINT_GRID) * POINT_GRID
+    points, spread = np.zeros((len(phi), size), dtype=np.int64), np.zeros((len(phi), t1.size, size))
+    for k, basis in enumerate(bases):
+        points[k] = basis.points[0]
+        points[k, : basis.points.size] = basis.points
+        spread[k, :, : basis.points.size] = basis.spread
+    error = max(basis.error for basis in bases)
+    return Condensation(moments.cells, moments.axis, phi, t1[points], t2[points], spread, largest, error)
+
+
+def condense(
+    moments: Moments, model: Model, thetas: Floats, strength: Floats, *, tolerance: float = 0.01
+) -> Condensed:
+    """Moments condensed to points chosen for their own pairs; the arguments are those of `condensation`."""
+    chosen = condensation(moments, model, thetas, strength, tolerance)
+    return Condensed(chosen.apply(moments), chosen.points, chosen.error)
+
+
+def to_arrays(arrays: MomentArrays) -> dict[str, np.ndarray]:
+    """Plain arrays by name, group k under "groups/k/", to be stored; `from_arrays` is the way back."""
+    found = {name: np.asarray(getattr(arrays, name)) for name in _PLAIN}
+    for index, group in enumerate(arrays.groups):
+        for entry in fields(CellGroup):
+            found[f"groups/{index}/{entry.name}"] = np.asarray(getattr(group, entry.name))
+    return found
+
+
+def from_arrays(stored: Mapping[str, np.ndarray]) -> MomentArrays:
+    """The arrays that `to_arrays` gave; names that it does not use are ignored."""
+    groups: list[CellGroup] = []
+    while f"groups/{len(groups)}/t1" in stored:
+        entries = {e.name: jnp.asarray(stored[f"groups/{len(groups)}/{e.name}"]) for e in fields(CellGroup)}
+        groups.append(CellGroup(**entries))
+    return MomentArrays(tuple(groups), **{name: jnp.asarray(stored[name]) for name in _PLAIN})
 
 
 def _empirical_basis(shapes: Floats, weight: Floats, tolerance: float) -> _Basis:
@@ -98,53 +173,3 @@ def _empirical_basis(shapes: Floats, weight: Floats, tolerance: float) -> _Basis
     spread[used] = weighted * scale[chosen] / scale[:, None]
     lost = (shapes - shapes[:, used[chosen]] @ spread.T) * weight
     return _Basis(used[chosen], spread, float(np.sqrt((lost**2).sum(axis=1)).max()))
-
-
-def _pieces(groups: Sequence[CellGroup], spread: Floats) -> list[Floats]:
-    """The rows of a map from points to nodes, cut into the groups: (C, M, r) each."""
-    found, start = [], 0
-    for group in groups:
-        cells, nodes = group.t1.shape[-2:]
-        found.append(spread[start : start + cells * nodes].reshape(cells, nodes, -1))
-        start += cells * nodes
-    return found
-
-
-def _condensed_gram(groups: Sequence[CellGroup], mask: int, spread: Floats) -> Floats:
-    total = np.zeros((spread.shape[1],) * 2)
-    for group, piece in zip(groups, _pieces(groups, spread), strict=True):
-        weighted = np.asarray(group.gram[mask]) @ piece
-        total += np.tensordot(piece, weighted, axes=([0, 1], [0, 1]))
-    return total
-
-
-def _condensed_data(groups: Sequence[CellGroup], mask: int, member: int, spread: Floats) -> Floats:
-    pieces = zip(groups, _pieces(groups, spread), strict=True)
-    parts = [np.tensordot(np.asarray(g.data[mask, member]), piece, axes=([0, 1], [0, 1])) for g, piece in pieces]
-    return np.sum(parts, axis=0)
-
-
-def _packed(
-    bases: list[_Basis],
-    grams: list[Floats],
-    datas: list[Floats],
-    times: tuple[Floats, Floats],
-    angles: Floats,
-    power: Array,
-) -> Condensed:
-    """One padded array for all angles; padding repeats a point with zero weight."""
-    largest = max(basis.points.size for basis in bases)
-    size = -(-largest // POINT_GRID) * POINT_GRID
-    n_phi = len(bases)
-    t1, t2 = np.ones((2, n_phi, 1, 1, size))
-    gram, data = np.zeros((n_phi, 1, size, size)), np.zeros((n_phi, 1, 1, size))
-    for k, basis in enumerate(bases):
-        count = basis.points.size
-        for target, source in zip((t1, t2), times, strict=True):
-            target[k] = source[basis.points[0]]
-            target[k, 0, 0, :count] = source[basis.points]
-        gram[k, 0, :count, :count] = grams[k]
-        data[k, 0, 0, :count] = datas[k]
-    group = CellGroup(*map(jnp.asarray, (t1, t2, gram, data)))
-    arrays = MomentArrays((group,), jnp.asarray(angles[:, None]), jnp.arange(n_phi), power)
-    return Condensed(arrays, largest, max(basis.error for basis in bases))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+from functools import reduce
+from operator import add
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +13,17 @@ import pytest
 
 from hpcxpcs.likelihood.adapt import adapt_cells
 from hpcxpcs.likelihood.compress import compress
-from hpcxpcs.likelihood.condense import Condensed, condense
+from hpcxpcs.likelihood.condense import (
+    Condensation,
+    Condensed,
+    condensation,
+    condense,
+    from_arrays,
+    to_arrays,
+)
 from hpcxpcs.likelihood.gaussian import marginal_log_likelihood, profile
-from hpcxpcs.likelihood.moments import Moments
+from hpcxpcs.likelihood.moments import MomentArrays, Moments
+from hpcxpcs.likelihood.pairs import lattices
 from hpcxpcs.likelihood.products import Source, evaluate, no_tangents
 from hpcxpcs.likelihood.scaling import build_scaling
 from tests.likelihood.measured import Case, measured
@@ -112,3 +124,71 @@ def test_the_number_of_points_does_not_grow_with_the_number_of_frames() -> None:
         samples = draws_of(case, moments, 150, 1.5, 0)
         points.append(condense(moments, case.model, samples, case.strength).points)
     assert points[1] <= points[0] + 3
+
+
+@pytest.fixture(scope="module")
+def chosen(sheared: Case, sheared_moments: Moments) -> Condensation:
+    samples = draws_of(sheared, sheared_moments, 150, 1.5, 0)
+    return condensation(sheared_moments, sheared.model, samples, sheared.strength)
+
+
+@pytest.fixture(scope="module")
+def quarters(sheared: Case, sheared_moments: Moments) -> list[Moments]:
+    """The four lattices of stride 2."""
+    cells = sheared_moments.cells
+    return [compress(sheared.angles, sheared.phi, cells, sheared.axis, part) for part in lattices(2)]
+
+
+def leaves(arrays: MomentArrays) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(arrays)]
+
+
+def test_given_parts_of_the_pairs_then_their_condensed_sums_are_those_of_all_pairs(
+    sheared_moments: Moments, chosen: Condensation, quarters: list[Moments]
+) -> None:
+    whole = chosen.apply(sheared_moments).groups[0]
+    parts = [chosen.apply(quarter).groups[0] for quarter in quarters]
+    for name in ("gram", "data"):
+        total = reduce(add, (np.asarray(getattr(part, name)) for part in parts))
+        wanted = np.asarray(getattr(whole, name))
+        np.testing.assert_allclose(total, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max())
+
+
+def test_given_parts_with_masks_of_their_own_then_all_have_the_same_shapes_and_points(
+    sheared: Case, sheared_moments: Moments, chosen: Condensation, quarters: list[Moments]
+) -> None:
+    masked = sheared.masked([5, 40], [], [41, 42, 43], [7])
+    other = compress(masked.angles, masked.phi, sheared_moments.cells, masked.axis, lattices(2)[1])
+    assert other.arrays.phi.shape != quarters[0].arrays.phi.shape
+    first, *others = [chosen.apply(m) for m in (sheared_moments, *quarters, other)]
+    for arrays in others:
+        assert [leaf.shape for leaf in leaves(arrays)] == [leaf.shape for leaf in leaves(first)]
+        assert np.array_equal(arrays.groups[0].t1, first.groups[0].t1)
+        assert np.array_equal(arrays.groups[0].t2, first.groups[0].t2)
+
+
+def test_given_a_part_then_its_condensed_log_likelihood_is_that_of_its_nodes(
+    sheared: Case, sheared_moments: Moments, chosen: Condensation, quarters: list[Moments]
+) -> None:
+    fresh = draws_of(sheared, sheared_moments, 24, 1.0, 1)
+    condensed = Condensed(chosen.apply(quarters[2]), chosen.points, chosen.error)
+    assert spread_of_error(sheared, condensed, quarters[2], fresh) < 0.02
+    assert np.std(log_likelihoods(sheared, condensed.arrays, quarters[2], fresh)) > 0.3
+
+
+def test_moments_over_other_cells_are_refused(sheared: Case, chosen: Condensation) -> None:
+    other = compress(sheared.angles, sheared.phi, [sheared.axis.root()], sheared.axis)
+    with pytest.raises(ValueError, match="other cells"):
+        chosen.apply(other)
+
+
+def test_given_stored_arrays_then_they_come_back_bit_by_bit(sheared_moments: Moments, chosen: Condensation) -> None:
+    for arrays in (chosen.apply(sheared_moments), sheared_moments.arrays):
+        file = io.BytesIO()
+        np.savez(file, **to_arrays(arrays))
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as stored:
+            back = from_arrays(dict(stored))
+        assert jax.tree.structure(back) == jax.tree.structure(arrays)
+        for mine, its in zip(leaves(back), leaves(arrays), strict=True):
+            assert mine.dtype == its.dtype and np.array_equal(mine, its)
