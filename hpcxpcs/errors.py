@@ -27,9 +27,37 @@ class SelectionError(DataError):
     """The file is fine, but what was asked for (q, angles, frames) is not in it."""
 
 
+class PosteriorError(HpcxpcsError):
+    """The draws cannot be turned into a posterior."""
+
+
 class OutputError(HpcxpcsError):
     """Results could not be written."""
 
 
 class EnvironmentProblem(HpcxpcsError):
     """Something that the machine should provide is missing or broken."""
+
+
+class PlanMismatch(ConfigError):
+    """The run folder was started with another configuration, other data or other drawing code."""
+
+
+class StoreError(HpcxpcsError):
+    """A file of a run folder cannot be used."""
+
+
+class TornFile(StoreError):
+    """The file is incomplete or altered: its content does not have the length and the hash it was given."""
+
+
+class ForeignFile(StoreError):
+    """The file is whole, but belongs to another run or is of another kind."""
+
+
+class FutureFile(StoreError):
+    """The file was written by a newer version of the program."""
+
+
+class ClaimLost(StoreError):
+    """Another process has taken over the task, because this one gave no sign of life for too long."""

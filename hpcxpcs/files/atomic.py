@@ -27,6 +27,7 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "the path is too long: choose a shorter output.directory",
     errno.EIO: "the disk reports an error: choose another place with output.directory, and report it",
 }
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @contextmanager
@@ -51,10 +52,73 @@ def atomic_write_text(path: Path, content: str, *, fault: Fault | None = None) -
     atomic_write_bytes(path, content.encode(), fault=fault)
 
 
+def atomic_create_bytes(path: Path, content: bytes, *, fault: Fault | None = None) -> bool:
+    """Create a file with its whole content, or return False because it exists: one of many processes wins.
+
+    Where the file system knows no hard links, an empty file may be seen for a moment, or be left by a kill.
+    """
+    step = fault or _no_fault
+    temporary = _sibling(path, "tmp")
+    try:
+        with writing(path):
+            with temporary.open("xb") as stream:
+                step(f"opened {path.name}")
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            step(f"synced {path.name}")
+            created = _link_new(temporary, path)
+            step(f"linked {path.name}")
+            if created:
+                sync_folder(path.parent)
+        return created
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _link_new(temporary: Path, path: Path) -> bool:
+    """Give a complete file its name unless that name is taken."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return temporary.stat().st_nlink > 1  # a network file system may have answered our first call twice
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            return False
+        temporary.replace(path)
+    return True
+
+
+def keep_previous(path: Path, previous: Path) -> None:
+    """Give the content of `path` the name `previous` too, without a moment in which `path` is missing."""
+    if not path.exists():
+        return
+    second = _sibling(previous, "tmp")
+    try:
+        os.link(path, second)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        path.replace(previous)  # readers then find the content under its second name
+        return
+    try:
+        second.replace(previous)
+    finally:
+        second.unlink(missing_ok=True)  # both names may have been the same file already
+
+
 @contextmanager
-def atomic_open(path: Path, *, fault: Fault | None = None) -> Iterator[BinaryIO]:
+def atomic_open(
+    path: Path, *, fault: Fault | None = None, verify: Callable[[Path], None] | None = None
+) -> Iterator[BinaryIO]:
     """A binary stream whose content takes the place of `path` when the block ends without an error.
 
+    `verify` is called with the complete file under its temporary name; when it raises, `path` stays as it is.
     `fault` is called with the name of each step that is over, so that a test can end the process there.
     """
     step = fault or _no_fault
@@ -70,6 +134,8 @@ def atomic_open(path: Path, *, fault: Fault | None = None) -> Iterator[BinaryIO]
                 stream.flush()
                 os.fsync(stream.fileno())
         step(f"synced {path.name}")
+        if verify is not None:
+            verify(temporary)
         with writing(path):
             temporary.replace(path)
             step(f"renamed {path.name}")

@@ -1,0 +1,166 @@
+"""The run folder: where everything is, how it begins, and how far each task is."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hpcxpcs.errors import StoreError
+from hpcxpcs.files.atomic import Fault, atomic_create_bytes, atomic_write_bytes, writing
+from hpcxpcs.runtime import claims, failures, sealed
+from hpcxpcs.runtime.plan import Plan, new_run_id, refuse_difference
+from hpcxpcs.runtime.tasks import TASK_FOLDERS, Task, new_task
+
+__all__ = [
+    "DONE",
+    "PLAN_FILE",
+    "Plan",
+    "Run",
+    "State",
+    "discard",
+    "new_run_id",
+    "refuse_difference",
+    "state_of",
+]
+
+State = Literal["waiting", "running", "done", "failed"]
+
+DONE = "done"
+"""Status of a sealed file whose task is finished; any other status is a checkpoint."""
+
+PLAN_FILE = "plan.json"
+_WORK_FOLDERS = ("data", "point", *TASK_FOLDERS.values(), "claims", "failures", "logs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder in which any number of processes do the tasks of one plan."""
+
+    folder: Path
+    plan: Plan
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Open the run in a folder; StoreError when there is none or this version cannot read it."""
+        plan = _read_plan(folder)
+        if plan is None:
+            raise StoreError(
+                f"{folder}: holds no run (no {PLAN_FILE}): start one with 'hpcxpcs fit CONFIG --run {folder}'"
+            )
+        return cls(folder, plan)
+
+    @classmethod
+    def create(cls, folder: Path, plan: Plan, *, fault: Fault | None = None) -> Run:
+        """Begin a run, or open the one that is there if it has the same plan in all that matters.
+
+        Of processes that create at once one wins; all get the winner's run, and PlanMismatch if it differs.
+        """
+        path = folder / PLAN_FILE
+        with writing(folder):
+            for name in _WORK_FOLDERS:
+                (folder / name).mkdir(parents=True, exist_ok=True)
+        text = plan.text().encode()
+        if not atomic_create_bytes(path, text, fault=fault) and path.stat().st_size == 0:
+            atomic_write_bytes(path, text, fault=fault)  # a kill left it empty where there are no hard links
+        run = cls.open(folder)
+        refuse_difference(run.plan, plan, place=folder)
+        return run
+
+    @property
+    def plan_file(self) -> Path:
+        """The plan; its presence says that the run has begun."""
+        return self.folder / PLAN_FILE
+
+    @property
+    def data(self) -> Path:
+        """Folder of prepared arrays."""
+        return self.folder / "data"
+
+    @property
+    def point(self) -> Path:
+        """Folder of the point fit."""
+        return self.folder / "point"
+
+    @property
+    def claims(self) -> Path:
+        """Folder of claims, one file per task that somebody works on."""
+        return self.folder / "claims"
+
+    @property
+    def failures(self) -> Path:
+        """Folder of failures, one folder per task that has failed."""
+        return self.folder / "failures"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of logs, one file per process."""
+        return self.folder / "logs"
+
+    @property
+    def results(self) -> Path:
+        """Folder of what the user came for."""
+        return self.folder / "results"
+
+    @property
+    def events(self) -> Path:
+        """File of events, one JSON object per line."""
+        return self.folder / "events.jsonl"
+
+    def task_file(self, task: Task) -> Path:
+        """Checkpoint of a task while it runs, its result when it is done."""
+        return self.folder / task.file
+
+    def shard_file(self, index: int) -> Path:
+        """File of shard `index`."""
+        return self.task_file(new_task("shard", index))
+
+    def exact_file(self, index: int) -> Path:
+        """File of chain `index` of the full-data posterior."""
+        return self.task_file(new_task("exact", index))
+
+    def check_file(self, index: int) -> Path:
+        """File of the raw-data check of angle `index`."""
+        return self.task_file(new_task("check", index))
+
+    def data_file(self, name: str) -> Path:
+        """File of the prepared arrays called `name`."""
+        return self.data / f"{name}.h5"
+
+
+def state_of(run: Run, task: Task) -> State:
+    """How far a task is, from its file's header, its claim and its failures."""
+    header = sealed.peek(run.task_file(task))
+    if header is not None and header.status == DONE and header.run_id == run.plan.run_id:
+        return "done"
+    holding = claims.holding(run.claims, task.name)
+    if holding is not None and holding.live:
+        return "running"
+    attempts = failures.failed_attempts(run, task)
+    return "failed" if attempts >= failures.MOST_ATTEMPTS else "waiting"
+
+
+def discard(folder: Path) -> None:
+    """Remove a run's plan and work, for a fresh start; results and logs stay.
+
+    The plan goes last: when this is interrupted, what is left is a run that lacks some finished work.
+    """
+    with writing(folder):
+        for name in _WORK_FOLDERS:
+            if name != "logs" and (folder / name).exists():
+                shutil.rmtree(folder / name)
+        (folder / "events.jsonl").unlink(missing_ok=True)
+        (folder / PLAN_FILE).unlink(missing_ok=True)
+
+
+def _read_plan(folder: Path) -> Plan | None:
+    """The plan in a folder; None when there is none, or none yet."""
+    path = folder / PLAN_FILE
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror}): check permissions and disk") from error
+    return Plan.parsed(text, path) if text else None
