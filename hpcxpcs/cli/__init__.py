@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "simulate": CommandEntry("hpcxpcs.cli.simulate", "Write a synthetic result file with known truth."),
     "inspect": CommandEntry("hpcxpcs.cli.inspect", "Show what is in a result file."),
     "config": CommandEntry("hpcxpcs.cli.config", "Make, check and describe configuration files."),
+    "topology": CommandEntry("hpcxpcs.cli.topology", "Show the cores of this machine and who works on which."),
     "doctor": CommandEntry("hpcxpcs.cli.doctor", "Check this machine and this installation."),
 }
 

@@ -69,10 +69,35 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "hpcxpcs"
 
 
+def control_group_folders(root: Path, controller: str) -> list[Path]:
+    """Return the folders of our control group and of its parents; `controller` "" means cgroup version 2.
+
+    Inside a container the path that the kernel names may not be visible; its visible parents then count.
+    """
+    mounts = root / "sys/fs/cgroup"
+    for line in control_text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            break
+    else:
+        return []
+    top = _mount_point(mounts, controllers, controller)
+    inner = top / path.lstrip("/")
+    return [folder for folder in (inner, *inner.parents) if folder == top or top in folder.parents]
+
+
+def control_text(path: Path) -> str:
+    """Return the text of a control file; "" when this kernel or container does not show it."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
 def _group_memory(folder: Path, limit: int) -> Memory:
     """Return the memory of a control group; file pages that the kernel can drop count as available."""
     usage = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes") or 0
-    rows = (row.split() for row in _text(folder / "memory.stat").splitlines())
+    rows = (row.split() for row in control_text(folder / "memory.stat").splitlines())
     statistics = {row[0]: int(row[1]) for row in rows if len(row) == 2}
     droppable = statistics.get("total_inactive_file", statistics.get("inactive_file", 0))
     available = limit - max(0, usage - droppable)
@@ -82,41 +107,24 @@ def _group_memory(folder: Path, limit: int) -> Memory:
 def _memory_limits(root: Path) -> Iterator[tuple[Path, int]]:
     """Yield (folder, bytes) of every limit between our control group and the top, in both versions."""
     for controller, name in (("", "memory.max"), ("memory", "memory.limit_in_bytes")):
-        for folder in _group_folders(root, controller):
+        for folder in control_group_folders(root, controller):
             limit = _number(folder / name)
             if limit is not None:
                 yield folder, limit
 
 
 def _quotas_v2(root: Path) -> Iterator[float]:
-    for folder in _group_folders(root, ""):
-        words = _text(folder / "cpu.max").split()
+    for folder in control_group_folders(root, ""):
+        words = control_text(folder / "cpu.max").split()
         if len(words) == 2 and words[0] != "max":
             yield int(words[0]) / int(words[1])
 
 
 def _quotas_v1(root: Path) -> Iterator[float]:
-    for folder in _group_folders(root, "cpu"):
+    for folder in control_group_folders(root, "cpu"):
         quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
         if quota and period and quota > 0:
             yield quota / period
-
-
-def _group_folders(root: Path, controller: str) -> list[Path]:
-    """Return the folders of our control group and of its parents; controller "" means cgroup version 2.
-
-    Inside a container the path that the kernel names may not be visible; its visible parents then count.
-    """
-    mounts = root / "sys/fs/cgroup"
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controller in controllers.split(","):
-            break
-    else:
-        return []
-    top = _mount_point(mounts, controllers, controller)
-    inner = top / path.lstrip("/")
-    return [folder for folder in (inner, *inner.parents) if folder == top or top in folder.parents]
 
 
 def _mount_point(mounts: Path, controllers: str, controller: str) -> Path:
@@ -139,13 +147,5 @@ def _slurm_memory(environ: Mapping[str, str]) -> int | None:
 
 def _number(path: Path) -> int | None:
     """Return the whole number in a control file, None when the file is absent or says "max"."""
-    text = _text(path).strip()
+    text = control_text(path).strip()
     return int(text) if text.lstrip("-").isdigit() else None
-
-
-def _text(path: Path) -> str:
-    """Return the text of a control file; "" when this kernel or container does not show it."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
