@@ -63,6 +63,17 @@ def fit_point(
     announce: Report = lambda text: None,
 ) -> PointFit:
     """Least squares of a model on a measurement; see PointFit for what comes back and what its status means."""
+    return fit_in_stages(measurement, model, parameters, settings, announce)[0]
+
+
+def fit_in_stages(
+    measurement: Measurement,
+    model: Model,
+    parameters: Sequence[ResolvedParameter],
+    settings: PointSettings,
+    announce: Report = lambda text: None,
+) -> tuple[PointFit, Fitted]:
+    """A point fit together with the minimum and the compressed data that it rests on."""
     begun = time.perf_counter()
     progress = Progress(announce)
     _require_enough(measurement, model, parameters)
@@ -85,7 +96,7 @@ def fit_point(
         )
     fitted = _fit_with_error_control(measurement, scouting, settings, progress)
     answer = assemble(measurement, parameters, settings, scouting, fitted, progress)
-    return replace(answer, seconds=time.perf_counter() - begun)
+    return replace(answer, seconds=time.perf_counter() - begun), fitted
 
 
 def _require_enough(measurement: Measurement, model: Model, parameters: Sequence[ResolvedParameter]) -> None:

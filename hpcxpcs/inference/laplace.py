@@ -1,0 +1,144 @@
+"""The posterior's mode and curvature: where sampling starts, how it is whitened, and what shards tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import minimize
+
+from hpcxpcs.inference.target import Space, Target, joint_gradients, products_at, with_gradient
+from hpcxpcs.likelihood.gaussian import profiled
+from hpcxpcs.likelihood.interpolation import Floats
+
+STEP = 1.0e-3
+"""Step of the central differences of gradients, in standard deviations."""
+
+FLATTEST = 1.0e-8
+"""Smallest curvature of the log posterior kept in whitening, relative to the largest (after scaling to unit diagonal)."""
+
+SMALLEST_CAVITY = 0.05
+"""A cavity keeps at least this share of the anchor's curvature in every direction."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Where the log density peaks: x (d,), its curvature −∂²log p (d, d), and a matrix that whitens it."""
+
+    x: Floats
+    curvature: Floats
+    transform: Floats
+
+
+def curvature_of(gradients: Callable[[Floats], Floats], centre: Floats, steps: Floats) -> Floats:
+    """−∂²/∂v² (n, n) at a centre (n,) from central differences of gradients((m, n)) over steps (n,)."""
+    shifts = np.diag(STEP * steps)
+    above, below = gradients(centre + shifts), gradients(centre - shifts)
+    curvature = (below - above) / (2.0 * STEP * steps[:, None])
+    return 0.5 * (curvature + curvature.T)
+
+
+def find_mode(space: Space, target: Target) -> Mode:
+    """Climb from the target's origin to the nearest peak; steps are measured in the target's whitened coordinates."""
+
+    def at(z: Floats) -> tuple[Floats, Floats]:
+        values, gradients = with_gradient(space, target, jnp.asarray(np.atleast_2d(z)))
+        return -np.asarray(values), -np.asarray(gradients)
+
+    def cost(z: Floats) -> tuple[float, Floats]:
+        value, gradient = at(z)
+        usable = np.isfinite(value[0]) and np.all(np.isfinite(gradient[0]))
+        return (float(value[0]), gradient[0]) if usable else (1e300, np.zeros(z.size))
+
+    found = minimize(
+        cost, np.zeros(space.size), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200}
+    )
+    rough = curvature_of(lambda z: -at(z)[1], found.x, np.ones(space.size))
+    peak = found.x - whitening_of(rough) @ whitening_of(rough).T @ cost(found.x)[1]
+    best = peak if cost(peak)[0] <= found.fun else found.x
+    transform = np.asarray(target.transform)
+    back = np.linalg.inv(transform)
+    curvature = back.T @ curvature_of(lambda z: -at(z)[1], best, np.ones(space.size)) @ back
+    return Mode(np.asarray(target.origin) + transform @ best, curvature, whitening_of(curvature))
+
+
+def whitening_of(curvature: Floats) -> Floats:
+    """Matrix W (d, d) with Wᵀ C W = 1, flat or upward directions floored."""
+    scale = 1.0 / np.sqrt(np.clip(np.abs(np.diag(curvature)), 1e-300, None))
+    values, vectors = np.linalg.eigh(curvature * np.outer(scale, scale))
+    return scale[:, None] * vectors / np.sqrt(np.maximum(values, FLATTEST * max(values[-1], 1e-300)))
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Gaussian picture of the full posterior around x (d,) and coefficients (k,), and each shard's part in it.
+
+    `mean` and `covariance` are of the whitened coordinates z (d,); `cavities` are (Λ, b) per shard as Target takes
+    them; `estimates` (K, d) and `covariances` (K, d, d), also in z, are what each shard alone says (one Newton step).
+    """
+
+    mean: Floats
+    covariance: Floats
+    cavities: tuple[tuple[Floats, Floats], ...]
+    estimates: Floats
+    covariances: Floats
+
+
+def _joint_expansion(space: Space, target: Target, centre: Floats, steps: Floats) -> tuple[Floats, Floats]:
+    """Gradient and −∂² of the joint log density at a centre (d + k,)."""
+
+    def gradients(w: Floats) -> Floats:
+        return np.asarray(joint_gradients(space, target, jnp.asarray(w)))
+
+    return gradients(centre[None])[0], curvature_of(gradients, centre, steps)
+
+
+def anchor(space: Space, full: Target, shards: Sequence[Target]) -> Anchor:
+    """Expand full posterior and shard likelihoods at the full target's origin (its mode)."""
+    x = full.origin
+    theta, scale, _ = space.parameters(x)
+    solution = profiled(full.scaling, products_at(space, full, theta), full.sigma * scale).solution
+    levels = solution.coefficients
+    centre = np.concatenate([np.asarray(x), np.asarray(levels)])
+    spread = np.abs(np.asarray(full.transform)).max(axis=1)
+    known = 1.0 / np.sqrt(np.clip(np.diag(np.asarray(solution.information)), 1e-300, None))
+    steps = np.concatenate([spread, known])
+    slope, curvature = _joint_expansion(space, full, centre, steps)
+    own = [_joint_expansion(space, replace(t, tempering=jnp.zeros(())), centre, steps) for t in shards]
+    cavities, estimates, covariances = [], [], []
+    offset = np.concatenate([np.zeros(space.size), np.asarray(levels)])
+    for its_slope, its_curvature in own:
+        precision = _kept(curvature - its_curvature, curvature)
+        cavities.append((precision, slope - its_slope + precision @ offset))
+        estimate, covariance = _alone(its_slope, its_curvature, space.size)
+        estimates.append(estimate)
+        covariances.append(covariance)
+    mean, covariance = _alone(slope, curvature, space.size)
+    inverse = np.linalg.inv(np.asarray(full.transform))
+    return Anchor(
+        inverse @ mean,
+        inverse @ covariance @ inverse.T,
+        tuple(cavities),
+        np.array(estimates) @ inverse.T,
+        inverse @ np.array(covariances) @ inverse.T,
+    )
+
+
+def _kept(precision: Floats, whole: Floats) -> Floats:
+    """The nearest cavity that keeps some of the anchor's curvature in every direction."""
+    transform = whitening_of(whole)
+    values, vectors = np.linalg.eigh(transform.T @ precision @ transform)
+    if values[0] >= SMALLEST_CAVITY:
+        return precision
+    back = np.linalg.inv(transform)
+    lifted = (vectors * np.maximum(values, SMALLEST_CAVITY)) @ vectors.T
+    return back.T @ lifted @ back
+
+
+def _alone(slope: Floats, curvature: Floats, size: int) -> tuple[Floats, Floats]:
+    """Newton step and covariance of the first `size` coordinates with the others profiled out."""
+    transform = whitening_of(curvature)
+    covariance = transform @ transform.T
+    return (covariance @ slope)[:size], covariance[:size, :size]

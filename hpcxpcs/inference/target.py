@@ -1,0 +1,169 @@
+"""The log density that is sampled: a shard's or the full likelihood, its share of the prior, and its cavity.
+
+The scaling is integrated out. Everything that differs between shards is an array, so that one compilation serves all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from hpcxpcs.inference.prior_density import PriorTerms
+from hpcxpcs.inference.support import Support
+from hpcxpcs.likelihood.gaussian import chi_squared_per_angle, marginal_log_likelihood, scaling_draw
+from hpcxpcs.likelihood.moments import MomentArrays
+from hpcxpcs.likelihood.products import Products, no_tangents
+from hpcxpcs.likelihood.scaling import Scaling
+
+
+@dataclass(frozen=True)
+class Space:
+    """Sampling coordinates x (d,): those of the support (f,), then the log of the noise scale if it is sampled.
+
+    The noise scale has the scale-free prior 1/s. Hashable: a static argument of compiled functions.
+    """
+
+    support: Support
+    prior: PriorTerms
+    samples_noise: bool
+
+    @property
+    def size(self) -> int:
+        """Number d of sampling coordinates."""
+        return len(self.support.coordinates.free) + self.samples_noise
+
+    def parameters(self, x: Array) -> tuple[Array, Array, Array]:
+        """Physical parameters theta (p,), the noise scale, and log prior density of x (with the volume element)."""
+        count = len(self.support.coordinates.free)
+        theta, volume = self.support.to_physical(x[:count])
+        scale = jnp.exp(x[count]) if self.samples_noise else jnp.ones(())
+        return theta, scale, volume + self.prior.log_density(theta)
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=[
+        "arrays",
+        "scaling",
+        "sigma",
+        "pairs",
+        "tempering",
+        "precision",
+        "shift",
+        "origin",
+        "transform",
+    ],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class Target:
+    """What one sampling task explores, in whitened coordinates z: x = origin + transform z.
+
+    `arrays`, `sigma` and `pairs` (n_phi,) are the likelihood; `tempering` is the power of the prior (of the
+    parameters and of the scaling); the cavity exp(−½ wᵀ Λ w + bᵀ w) of w = (x − origin, coefficients of the scaling)
+    (d + k,) stands for what this task does not see: `precision` Λ, `shift` b, zero for none.
+    """
+
+    arrays: MomentArrays
+    scaling: Scaling
+    sigma: Array
+    pairs: Array
+    tempering: Array
+    precision: Array
+    shift: Array
+    origin: Array
+    transform: Array
+
+
+def position(target: Target, z: Array) -> Array:
+    """Sampling coordinates x (d,) of whitened coordinates z (d,)."""
+    return target.origin + target.transform @ z
+
+
+def products_at(space: Space, target: Target, theta: Array) -> Products:
+    """Inner products of the target's likelihood at physical parameters theta (p,)."""
+    return target.arrays.products(space.support.coordinates.model, theta, no_tangents(theta))
+
+
+def log_density(space: Space, target: Target, z: Array) -> Array:
+    """Log density (nats, up to a constant) at whitened coordinates z (d,); −∞ where it is not a number."""
+    step = target.transform @ z
+    theta, scale, prior = space.parameters(target.origin + step)
+    value = marginal_log_likelihood(
+        target.scaling,
+        products_at(space, target, theta),
+        target.sigma,
+        target.pairs,
+        scale,
+        tempering=target.tempering,
+        factor=_factor(target, step),
+    )
+    size = space.size
+    cavity = target.shift[:size] @ step - 0.5 * step @ target.precision[:size, :size] @ step
+    total = value + target.tempering * prior + cavity
+    return jnp.where(jnp.isnan(total), -jnp.inf, total)
+
+
+def _factor(target: Target, step: Array) -> tuple[Array, Array]:
+    """The cavity's Gaussian over the coefficients for a given step (d,) from the origin."""
+    size = step.shape[0]
+    return target.precision[size:, size:], target.shift[size:] - target.precision[size:, :size] @ step
+
+
+def joint_log_density(space: Space, target: Target, x: Array, coefficients: Array) -> Array:
+    """Log density of sampling coordinates x (d,) and scaling coefficients (k,) together, without the cavity."""
+    theta, scale, prior = space.parameters(x)
+    noise = target.sigma * scale
+    per_angle = target.scaling.base + target.scaling.design @ coefficients
+    chi_squared = jnp.sum(chi_squared_per_angle(products_at(space, target, theta), per_angle, noise))
+    levels = 0.5 * jnp.sum(target.scaling.precision * coefficients**2)
+    return -0.5 * chi_squared - jnp.sum(target.pairs * jnp.log(noise)) + target.tempering * (prior - levels)
+
+
+@partial(jax.jit, static_argnums=0)
+def log_densities(space: Space, target: Target, z: Array) -> Array:
+    """Log densities (…,) at whitened coordinates z (…, d), one after the other (memory stays that of one)."""
+    flat = z.reshape(-1, z.shape[-1])
+    return jax.lax.map(lambda one: log_density(space, target, one), flat).reshape(z.shape[:-1])
+
+
+@partial(jax.jit, static_argnums=0)
+def with_gradient(space: Space, target: Target, z: Array) -> tuple[Array, Array]:
+    """Log densities (n,) and their gradients (n, d) at whitened coordinates z (n, d), one after the other."""
+    return jax.lax.map(jax.value_and_grad(lambda one: log_density(space, target, one)), z)
+
+
+@partial(jax.jit, static_argnums=0)
+def joint_gradients(space: Space, target: Target, w: Array) -> Array:
+    """Gradients (n, d + k) of the joint log density at w = (x, coefficients) (n, d + k)."""
+    size = space.size
+    return jax.lax.map(jax.grad(lambda one: joint_log_density(space, target, one[:size], one[size:])), w)
+
+
+@partial(jax.jit, static_argnums=0)
+def described(space: Space, target: Target, z: Array, normal: Array) -> tuple[Array, Array, Array]:
+    """Physical parameters (n, p), noise scale (n,), and one draw of contrast and offset (n, n_phi, 2) per row of z (n, d).
+
+    `normal` (n, k) holds standard normal numbers for the draws of the scaling.
+    """
+
+    def describe(pair: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        one, numbers = pair
+        step = target.transform @ one
+        theta, scale, _ = space.parameters(target.origin + step)
+        levels = scaling_draw(
+            target.scaling,
+            products_at(space, target, theta),
+            target.sigma,
+            scale,
+            numbers,
+            tempering=target.tempering,
+            factor=_factor(target, step),
+        )
+        return theta, scale, levels
+
+    return jax.lax.map(describe, (z, normal))
