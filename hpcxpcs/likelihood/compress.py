@@ -13,7 +13,7 @@ from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.likelihood.cells import ORDER, Cell, TimeAxis, cell_nodes
 from hpcxpcs.likelihood.interpolation import Floats, lagrange_matrix
 from hpcxpcs.likelihood.moments import CellGroup, MomentArrays, Moments
-from hpcxpcs.likelihood.pairs import EVERY_PAIR, Lattice, mask_key, pair_data, pair_weights, slabs
+from hpcxpcs.likelihood.pairs import EVERY_PAIR, Lattice, Part, mask_key, pair_data, pair_weights, slabs
 
 GROUP_SIZES = (ORDER, 2 * ORDER, ORDER * ORDER)
 """Node counts to which cells are padded, so that a few array shapes hold all cells."""
@@ -120,10 +120,14 @@ class _Accumulator:
 
 @dataclass
 class _Totals:
-    """What one angle contributes: its mask class, projected data per cell, Σ w d² and the number of pairs."""
+    """What one angle contributes: its mask class, projected data per cell, Σ w d² and the number of pairs.
+
+    The Gram matrices per cell are there when the angle is the first of its class.
+    """
 
     mask: int
     data: list[Floats]
+    gram: list[Floats] | None
     power: float
     pairs: int
 
@@ -133,44 +137,72 @@ def compress(
     phi: Floats,
     cells: Sequence[Cell],
     axis: TimeAxis,
-    lattice: Lattice = EVERY_PAIR,
+    part: Part = EVERY_PAIR,
 ) -> Moments:
-    """Moments of the pairs of a lattice for all angles phi (n_phi,), reading each angle's matrix once."""
+    """Moments of the pairs of a part for all angles phi (n_phi,), reading each angle's matrix once."""
+    return compress_parts(angles, phi, cells, axis, [part])[0]
+
+
+def compress_parts(
+    angles: Callable[[int], AngleMatrix],
+    phi: Floats,
+    cells: Sequence[Cell],
+    axis: TimeAxis,
+    parts: Sequence[Part],
+) -> list[Moments]:
+    """Moments of each of several parts for all angles phi (n_phi,), reading each angle's matrix once."""
     bases = [_cell_basis(cell, axis) for cell in cells]
     accumulator = _Accumulator(bases)
     masks: dict[bytes | int, int] = {}
-    grams: list[list[Floats]] = []
-    totals: list[_Totals] = []
+    grams: list[list[list[Floats]]] = [[] for _ in parts]
+    totals: list[list[_Totals]] = [[] for _ in parts]
     for index in range(len(phi)):
         matrix = angles(index)
         key = mask_key(matrix)
         name = index if key is None else key
         is_new = name not in masks
-        if is_new:
-            masks[name] = len(grams)
-            grams.append([np.zeros((b.starts.size**2, b.lags.size**2)) for b in bases])
-        gram = grams[masks[name]] if is_new else None
-        totals.append(_compress_angle(accumulator, matrix, lattice, masks[name], gram))
-    return _assemble(bases, axis, np.asarray(phi, dtype=np.float64), grams, totals)
+        mask = masks.setdefault(name, len(masks))
+        sums = [_empty(bases, mask, with_gram=is_new) for _ in parts]
+        _compress_angle(accumulator, matrix, parts, sums)
+        for found, kept, total in zip(sums, grams, totals, strict=True):
+            if found.gram is not None:
+                kept.append(found.gram)
+            total.append(found)
+    known_phi = np.asarray(phi, dtype=np.float64)
+    return [_assemble(bases, axis, known_phi, *found) for found in zip(grams, totals, strict=True)]
+
+
+def _empty(bases: Sequence[_CellBasis], mask: int, *, with_gram: bool) -> _Totals:
+    gram = [np.zeros((b.starts.size**2, b.lags.size**2)) for b in bases] if with_gram else None
+    return _Totals(mask, [np.zeros((b.starts.size, b.lags.size)) for b in bases], gram, 0.0, 0)
 
 
 def _compress_angle(
-    accumulator: _Accumulator, matrix: AngleMatrix, lattice: Lattice, mask: int, gram: list[Floats] | None
-) -> _Totals:
-    result = _Totals(mask, [np.zeros((b.starts.size, b.lags.size)) for b in accumulator.bases], 0.0, 0)
+    accumulator: _Accumulator, matrix: AngleMatrix, parts: Sequence[Part], into: Sequence[_Totals]
+) -> None:
+    """Add the pairs of each part of one angle to its totals."""
     n_frames = matrix.c2.shape[0]
     for rows in slabs(n_frames):
         weights = pair_weights(matrix, rows)
         values = pair_data(matrix, rows, weights)
         weighted = values * weights if matrix.sigma is not None else values
-        slab = _slab_values(weighted, rows, lattice)
-        accumulator.data(slab, result.data)
-        if gram is not None:
-            accumulator.gram(_slab_values(weights, rows, lattice), gram)
-        plain = _slab_values(values, rows, lattice).values if matrix.sigma is not None else slab.values
-        result.power += float(np.vdot(slab.values, plain))
-        result.pairs += int(np.count_nonzero(lattice.cut(weights, rows.start)))
-    return result
+        for part, total in zip(parts, into, strict=True):
+            for lattice, chosen, keep in part.pieces(rows, n_frames):
+                inside = slice(chosen.start - rows.start, chosen.stop - rows.start)
+                blocks = [weights[inside], values[inside], weighted[inside]]
+                if keep is not None:
+                    blocks = [np.where(keep, block, 0.0) for block in blocks]
+                _add_piece(accumulator, [_slab_values(block, chosen, lattice) for block in blocks], total)
+
+
+def _add_piece(accumulator: _Accumulator, slabs_: Sequence[_Slab], total: _Totals) -> None:
+    """Add weights, data and weighted data of one piece to the totals of its part."""
+    weights, values, weighted = slabs_
+    accumulator.data(weighted, total.data)
+    if total.gram is not None:
+        accumulator.gram(weights, total.gram)
+    total.power += float(np.vdot(weighted.values, values.values))
+    total.pairs += int(np.count_nonzero(weights.values))
 
 
 def _assemble(

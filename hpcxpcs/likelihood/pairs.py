@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.likelihood.interpolation import Floats
@@ -21,6 +24,26 @@ class Lattice:
     def cut(self, block: Floats, first_row: int) -> Floats:
         """View of the lattice's elements in rows of a matrix (rows, N), the first of which is `first_row`."""
         return block[(self.row - first_row) % self.stride :: self.stride, self.column :: self.stride]
+
+    def pieces(self, rows: slice, n_frames: int) -> Iterator[Piece]:
+        """The lattice itself, among any rows."""
+        yield Piece(self, rows, None)
+
+
+class Piece(NamedTuple):
+    """Pairs of a lattice with first frame in `rows`; only those in keep (rows, N) when it is given."""
+
+    lattice: Lattice
+    rows: slice
+    keep: NDArray[np.bool_] | None
+
+
+class Part(Protocol):
+    """Some of the pairs of every angle."""
+
+    def pieces(self, rows: slice, n_frames: int) -> Iterator[Piece]:
+        """Disjoint pieces that hold the part's pairs (i < j < n_frames) with first frame in `rows`."""
+        ...
 
 
 EVERY_PAIR = Lattice()

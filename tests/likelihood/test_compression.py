@@ -27,6 +27,7 @@ from hpcxpcs.likelihood.moments import Moments
 from hpcxpcs.likelihood.pairs import Lattice, lattices
 from hpcxpcs.likelihood.products import no_tangents
 from tests.likelihood.measured import measured, pairs_of_cell, random_cells, usable_pairs
+from tests.likelihood.sums import assert_same_sums, random_angles, sums_of
 
 PHI = np.array([-40.0, 10.0, 75.0])
 
@@ -35,39 +36,6 @@ def ones(count: int, frame_ok: np.ndarray) -> AngleMatrix:
     """Data that are 1 for every usable pair and not a number elsewhere."""
     c2 = np.where(np.triu(frame_ok[:, None] & frame_ok[None, :], 1), 1.0, np.nan)
     return AngleMatrix(c2, frame_ok)
-
-
-def random_angles(axis: TimeAxis, kinds: Sequence[str], seed: int = 0) -> list[AngleMatrix]:
-    """Random data, one angle per kind: plain, dead (the same frames each time), other, pairs, sigma."""
-    rng = np.random.default_rng(seed)
-    count = axis.count
-    dead, other = np.ones((2, count), dtype=bool)
-    dead[[0, count // 3, count - 1]] = other[[count // 2, count // 2 + 1]] = False
-    found = []
-    for kind in kinds:
-        c2 = rng.standard_normal((count, count))
-        frame_ok = {"dead": dead, "pairs": dead, "other": other}.get(kind, np.ones(count, dtype=bool)).copy()
-        frame_ok[: axis.first_usable] = False
-        pair_ok = rng.random((count, count)) > 0.2 if kind == "pairs" else None
-        sigma = 0.5 + rng.random((count, count)) if kind == "sigma" else None
-        found.append(AngleMatrix(c2, frame_ok, pair_ok, sigma))
-    return found
-
-
-def sums_of(moments: Moments) -> list[np.ndarray]:
-    """Gram and data of every angle, group by group, whatever the classes; then power and pairs."""
-    members = np.asarray(moments.arrays.phi).shape[1]
-    place = np.asarray(moments.arrays.place)
-    found = []
-    for group in moments.arrays.groups:
-        found.append(np.asarray(group.gram)[place // members])
-        found.append(np.asarray(group.data)[place // members, place % members])
-    return [*found, np.asarray(moments.arrays.power), moments.pairs]
-
-
-def assert_same_sums(left: Moments, right: Moments) -> None:
-    for mine, its in zip(sums_of(left), sums_of(right), strict=True):
-        assert np.allclose(mine, its, rtol=1e-10, atol=1e-10 * max(1.0, np.abs(its).max()))
 
 
 def added_lattices(angles: Sequence[AngleMatrix], cells: Sequence[Cell], axis: TimeAxis, stride: int) -> Moments:
