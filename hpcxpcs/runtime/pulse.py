@@ -127,7 +127,7 @@ def end_process(pulse: Pulse) -> None:
     cause = f"no progress for {pulse.silence:.0f} s"
     try:
         record_failure(pulse.run, pulse.task, cause, owner=pulse.claim.owner.token, details=pulse.stack())
-        append(pulse.run, "failed", task=pulse.task.name, cause=cause)
+        append(pulse.run, "hung", task=pulse.task.name, cause=cause)
         text = f"hpcxpcs: error: {pulse.task.name} hangs ({cause}); process {os.getpid()} ends itself\n{pulse.stack()}"
         os.write(sys.stderr.fileno(), text.encode(errors="replace"))
     finally:

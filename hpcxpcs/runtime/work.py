@@ -78,8 +78,11 @@ def do_task(
     try:
         if state_of(run, task) == "done":
             return "done"
-        append(run, "started", task=task.name)
+        append(run, "started", task=task.name, token=claim.owner.token)
         return _attempt(run, task, function, claim, stop, patience)
+    except BaseException as error:
+        append(run, "left", task=task.name, cause=f"{type(error).__name__}: {error}")
+        raise
     finally:
         claim.release()
 
@@ -95,7 +98,7 @@ def _attempt(
         append(run, "lost", task=task.name)
         return "busy"
     except OutputError:
-        raise
+        raise  # no other attempt would find more room on the disk
     except Exception as error:
         return _failed(run, task, claim, f"{type(error).__name__}: {error}", traceback.format_exc())
     if outcome == "done" and state_of(run, task) != "done":

@@ -6,8 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from hpcxpcs.runtime.claims import holding
+from hpcxpcs.runtime.events import read_events
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.tasks import Task
+
+ENDINGS = ("done", "failed", "stopped", "lost", "left")
+"""Events after which a process no longer has the task they name."""
 
 
 class Member(NamedTuple):
@@ -34,9 +38,23 @@ class Silence(NamedTuple):
         return f"{self.member} has given no sign of life for {self.seconds:.0f} s, while on {self.task.name}"
 
 
-def held_by(run: Run, tasks: Iterable[Task], member: Member) -> tuple[Task, ...]:
-    """Return those of `tasks` that a member has claimed, dead or alive."""
-    return tuple(task for task in tasks if _holder(run, task) == (member.host, member.pid))
+class Begun(NamedTuple):
+    """A task that a member has begun and not ended, and the `token` of its claim."""
+
+    task: Task
+    token: str
+
+
+def begun_by(run: Run, tasks: Iterable[Task], member: Member) -> Begun | None:
+    """Return what a member was doing last, from the events: its claim may be another's by now."""
+    known = {task.name: task for task in tasks}
+    for event in reversed(read_events(run.events)):
+        if event.get("task") in known and (event.get("host"), event.get("pid")) == member[1:]:
+            if event["event"] in ENDINGS:
+                return None
+            if event["event"] == "started":
+                return Begun(known[event["task"]], str(event.get("token", "")))
+    return None
 
 
 def silences(run: Run, tasks: Iterable[Task], members: Iterable[Member]) -> Iterator[Silence]:
@@ -48,8 +66,3 @@ def silences(run: Run, tasks: Iterable[Task], members: Iterable[Member]) -> Iter
             member = known.get((found.owner.host, found.owner.pid))
             if member is not None:
                 yield Silence(member, task, found.age)
-
-
-def _holder(run: Run, task: Task) -> tuple[str, int] | None:
-    found = holding(run.claims, task.name)
-    return None if found is None else (found.owner.host, found.owner.pid)

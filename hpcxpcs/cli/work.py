@@ -1,0 +1,141 @@
+"""`hpcxpcs work`: help with a run that has been started elsewhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from hpcxpcs.runtime.preemption import StopRequest
+    from hpcxpcs.runtime.run import Run
+    from hpcxpcs.runtime.tasks import Task
+    from hpcxpcs.runtime.work import TaskFunction, WorkReport
+
+EXAMPLES = """\
+\b
+Examples:
+  hpcxpcs work runs/tuesday
+  hpcxpcs work runs/tuesday --time-limit 3600
+  hpcxpcs work runs/tuesday --shard 12
+
+\b
+Exit codes:
+  0 every task is done   1 error, or a task was given up   2 usage   75 stopped, to be continued by the same command
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--shard", type=click.IntRange(min=0), help="Do this shard only, and do not wait for others.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Stop between two blocks before this time is over.  [default: what the scheduler grants]",
+)
+@click.option("--only", hidden=True, help="Names of tasks, separated by commas.")
+@click.option(
+    "--lease", type=float, hidden=True, help="Seconds after which a claim without a sign of life is void."
+)
+@click.option(
+    "--hang-after", type=float, hidden=True, help="Seconds without progress after which a task hangs."
+)
+@click.option("--leader", type=int, hidden=True, help="Process id of the leader, without whom work stops.")
+@click.pass_context
+def command(
+    context: click.Context,
+    run: Path,
+    shard: int | None,
+    time_limit: float | None,
+    only: str | None,
+    lease: float | None,
+    hang_after: float | None,
+    leader: int | None,
+) -> None:
+    """Do tasks of the run in the folder RUN until nothing is left, together with whoever else works there.
+
+    The run is prepared and gathered by `hpcxpcs fit`. Start as many of these as you like, on any node that sees
+    the folder, at any time: results do not depend on who did what.
+    """
+    from hpcxpcs.runtime.claims import LEASE
+    from hpcxpcs.runtime.preemption import StopRequest, find_deadline
+    from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience
+    from hpcxpcs.runtime.run import Run
+    from hpcxpcs.runtime.work import lazily, work
+
+    _settle()
+    opened = Run.open(run)
+    patience = Patience(lease or LEASE, hang_after or USUAL_PATIENCE.hang_after)
+    with StopRequest(find_deadline(time_limit)) as asked:
+        report = work(
+            opened,
+            lazily(_task_function),
+            _tasks(opened, shard, only),
+            asked if leader is None else _WithLeader(asked, leader),
+            patience=patience,
+            wait=shard is None,
+        )
+    click.echo(_summary(opened, report))
+    context.exit(report.exit_code)
+
+
+class _WithLeader:
+    """A stop request that is also fulfilled when the process that started this one has gone."""
+
+    def __init__(self, asked: StopRequest, leader: int) -> None:
+        self._asked = asked
+        self._leader = leader
+
+    def should_stop(self, next_block_seconds: float = 0.0) -> str | None:
+        """Return why to stop, in words, or None."""
+        gone = os.getppid() != self._leader
+        return self._asked.should_stop(next_block_seconds) or ("the leader has gone" if gone else None)
+
+
+def _settle() -> None:
+    """Take the cores of this process, before anything sizes its threads by them."""
+    from hpcxpcs.runtime.environment import apply
+    from hpcxpcs.runtime.placement import my_place
+    from hpcxpcs.runtime.topology import topology
+
+    apply(my_place(topology()), warn=lambda text: click.echo(f"hpcxpcs: warning: {text}", err=True))
+
+
+def _task_function(run: Run) -> TaskFunction:
+    from hpcxpcs.pipeline.work import task_function
+
+    function: TaskFunction = task_function(run)
+    return function
+
+
+def _tasks(run: Run, shard: int | None, only: str | None) -> tuple[Task, ...]:
+    """The tasks asked for; those that are not in the plan (added when the plan was done) are told by name."""
+    from hpcxpcs.runtime.tasks import new_task
+
+    planned = {task.name: task for task in run.plan.tasks}
+    if only is not None:
+        named = (name.rpartition("-") for name in only.split(","))
+        found = (new_task(kind, int(index)) for kind, _, index in named)
+        return tuple(planned.get(task.name, task) for task in found)
+    if shard is None:
+        return run.plan.tasks
+    wanted = new_task("shard", shard)
+    if wanted.name not in planned:
+        count = sum(task.kind == "shard" for task in run.plan.tasks)
+        raise click.BadParameter(
+            f"there are {count} shards in {run.folder}, numbered from 0", param_hint="--shard"
+        )
+    return (planned[wanted.name],)
+
+
+def _summary(run: Run, report: WorkReport) -> str:
+    total = len(report.done) + len(report.failed) + len(report.unfinished)
+    lines = [f"{run.folder}: {len(report.done)} of {total} tasks are done"]
+    if report.failed:
+        lines.append(f"given up: {', '.join(report.failed)} (hpcxpcs status shows why)")
+    if report.stopped:
+        lines.append(f"stopped: {report.stopped}; the same command continues")
+    return "\n".join(lines)

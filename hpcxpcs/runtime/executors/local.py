@@ -1,0 +1,211 @@
+"""Tasks in worker processes on this machine: each runs `hpcxpcs work RUN`, this process only watches over them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcxpcs.errors import EnvironmentProblem
+from hpcxpcs.files.atomic import writing
+from hpcxpcs.runtime.checks import without_launcher
+from hpcxpcs.runtime.events import append
+from hpcxpcs.runtime.executors.oversight import Begun, Member, begun_by, silences
+from hpcxpcs.runtime.failures import record_failure
+from hpcxpcs.runtime.placement import Place, child_environment, placement
+from hpcxpcs.runtime.preemption import StopRequest
+from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience
+from hpcxpcs.runtime.run import Run
+from hpcxpcs.runtime.sealed import peek
+from hpcxpcs.runtime.tasks import Task
+from hpcxpcs.runtime.topology import topology
+from hpcxpcs.runtime.work import EXIT_STOPPED, WorkReport, open_tasks, report_on
+
+WORK_COMMAND = (sys.executable, "-m", "hpcxpcs", "work")
+LOOK_SECONDS = 0.1
+"""Between two looks at the workers."""
+
+LOOKS_PER_LEASE = 8
+"""Looks at the claims of the workers, which cost a few file operations each."""
+
+MOST_FALSE_STARTS = 3
+"""Workers that end in a row without having claimed a task, after which no more are started."""
+
+LOG_LINES = 5
+
+
+@dataclass
+class Worker:
+    """A worker process, the cores it has and its log."""
+
+    member: Member
+    process: subprocess.Popen[bytes]
+    place: Place
+    log: Path
+    cause: str = ""
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return "\n".join(lines[-LOG_LINES:])
+
+
+@dataclass(frozen=True)
+class LocalWorkers:
+    """Does tasks in up to `workers` processes; one that dies or hangs is replaced, and its task tried elsewhere."""
+
+    workers: int
+    stop: StopRequest
+    patience: Patience = USUAL_PATIENCE
+    command: Sequence[str] = WORK_COMMAND
+
+    def run_tasks(self, run: Run, tasks: Sequence[Task]) -> WorkReport:
+        """Do `tasks`, longest first; no worker is left when this returns or raises."""
+        crew = _Crew(self, run, tuple(tasks))
+        try:
+            reason = crew.watch()
+        finally:
+            crew.end()
+        return report_on(run, tasks, reason)
+
+
+class _Crew:
+    """The workers of one list of tasks."""
+
+    def __init__(self, settings: LocalWorkers, run: Run, tasks: tuple[Task, ...]) -> None:
+        self.settings = settings
+        self.run = run
+        self.tasks = tasks
+        self.places = list(placement(settings.workers, topology()))
+        self.workers: list[Worker] = []
+        self.started = 0
+        self.false_starts = 0
+        self.progress_at_death: dict[str, object] = {}
+        self.next_look = 0.0
+
+    def watch(self) -> str | None:
+        """Keep workers at work until nothing is left or a stop is asked for; return its reason."""
+        self._fill()
+        reason = None
+        while self.workers:
+            time.sleep(LOOK_SECONDS)
+            if reason is None and (reason := self.settings.stop.should_stop()) is not None:
+                self._forward_stop()
+            self._end_silent()
+            ended = [worker for worker in self.workers if worker.process.poll() is not None]
+            for worker in ended:
+                self.workers.remove(worker)
+                self._bury(worker)
+            if ended and reason is None:
+                self._fill()
+        return reason
+
+    def end(self) -> None:
+        """End the workers that are left."""
+        for worker in self.workers:
+            worker.process.kill()
+        for worker in self.workers:
+            worker.process.wait()
+
+    def _fill(self) -> None:
+        """Start workers, one per open task at most."""
+        wanted = min(self.settings.workers, len(open_tasks(self.run, self.tasks)))
+        while len(self.workers) < wanted:
+            taken = {worker.place.rank for worker in self.workers}
+            place = next(place for place in self.places if place.rank not in taken)
+            self.workers.append(self._start(place))
+
+    def _start(self, place: Place) -> Worker:
+        self.started += 1
+        name = f"worker-{os.getpid()}-{self.started}"
+        log = self.run.logs / f"{name}.log"
+        with writing(log):
+            log.parent.mkdir(exist_ok=True)
+            stream = log.open("ab")
+        with stream:
+            process = subprocess.Popen(
+                self._arguments(),
+                env={**without_launcher(os.environ), **child_environment(place)},
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,  # Ctrl-C reaches the leader alone, who forwards it once
+            )
+        member = Member(f"worker {place.rank + 1} of {place.size}", socket.gethostname(), process.pid)
+        append(self.run, "worker", name=member.name, worker_pid=process.pid, log=log.name)
+        return Worker(member, process, place, log)
+
+    def _arguments(self) -> list[str]:
+        patience, deadline = self.settings.patience, self.settings.stop.deadline
+        arguments = [
+            *self.settings.command,
+            str(self.run.folder),
+            f"--only={','.join(task.name for task in self.tasks)}",
+            f"--lease={patience.lease}",
+            f"--hang-after={patience.hang_after}",
+            f"--leader={os.getpid()}",
+        ]
+        if deadline is not None:
+            arguments.append(f"--time-limit={max(0.0, deadline.remaining()):.1f}")
+        return arguments
+
+    def _forward_stop(self) -> None:
+        for worker in self.workers:
+            worker.process.send_signal(signal.SIGTERM)
+
+    def _end_silent(self) -> None:
+        """Kill workers whose claims are no longer renewed: they hang in a way they cannot notice themselves."""
+        if time.monotonic() < self.next_look:
+            return
+        self.next_look = time.monotonic() + self.settings.patience.lease / LOOKS_PER_LEASE
+        living = {worker.member.pid: worker for worker in self.workers if worker.process.poll() is None}
+        members = [worker.member for worker in living.values()]
+        for silence in silences(self.run, open_tasks(self.run, self.tasks), members):
+            worker = living[silence.member.pid]
+            if worker.process.poll() is None:
+                worker.cause = str(silence)
+                worker.process.kill()
+
+    def _bury(self, worker: Worker) -> None:
+        """Note what a worker that has ended was doing, if it has not ended by itself with its work done."""
+        code = worker.process.returncode
+        if code in (0, EXIT_STOPPED):
+            self.false_starts = 0
+            return
+        cause = worker.cause or f"{worker.member} {_ending(code)}"
+        begun = begun_by(self.run, self.tasks, worker.member)
+        append(self.run, "died", cause=cause, task=begun and begun.task.name, log=worker.log.name)
+        if begun is not None:
+            self.false_starts = 0
+            self._count_death(begun, cause, worker)
+        elif open_tasks(self.run, self.tasks):
+            self.false_starts += 1
+            if self.false_starts >= MOST_FALSE_STARTS:
+                raise EnvironmentProblem(
+                    f"{cause}, and so did {MOST_FALSE_STARTS - 1} before it, each without a task in hand: "
+                    f"{worker.last_words() or 'its log is empty'} (log: {worker.log})"
+                )
+
+    def _count_death(self, begun: Begun, cause: str, worker: Worker) -> None:
+        """A death counts as a failure of the task when the task got no further than at the last death, if any.
+
+        A worker that is killed from outside again and again must not make a healthy task fail.
+        """
+        header = peek(self.run.task_file(begun.task))
+        progress = None if header is None else (header.length, header.sha256)
+        if worker.cause or self.progress_at_death.get(begun.task.name, ...) == progress:
+            record_failure(self.run, begun.task, cause, owner=begun.token, details=worker.last_words())
+        self.progress_at_death[begun.task.name] = progress
+
+
+def _ending(code: int) -> str:
+    """How a process ended, in words."""
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
