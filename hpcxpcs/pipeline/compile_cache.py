@@ -6,20 +6,68 @@ import errno
 import hashlib
 import os
 import platform
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from hpcxpcs.errors import OutputError
+from hpcxpcs.pipeline.cache_entries import check_entries, zstd_decompress
 from hpcxpcs.runtime.machine import cache_folder
 
 REMEDY = "name a folder of yours with runtime.compilation_cache_dir, or null to do without"
+REQUEST_EVENT = "/jax/compilation_cache/compile_requests_use_cache"
+HIT_EVENT = "/jax/compilation_cache/cache_hits"
 
 
-def compile_cache(setting: str | None, warn: Callable[[str], None] = lambda text: None) -> Path | None:
+@dataclass(frozen=True)
+class CacheUse:
+    """How often compiled code was found in the cache, and how often it had to be compiled."""
+
+    hits: int
+    misses: int
+
+
+class CacheRecorder:
+    """Counts the use of the compile cache by this process inside a `with` block."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests = 0
+        self._hits = 0
+
+    @property
+    def use(self) -> CacheUse:
+        """Hits and misses so far; a torn entry is a miss."""
+        with self._lock:
+            return CacheUse(self._hits, self._requests - self._hits)
+
+    def __enter__(self) -> Self:
+        from jax import monitoring
+
+        monitoring.register_event_listener(self._listen)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        from jax import monitoring
+
+        monitoring.unregister_event_listener(self._listen)
+
+    def _listen(self, event: str, **_: object) -> None:
+        with self._lock:
+            self._requests += event == REQUEST_EVENT
+            self._hits += event == HIT_EVENT
+
+
+def compile_cache(
+    setting: str | None, warn: Callable[[str], None] = lambda text: None, *, check: bool = True
+) -> Path | None:
     """Point JAX at the cache folder of this machine (created with mode 0700); None switches the cache off.
 
     `setting` is runtime.compilation_cache_dir: 'auto', a folder, or None. Without a place for the automatic folder
     the run goes on without a cache, and `warn` is told; a folder that was asked for must be there.
+    With `check`, torn entries are removed first; processes that follow another one need not look again.
     """
     import jax
 
@@ -32,6 +80,10 @@ def compile_cache(setting: str | None, warn: Callable[[str], None] = lambda text
         folder = None
     jax.config.update("jax_compilation_cache_dir", None if folder is None else str(folder))
     if folder is not None:
+        if check and (dropped := check_entries(folder).dropped):
+            warn(
+                f"{len(dropped)} torn or altered entries of compiled code removed from {folder}: compiling anew"
+            )
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     return folder
@@ -54,7 +106,10 @@ def _writable_folder(setting: str) -> Path:
 
 
 def machine_key(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Name of the cache for this jaxlib and this processor's instruction set: code for one may crash another."""
+    """Name of the cache for this jaxlib and this processor's instruction set: code for one may crash another.
+
+    Whether it is compressed with zstd depends on Python and its packages; JAX does not read what it would not write.
+    """
     from jaxlib.version import __version__ as jaxlib_version
 
     flags = ""
@@ -65,4 +120,4 @@ def machine_key(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
                 if line.startswith(("flags", "Features")):
                     break
     digest = hashlib.sha256(f"{platform.machine()} {flags}".encode()).hexdigest()[:12]
-    return f"jaxlib-{jaxlib_version}-{digest}"
+    return f"jaxlib-{jaxlib_version}-{digest}{'-zstd' if zstd_decompress() else ''}"
