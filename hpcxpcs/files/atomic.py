@@ -126,13 +126,17 @@ def atomic_open(
     try:
         with writing(path):
             stream = temporary.open("xb")
-        with stream:
+        try:
             step(f"opened {path.name}")
             yield stream
             step(f"written {path.name}")
             with writing(path):
                 stream.flush()
                 os.fsync(stream.fileno())
+                stream.close()
+        finally:
+            with suppress(OSError):  # closing tries once more to write what could not be written
+                stream.close()
         step(f"synced {path.name}")
         if verify is not None:
             verify(temporary)

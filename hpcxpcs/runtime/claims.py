@@ -73,7 +73,7 @@ class Claim:
     def still_mine(self) -> bool:
         """Whether this process may publish."""
         found = _read(self.path)
-        return found is not None and found.owner.token == self.owner.token
+        return found is not None and found[0].token == self.owner.token
 
     def release(self) -> None:
         """Give the task back, unless another process has taken over."""
@@ -91,12 +91,19 @@ def take(folder: Path, name: str, *, lease: float = LEASE, fault: Fault | None =
     before = _read(claim.path)
     if before is None:
         return claim if atomic_create_bytes(claim.path, _text(claim.owner), fault=fault) else None
-    return _take_over(claim, before.owner.token, fault)
+    return _take_over(claim, before[0].token, fault)
 
 
 def holding(folder: Path, name: str) -> Holding | None:
     """Who has claimed the task `name`, alive or not; None when nobody has."""
-    return _read(folder / name)
+    return _holding(folder / name)
+
+
+def live_holdings(folder: Path) -> dict[str, Holding]:
+    """Who works on which task at this moment, by task name."""
+    names = sorted(entry.name for entry in folder.glob("[!.]*"))
+    found = {name: holding(folder, name) for name in names}
+    return {name: held for name, held in found.items() if held is not None and held.live}
 
 
 def _take_over(claim: Claim, ended: str, fault: Fault | None) -> Claim | None:
@@ -106,7 +113,7 @@ def _take_over(claim: Claim, ended: str, fault: Fault | None) -> Claim | None:
     A ticket whose owner died before using it is ended by the next ticket.
     """
     last = claim.path
-    while (found := _read(last)) is not None and not found.live:
+    while (found := _holding(last)) is not None and not found.live:
         last = claim.path.with_name(f".{claim.path.name}.after-{found.owner.token}")
         if atomic_create_bytes(last, _text(claim.owner), fault=fault):
             return _use_ticket(claim, last, ended, fault)
@@ -116,7 +123,7 @@ def _take_over(claim: Claim, ended: str, fault: Fault | None) -> Claim | None:
 def _use_ticket(claim: Claim, ticket: Path, ended: str, fault: Fault | None) -> Claim | None:
     """Put the claim in the place of the stale one, unless that has gone meanwhile."""
     found = _read(claim.path)
-    if found is None or found.owner.token != ended:
+    if found is None or found[0].token != ended:
         with writing(ticket):
             ticket.unlink(missing_ok=True)
         return None
@@ -124,8 +131,16 @@ def _use_ticket(claim: Claim, ticket: Path, ended: str, fault: Fault | None) -> 
     return claim if claim.still_mine() else None
 
 
-def _read(path: Path) -> Holding | None:
-    """The claim or ticket in a file; opened before its age is asked for, which network file systems need."""
+def _holding(path: Path) -> Holding | None:
+    found = _read(path)
+    return None if found is None else Holding(found[0], _now(path.parent) - found[1])
+
+
+def _read(path: Path) -> tuple[Owner, float] | None:
+    """Owner and time of last renewal in a claim or ticket; None when there is no such file.
+
+    The file is opened before its time is asked for: network file systems may remember an older one else.
+    """
     try:
         with path.open("rb") as stream:
             text, status = stream.read(), os.fstat(stream.fileno())
@@ -137,13 +152,14 @@ def _read(path: Path) -> Holding | None:
         owner = Owner(**json.loads(text))
     except (ValueError, TypeError):  # left half made where the file system knows no hard links
         owner = Owner(f"unreadable-{status.st_ino}-{status.st_mtime_ns}")
-    return Holding(owner, _now(path.parent) - status.st_mtime)
+    return owner, status.st_mtime
 
 
 def _now(folder: Path) -> float:
     """Seconds since the epoch by the clock that gives the files of a folder their times."""
+    probe = folder / f".now.{socket.gethostname()}-{os.getuid()}"
     try:
-        descriptor = os.open(folder / f".now.{socket.gethostname()}", os.O_CREAT | os.O_WRONLY, 0o666)
+        descriptor = os.open(probe, os.O_CREAT | os.O_WRONLY, 0o666)
     except OSError:
         return time.time()  # a reader without write permission
     try:
@@ -165,7 +181,7 @@ def _this_process(lease: float) -> Owner:
         host=socket.gethostname(),
         pid=os.getpid(),
         machine=_machine(),
-        process_start=_process_start(os.getpid()),
+        process_start=_process_start(os.getpid()) if _machine() else None,
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         lease=lease,
     )
@@ -184,13 +200,16 @@ def _known_dead(owner: Owner) -> bool:
     """Whether the owner ran here and has ended; another process may have its id by now."""
     if not owner.machine or owner.machine != _machine() or owner.process_start is None:
         return False
-    return _process_start(owner.pid) != owner.process_start
+    try:
+        return _process_start(owner.pid) != owner.process_start
+    except OSError:
+        return False
 
 
 def _process_start(pid: int) -> int | None:
     """When a process was started, in clock ticks after boot; None when it has ended, reaped or not."""
     try:
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in ("Z", "X") else int(fields[_START_TIME])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import json
 import os
 import socket
@@ -32,10 +33,16 @@ def append(run: Run, event: str, **fields: Any) -> bool:
     return True
 
 
-def read_events(path: Path) -> tuple[dict[str, Any], ...]:
-    """Read all events, oldest first; lines that a killed process or a full disk left incomplete are passed over."""
+def read_events(path: Path, *, most_bytes: int | None = None) -> tuple[dict[str, Any], ...]:
+    """Read events, oldest first: all, or those in the last `most_bytes` of the file.
+
+    Lines that a killed process or a full disk left incomplete are passed over.
+    """
     try:
-        lines = path.read_bytes().split(b"\n")
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            stream.seek(0 if most_bytes is None else max(0, size - most_bytes))
+            lines = stream.read().split(b"\n")
     except FileNotFoundError:
         return ()
     found = (_parsed(line) for line in lines)
@@ -48,7 +55,9 @@ def _append_line(path: Path, line: bytes) -> None:
     try:
         size = os.fstat(descriptor).st_size
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        os.write(descriptor, b"\n" + line if torn else line)
+        content = b"\n" + line if torn else line
+        if os.write(descriptor, content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(descriptor)
 

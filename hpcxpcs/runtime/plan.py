@@ -117,6 +117,7 @@ def _differences(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iter
 
 
 _ABSENT = object()
+_LONGEST_SHOWN = 80
 
 
 def _changed(existing: Any, wanted: Any, key: str = "") -> Iterator[tuple[str, str, str]]:
@@ -125,12 +126,13 @@ def _changed(existing: Any, wanted: Any, key: str = "") -> Iterator[tuple[str, s
         for name in [*existing, *(name for name in wanted if name not in existing)]:
             inner = f"{key}.{name}" if key else name
             yield from _changed(existing.get(name, _ABSENT), wanted.get(name, _ABSENT), inner)
-    elif existing is _ABSENT or wanted is _ABSENT or _canonical(existing) != _canonical(wanted):
+    elif existing is _ABSENT or wanted is _ABSENT or existing != wanted:
         yield key, _shown(existing), _shown(wanted)
 
 
 def _shown(value: Any) -> str:
-    return "not set" if value is _ABSENT else _canonical(value)
+    text = "not set" if value is _ABSENT else _canonical(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _canonical(value: Any) -> str:

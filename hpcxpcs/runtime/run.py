@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hpcxpcs.errors import StoreError
-from hpcxpcs.files.atomic import Fault, atomic_create_bytes, atomic_write_bytes, writing
+from hpcxpcs.files.atomic import Fault, atomic_create_bytes, atomic_write_bytes, sync_folder, writing
 from hpcxpcs.runtime import claims, failures, sealed
 from hpcxpcs.runtime.plan import Plan, new_run_id, refuse_difference
 from hpcxpcs.runtime.tasks import TASK_FOLDERS, Task, new_task
@@ -61,9 +62,11 @@ class Run:
         with writing(folder):
             for name in _WORK_FOLDERS:
                 (folder / name).mkdir(parents=True, exist_ok=True)
+            with suppress(PermissionError):  # the folder above may be somebody else's
+                sync_folder(folder.parent)
         text = plan.text().encode()
-        if not atomic_create_bytes(path, text, fault=fault) and path.stat().st_size == 0:
-            atomic_write_bytes(path, text, fault=fault)  # a kill left it empty where there are no hard links
+        if not atomic_create_bytes(path, text, fault=fault) and _is_empty(path):
+            atomic_write_bytes(path, text, fault=fault)
         run = cls.open(folder)
         refuse_difference(run.plan, plan, place=folder)
         return run
@@ -144,14 +147,26 @@ def state_of(run: Run, task: Task) -> State:
 def discard(folder: Path) -> None:
     """Remove a run's plan and work, for a fresh start; results and logs stay.
 
-    The plan goes last: when this is interrupted, what is left is a run that lacks some finished work.
+    The plan goes last: when this is interrupted, what is left is a run that lacks some finished work. Refused
+    while a process works on it.
     """
+    for name, held in claims.live_holdings(folder / "claims").items():
+        raise StoreError(
+            f"{folder}: process {held.owner.pid} on {held.owner.host} works on {name}: end it first, "
+            f"or wait {held.owner.lease:g} s if it is gone"
+        )
     with writing(folder):
         for name in _WORK_FOLDERS:
             if name != "logs" and (folder / name).exists():
                 shutil.rmtree(folder / name)
         (folder / "events.jsonl").unlink(missing_ok=True)
         (folder / PLAN_FILE).unlink(missing_ok=True)
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a plan has only its name, which a kill can leave where there are no hard links."""
+    with writing(path):
+        return path.stat().st_size == 0
 
 
 def _read_plan(folder: Path) -> Plan | None:

@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpcxpcs.errors import ForeignFile, FutureFile, StoreError, TornFile
+from hpcxpcs.errors import ForeignFile, FutureFile, OutputError, StoreError, TornFile
 from hpcxpcs.files.atomic import Fault, atomic_open, keep_previous, writing
 from hpcxpcs.files.json_safe import json_safe
 
@@ -43,7 +43,7 @@ class Header:
     format: int = FORMAT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sealed:
     """Arrays and JSON attributes of one task or step; array names may hold "/"; `progress` is kept short."""
 
@@ -70,11 +70,10 @@ def write_sealed(path: Path, sealed: Sealed, *, fault: Fault | None = None) -> N
     )
 
     def verify(temporary: Path) -> None:
-        with writing(path), temporary.open("rb") as stream:
-            _forget_cached(stream)
-            _checked_header(stream, path)
         with writing(path):
-            keep_previous(path, previous_generation(path))
+            _read_back(temporary, path)
+            if _is_good(path, sealed):  # a torn file must not take the place of a good previous one
+                keep_previous(path, previous_generation(path))
         if fault is not None:
             fault(f"kept previous {path.name}")
 
@@ -200,6 +199,28 @@ def _checked_header(stream: io.BufferedReader, path: Path) -> Header:
         raise _torn(path, "does not have the hash it was given: it was altered or only partly written")
     stream.seek(0)
     return header
+
+
+def _read_back(temporary: Path, path: Path) -> None:
+    """Refuse to give a new file its name before the disk has returned what was written."""
+    with temporary.open("rb") as stream:
+        _forget_cached(stream)
+        try:
+            _checked_header(stream, temporary)
+        except StoreError as error:
+            raise OutputError(
+                f"{path}: the disk does not return what was written to it: check the disk; the older file stays"
+            ) from error
+
+
+def _is_good(path: Path, sealed: Sealed) -> bool:
+    """Whether `path` is a whole file of the same run and kind."""
+    try:
+        with path.open("rb") as stream:
+            _require_ours(_checked_header(stream, path), path, sealed.kind, sealed.run_id)
+    except (OSError, StoreError):
+        return False
+    return True
 
 
 def _torn(path: Path, what: str) -> TornFile:
