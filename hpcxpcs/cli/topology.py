@@ -42,31 +42,44 @@ def command(n_local: int | None, as_json: bool) -> None:
     Cores outside the affinity mask and the control group of this job are never used, nor are more of them than the
     quota on processor time pays for.
     """
-    from hpcxpcs.runtime.placement import local_rank, my_place, placement
+    from hpcxpcs.runtime.placement import is_bound, local_rank, my_place, placement
     from hpcxpcs.runtime.topology import topology
 
     machine = topology()
     local = local_rank()
     places = placement(n_local or (local.size if local else 1), machine)
     mine = my_place(machine) if local and n_local is None else None
-    if mine is not None and machine.bound:
+    bound = is_bound(machine)
+    if mine is not None and bound:
         places = (mine,)
     if as_json:
         found = asdict(machine)
         found.pop("seat")
         click.echo(json.dumps({"schema_version": 1, **found, "places": list(map(asdict, places))}))
     else:
-        click.echo(described(machine, places, local if mine else None))
+        click.echo(described(machine, places, local if mine else None, bound))
 
 
-def described(machine: Topology, places: Sequence[Place], local: LocalRank | None = None) -> str:
-    """Text with what was found, one line per process, and one symbol per core; `local` is this process's rank."""
+def described(
+    machine: Topology, places: Sequence[Place], local: LocalRank | None = None, bound: bool = False
+) -> str:
+    """Text with what was found, one line per process, and one symbol per core.
+
+    `local` is the rank of this process, if it has one, and `bound` whether its launcher gave it cores of its own.
+    """
     return "\n".join(
-        [*_found(machine, local), "", *_table(places), *_crowding(places), "", *_drawing(machine, places)]
+        [
+            *_found(machine, local, bound),
+            "",
+            *_table(places),
+            *_crowding(places),
+            "",
+            *_drawing(machine, places),
+        ]
     )
 
 
-def _found(machine: Topology, local: LocalRank | None) -> Iterator[str]:
+def _found(machine: Topology, local: LocalRank | None, bound: bool) -> Iterator[str]:
     from hpcxpcs.runtime.topology import cores_by_node, cpu_list
 
     sockets = len({core.socket for core in machine.online})
@@ -79,7 +92,7 @@ def _found(machine: Topology, local: LocalRank | None) -> Iterator[str]:
     yield f"usable    {_counted(len(machine.cores), 'core')}, logical CPUs {cpu_list(machine.cpus)}"
     yield f"quota     {'none' if machine.quota is None else f'{machine.quota:g} cores of processor time'}"
     if local is not None:
-        how = "bound by its launcher" if machine.bound else "not bound: its share of the usable cores"
+        how = "bound by its launcher" if bound else "not bound: its share of the usable cores"
         yield f"process   {local.rank} of {local.size} on this node ({local.source}), {how}"
 
 

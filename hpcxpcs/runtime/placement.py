@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+from hpcxpcs.errors import ConfigError
 from hpcxpcs.runtime.topology import Core, Topology, cores_by_node, cpu_list, cpu_set, restricted
 
 PLACE_VARIABLE = "HPCXPCS_CPUS"  # logical CPUs that the process which started this one chose for it
@@ -80,19 +81,37 @@ def my_place(
 
     `local` is its rank on this node where the launcher's variables do not tell.
     """
-    if kept := restricted(topology.cores, cpu_set(environ.get(PLACE_VARIABLE, ""))):
+    if kept := restricted(topology.cores, _chosen_by_parent(environ)):
         return _place(0, 1, kept, 1)
     local = local or local_rank(environ) or LocalRank(0, 1, "no launcher")
-    if not topology.bound or environ.get("SLURM_CPU_BIND_TYPE", "").startswith("none"):
+    if not is_bound(topology, environ):
         return placement(local.size, topology)[local.rank]
     quota = None if topology.quota is None else topology.quota / local.size
     given_out = local.size * len(topology.cpus) / len(topology.granted)
     return _place(local.rank, local.size, _within_quota(topology, quota), max(1, math.ceil(given_out)))
 
 
+def is_bound(topology: Topology, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process was given cores of its own, fewer than its job has on this node."""
+    if environ.get("SLURM_CPU_BIND_TYPE", "").startswith("none"):
+        return False
+    of_job = environ.get("SLURM_CPUS_ON_NODE", "")
+    return topology.bound or (of_job.isdigit() and int(of_job) > len(topology.cpus))
+
+
 def child_environment(place: Place) -> dict[str, str]:
     """Variables that make `my_place` of a process started with them return the cores of `place`."""
     return {PLACE_VARIABLE: cpu_list(place.cpus)}
+
+
+def _chosen_by_parent(environ: Mapping[str, str]) -> frozenset[int]:
+    text = environ.get(PLACE_VARIABLE, "")
+    try:
+        return cpu_set(text)
+    except ValueError:
+        raise ConfigError(
+            f"{PLACE_VARIABLE}={text!r} is no list of logical CPUs such as 0-3,8: correct it or unset it"
+        ) from None
 
 
 def _checked(rank: str | None, size: str | int | None, source: str) -> LocalRank | None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hpcxpcs.cli import program
 from hpcxpcs.cli.topology import described
 from hpcxpcs.runtime.placement import LocalRank, placement
-from tests.runtime.machines import EIGHT_NODES, SMALL_VM, ancestors
+from tests.runtime.machines import EIGHT_NODES, SMALL_VM
 
 EIGHT_CORES = """\
 machine   2 sockets, 8 NUMA nodes, 64 cores, 128 logical CPUs
@@ -65,9 +65,8 @@ def test_given_too_many_processes_then_it_says_so_and_marks_shared_cores(tmp_pat
 
 
 def test_given_a_rank_that_its_launcher_has_bound_then_it_says_so(tmp_path):
-    ancestors(tmp_path, ("prted", "0-1"))
     found = SMALL_VM.seen(tmp_path, mask=frozenset({1}))
-    text = described(found, placement(1, found), LocalRank(1, 2, "OMPI_COMM_WORLD_LOCAL_RANK"))
+    text = described(found, placement(1, found), LocalRank(1, 2, "OMPI_COMM_WORLD_LOCAL_RANK"), bound=True)
     assert "process   1 of 2 on this node (OMPI_COMM_WORLD_LOCAL_RANK), bound by its launcher" in text
 
 

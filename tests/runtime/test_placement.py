@@ -13,8 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcxpcs.errors import ConfigError
 from hpcxpcs.runtime.checks import without_launcher
-from hpcxpcs.runtime.placement import LocalRank, Place, child_environment, local_rank, my_place, placement
+from hpcxpcs.runtime.placement import (
+    LocalRank,
+    Place,
+    child_environment,
+    is_bound,
+    local_rank,
+    my_place,
+    placement,
+)
 from hpcxpcs.runtime.topology import Core, Topology
 from tests.runtime.machines import (
     EIGHT_NODES,
@@ -235,6 +244,17 @@ def test_given_a_place_chosen_by_the_parent_then_a_child_finds_it(tmp_path):
 
 def test_given_a_parents_choice_outside_the_mask_then_it_is_ignored(tmp_path):
     assert my_place(SMALL_VM.seen(tmp_path), environ={"HPCXPCS_CPUS": "40-47"}).cpus == (0, 1)
+
+
+def test_given_a_parents_choice_that_is_no_list_then_the_variable_and_the_remedy_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="HPCXPCS_CPUS='all' is no list.*unset"):
+        my_place(SMALL_VM.seen(tmp_path), environ={"HPCXPCS_CPUS": "all"})
+
+
+def test_given_fewer_cpus_than_slurm_gave_the_job_here_then_the_process_is_bound(tmp_path):
+    found = EIGHT_NODES_NO_SMT.seen(tmp_path)
+    assert is_bound(found, {"SLURM_CPUS_ON_NODE": "128"})
+    assert not is_bound(found, {"SLURM_CPUS_ON_NODE": "64"})
 
 
 @pytest.mark.parametrize("binding", [[], ["-bind-to", "core"]])
