@@ -247,7 +247,7 @@ def test_given_a_parents_choice_outside_the_mask_then_it_is_ignored(tmp_path):
 
 
 def test_given_a_parents_choice_that_is_no_list_then_the_variable_and_the_remedy_are_named(tmp_path):
-    with pytest.raises(ConfigError, match="HPCXPCS_CPUS='all' is no list.*unset"):
+    with pytest.raises(ConfigError, match=r"HPCXPCS_CPUS='all' is no list.*unset"):
         my_place(SMALL_VM.seen(tmp_path), environ={"HPCXPCS_CPUS": "all"})
 
 
