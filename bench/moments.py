@@ -5,6 +5,10 @@ the marginal log-likelihood with its gradient on the nodes; standard deviation o
 log-likelihood's error against the raw pairs of two angles, scaled to all angles as if their errors had one sign.
 Then the same for the condensed form that samplers use: points per angle, time to build, value and gradient with
 its growth per doubling of the frames, error.
+
+Last, shards at 1000 frames, per way to cut: pairs of the smallest and largest shard relative to the mean; time to
+compress all shards in one pass; to condense all of them to the points of the whole; median value and gradient of a
+shard on its nodes and condensed; the slowest first call of all shards but one (a second compilation would show).
 """
 
 from __future__ import annotations
@@ -25,12 +29,13 @@ from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.likelihood.adapt import Partition, adapt_cells
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.compress import compress
-from hpcxpcs.likelihood.condense import condense
+from hpcxpcs.likelihood.condense import Condensation, condensation, condense
 from hpcxpcs.likelihood.gaussian import marginal_log_likelihood, profile
 from hpcxpcs.likelihood.moments import Moments
 from hpcxpcs.likelihood.products import Products, Source, evaluate, no_tangents
 from hpcxpcs.likelihood.raw import RawPairs
 from hpcxpcs.likelihood.scaling import build_scaling
+from hpcxpcs.likelihood.shards import STRATEGIES, partition, shard_moments
 from hpcxpcs.physics.model import Model, build_model
 from hpcxpcs.pipeline.truth import TRUTH
 
@@ -46,6 +51,8 @@ SAMPLES, SPREAD = 150, 1.5
 RUNS = 20
 ROWS = 250
 """Frames of a matrix simulated at once; divides every number of frames."""
+
+SHARD_FRAMES, SHARD_COUNTS = 1000, (4, 16)
 
 MODEL = build_model("laminar_flow", q=0.0054, gap=2.0e6)
 THETA = np.array([TRUTH["laminar_flow"][name] for name in MODEL.parameter_names])
@@ -70,20 +77,25 @@ def matrix(axis: TimeAxis, index: int) -> AngleMatrix:
     return AngleMatrix(c2, np.arange(axis.count) >= axis.first_usable)
 
 
-def compressed(axis: TimeAxis, partition: Partition) -> tuple[Moments, float]:
-    """Moments of all angles, and the seconds spent on them without simulating."""
-    simulating = 0.0
+class Simulated:
+    """Matrices of an axis on demand, and the seconds spent on simulating them."""
 
-    def angles(index: int) -> AngleMatrix:
-        nonlocal simulating
+    def __init__(self, axis: TimeAxis) -> None:
+        self.axis, self.seconds = axis, 0.0
+
+    def __call__(self, index: int) -> AngleMatrix:
+        """The matrix of an angle."""
         begin = time.perf_counter()
-        made = matrix(axis, index)
-        simulating += time.perf_counter() - begin
+        made = matrix(self.axis, index)
+        self.seconds += time.perf_counter() - begin
         return made
 
-    begin = time.perf_counter()
+
+def compressed(axis: TimeAxis, partition: Partition) -> tuple[Moments, float]:
+    """Moments of all angles, and the seconds spent on them without simulating."""
+    angles, begin = Simulated(axis), time.perf_counter()
     moments = compress(angles, PHI, partition.cells, axis)
-    return moments, time.perf_counter() - begin - simulating
+    return moments, time.perf_counter() - begin - angles.seconds
 
 
 @jax.jit
@@ -97,18 +109,16 @@ def _value_and_gradient(source: Source, theta: Array, pairs: Array) -> tuple[Arr
 
 def evaluation_seconds(source: Source, counts: np.ndarray) -> float:
     """Median wall time (s) of one value and gradient after warm-up, for pair counts (n_phi,)."""
+    call_seconds(source, counts)
+    return statistics.median(call_seconds(source, counts) for _ in range(RUNS))
+
+
+def call_seconds(source: Source, counts: np.ndarray) -> float:
+    """Wall time (s) of one value and gradient."""
     theta, pairs = jnp.asarray(THETA), jnp.asarray(counts)
-
-    def call() -> None:
-        jax.block_until_ready(_value_and_gradient(source, theta, pairs))
-
-    call()
-    seconds = []
-    for _ in range(RUNS):
-        begin = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds)
+    begin = time.perf_counter()
+    jax.block_until_ready(_value_and_gradient(source, theta, pairs))
+    return time.perf_counter() - begin
 
 
 _profile = jax.jit(profile)
@@ -203,9 +213,9 @@ COLUMNS = (
 )
 
 
-def printed(cells: Sequence[object]) -> str:
+def printed(cells: Sequence[object], columns: Sequence[tuple[str, str, int]] = COLUMNS) -> str:
     """Cells right-aligned in their columns."""
-    return "".join(f"{cell!s:>{width + 1}}" for cell, (_, _, width) in zip(cells, COLUMNS, strict=True))
+    return "".join(f"{cell!s:>{width + 1}}" for cell, (_, _, width) in zip(cells, columns, strict=True))
 
 
 def line(row: Row, before: Row | None) -> str:
@@ -241,11 +251,66 @@ def table(title: str, step_of: Callable[[int], float]) -> None:
         before = row
 
 
+SHARD_COLUMNS = (
+    ("cut", "", 15),
+    ("shards", "", 7),
+    ("fewest", "%", 7),
+    ("most", "%", 7),
+    ("compress", "s", 9),
+    ("condense", "s", 9),
+    ("on nodes", "ms", 9),
+    ("condensed", "ms", 10),
+    ("slowest", "ms", 8),
+)
+
+
+def shard_line(strategy: str, count: int, whole: Moments, chosen: Condensation) -> str:
+    """Cut, compress, condense and evaluate one set of shards over the cells of the whole."""
+    sets = partition(strategy, count, whole.axis.count, 0, first=whole.axis.first_usable)
+    angles, begin = Simulated(whole.axis), time.perf_counter()
+    moments = list(shard_moments(angles, PHI, whole.cells, whole.axis, sets))
+    compressing = time.perf_counter() - begin - angles.seconds
+    begin = time.perf_counter()
+    condensed = [chosen.apply(shard) for shard in moments]
+    condensing = time.perf_counter() - begin
+    sizes = np.array([shard.pairs.sum() for shard in moments])
+    call_seconds(condensed[0], moments[0].pairs)
+    others = zip(condensed[1:], moments[1:], strict=True)
+    cells = (
+        strategy,
+        count,
+        f"{100.0 * (sizes.min() / sizes.mean() - 1.0):.1f}",
+        f"{100.0 * (sizes.max() / sizes.mean() - 1.0):+.1f}",
+        f"{compressing:.2f}",
+        f"{condensing:.2f}",
+        f"{1e3 * evaluation_seconds(moments[0].arrays, moments[0].pairs):.2f}",
+        f"{1e3 * evaluation_seconds(condensed[0], moments[0].pairs):.2f}",
+        f"{1e3 * max(call_seconds(short, shard.pairs) for short, shard in others):.2f}",
+    )
+    return printed(cells, SHARD_COLUMNS)
+
+
+def shard_table() -> None:
+    """Measure and print the table of shards, line by line."""
+    axis = TimeAxis(0.0, STEP, SHARD_FRAMES)
+    strength = (CONTRAST / SIGMA) ** 2
+    cells = adapt_cells(MODEL, THETA[None], PHI, strength, axis, error=ERROR)
+    whole, _ = compressed(axis, cells)
+    samples = np.asarray(posterior_draws(whole, SAMPLES, SPREAD, seed=2))
+    chosen = condensation(whole, MODEL, samples, strength)
+    print(f"\nshards at {SHARD_FRAMES} frames of {STEP:g} s, condensed to {chosen.points} points")
+    print(*(printed([column[k] for column in SHARD_COLUMNS], SHARD_COLUMNS) for k in (0, 1)), sep="\n")
+    for count in SHARD_COUNTS:
+        for strategy in STRATEGIES:
+            print(shard_line(strategy, count, whole, chosen), flush=True)
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     print(f"laminar_flow, {PHI.size} angles, noise {NOISE}, cells for an interpolation error of {ERROR} sd")
     table(f"the same {WINDOW:g} s, ever finer steps", lambda frames: WINDOW / frames)
     table(f"the same step of {STEP:g} s, ever longer", lambda frames: STEP)
+    shard_table()
 
 
 if __name__ == "__main__":
