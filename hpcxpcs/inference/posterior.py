@@ -41,12 +41,15 @@ class ParameterSummary:
 
 @dataclass(frozen=True)
 class SampleStatistics:
-    """What the sampler recorded in one real run of c chains and s draws, named by `label` ("shard 3" or "exact").
+    """One real run of c chains and s draws, named by `label` ("shard 3" or "exact"), as the sampler recorded it.
 
-    `energy` (nats), `acceptance`, `num_steps` and `diverging` are (c,s); `bfmi` and `step_size` are (c,).
+    `draws` (c,s,n) are physical values in the order of the posterior's names: what traces and ranks are drawn from,
+    as combined draws have none. `energy` (nats), `acceptance`, `num_steps` and `diverging` are (c,s); `bfmi` and
+    `step_size` are (c,).
     """
 
     label: str
+    draws: Floats
     energy: Floats
     acceptance: Floats
     num_steps: Floats
@@ -83,7 +86,9 @@ class Posterior:
 
     `names` (n,) are the free parameters in canonical order, then "noise_scale" if it was sampled; `draws` (C,S,n);
     `contrast` and `offset` (C,S,n_phi); `log_posterior` (C,S) in nats. `route` is "consensus" or "exact", `verdict`
-    "certified", "corrected", "exact" or "rejected", `words` why, in one or two sentences.
+    "certified", "corrected", "exact" or "rejected", `words` why, in one or two sentences. `settings` are those of the
+    sampler: method, warmup, strategy, anchor, target_acceptance, and `thresholds` (max_r_hat, min_ess, min_bfmi,
+    max_divergence_rate), each where it applies; `timings` are seconds.
     """
 
     names: tuple[str, ...]
