@@ -146,7 +146,7 @@ def _parsed(stream: io.BufferedReader) -> tuple[dict[str, np.ndarray], dict[str,
 
     def collect(name: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset) and name != _ATTRIBUTES:
-            arrays[name] = np.asarray(item[()])
+            arrays[name] = np.asarray(item[()], item.dtype)
 
     with h5py.File(stream, "r") as file:
         file.visititems(collect)
