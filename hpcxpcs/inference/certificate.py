@@ -27,10 +27,13 @@ LARGEST_SHIFT = 0.1
 LARGEST_STRETCH = 0.05
 """Relative error of a standard deviation up to which the consensus itself counts as right."""
 
-REFITS = 1
+ENOUGH = 0.25
+"""Effective share of the draws below which a better proposal is worth another weighing."""
+
+REFITS = 2
 """How often the proposal is fitted again to the weighted draws before the verdict stands."""
 
-REFIT_WORTH = 5.0
+REFIT_WORTH = 2.0
 """Effective draws per coordinate below which weighted draws say too little for a new proposal."""
 
 DEFENCE = 0.2
@@ -56,7 +59,7 @@ class Certificate:
     fewer than 400 effective draws) or "rejected" (k_hat above its limit: the draws are no posterior). `mean_shift` (d,)
     is corrected mean − consensus mean in corrected standard deviations, `sd_ratio` (d,) corrected over consensus
     standard deviation; `parameter_ess` (d,) is that of each coordinate's mean. `log_posterior` (S,) in nats; `distinct`
-    counts different draws; `rounds` hold every weighing, the last of which the verdict is about.
+    counts different draws; `rounds` hold every weighing: the verdict is about the best of them.
     """
 
     word: str
@@ -95,8 +98,9 @@ class _Weighed(NamedTuple):
     def ess(self) -> float:
         return 0.0 if self.smoothed is None else self.smoothed.ess
 
-    def passes(self, limit: float) -> bool:
-        return self.k_hat < limit and self.ess >= FEWEST_EFFECTIVE
+    def worth(self, limit: float) -> tuple[bool, float]:
+        """What weighings are ranked by: reliable ones first, then by effective draws."""
+        return self.k_hat < limit, self.ess
 
 
 def certify(
@@ -114,13 +118,14 @@ def certify(
     bound = k_hat_limit(draws) if limit is None else limit
     rng = np.random.default_rng(seed)
     proposal = proposal_from(find_modes(combined.draws, seed=seed))
-    weighed = _weigh(proposal, log_posterior, rng, draws)
+    weighed = best = _weigh(proposal, log_posterior, rng, draws)
     rounds = [_round(weighed)]
-    while not weighed.passes(bound) and len(rounds) <= REFITS and _refits(weighed):
+    while len(rounds) <= REFITS and best.worth(bound) < (True, ENOUGH * draws) and _tells(weighed):
         proposal = _refitted(proposal, weighed)
         weighed = _weigh(proposal, log_posterior, rng, draws)
         rounds.append(_round(weighed))
-    return _concluded(combined, weighed, rounds, bound, rng)
+        best = max(best, weighed, key=lambda one: one.worth(bound))
+    return _concluded(combined, best, rounds, bound, rng)
 
 
 def _weigh(proposal: Proposal, log_posterior: LogPosterior, rng: np.random.Generator, count: int) -> _Weighed:
@@ -139,7 +144,8 @@ def _round(weighed: _Weighed) -> Round:
     return Round(weighed.k_hat, weighed.ess, weighed.nonfinite)
 
 
-def _refits(weighed: _Weighed) -> bool:
+def _tells(weighed: _Weighed) -> bool:
+    """Whether the weights show where a better proposal should be."""
     return weighed.ess >= REFIT_WORTH * weighed.draws.shape[1]
 
 
@@ -213,9 +219,7 @@ def _word(weighed: _Weighed, shift: Floats, ratio: Floats, limit: float) -> str:
 def _reason(word: str, weighed: _Weighed, shift: Floats, ratio: Floats, limit: float, rounds: int) -> str:
     if weighed.smoothed is None:
         return "the full-data posterior is not finite at any draw of the proposal"
-    after = (
-        "" if rounds == 1 else f" after the proposal was fitted again to the weighted draws ({rounds} rounds)"
-    )
+    after = "" if rounds == 1 else f" after the proposal was fitted again to weighted draws ({rounds} rounds)"
     shape = f"Pareto k = {weighed.k_hat:.2f} (limit {limit:.2f}), {weighed.ess:.0f} effective draws{after}"
     off = (
         f"largest shift of a mean {np.max(np.abs(shift)):.2f} standard deviations, "

@@ -80,10 +80,31 @@ def test_given_log_ratios_with_the_wrong_sign_then_a_right_consensus_would_not_p
     assert found.word == "rejected"
 
 
-def test_given_few_effective_draws_even_after_a_new_proposal_then_the_word_is_thin():
+def test_given_fewer_effective_draws_than_needed_then_the_word_is_thin():
     found = certify(consensus(), TRUTH.log_density, draws=300, seed=1)
-    assert found.word == "thin" and len(found.rounds) == 2 and not found.valid
+    assert found.word == "thin" and not found.valid
     assert "400 are needed" in found.reason
+
+
+def test_given_reliable_but_inefficient_weights_then_a_new_proposal_makes_more_of_the_same_draws():
+    truth = normal(np.zeros(10), np.eye(10))
+    narrow = normal(np.zeros(10), 0.3 * np.eye(10))
+    found = certify(
+        combined_of(narrow.exact_draws(np.random.default_rng(0), 4000)), truth.log_density, seed=2
+    )
+    first, *later = found.rounds
+    assert first.k_hat < found.limit and 400 < first.ess < 1000 and found.ess == later[-1].ess > 1000
+
+
+def test_given_a_new_proposal_that_is_no_better_then_the_verdict_is_about_the_best():
+    calls = []
+
+    def log_posterior(x: np.ndarray) -> np.ndarray:
+        calls.append(len(x))
+        return TRUTH.log_density(x) if len(calls) == 1 else np.full(len(x), np.nan)
+
+    found = certify(consensus(shift=1.0), log_posterior, draws=4000, seed=1)
+    assert found.word == "corrected" and found.ess == found.rounds[0].ess and len(calls) == 2
 
 
 def test_given_a_limit_then_it_replaces_the_default():
