@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience, Stop
+from hpcxpcs.runtime.preemption import StopRequest
+from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.tasks import Task
 from hpcxpcs.runtime.work import TaskFunction, WorkReport, work
@@ -16,7 +17,7 @@ class InProcess:
     """Does tasks itself, and waits for those that processes of other jobs are doing."""
 
     function: TaskFunction
-    stop: Stop
+    stop: StopRequest
     patience: Patience = USUAL_PATIENCE
     workers: int = 1
 

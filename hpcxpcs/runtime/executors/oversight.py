@@ -27,15 +27,18 @@ class Member(NamedTuple):
 
 
 class Silence(NamedTuple):
-    """A member whose claim on `task` has not been renewed for `seconds`."""
+    """A member that has died, or has not renewed its claim on `task` for `seconds`; `token` is that of the claim."""
 
     member: Member
     task: Task
+    token: str
     seconds: float
+    died: bool
 
     def __str__(self) -> str:
         """One sentence for people."""
-        return f"{self.member} has given no sign of life for {self.seconds:.0f} s, while on {self.task.name}"
+        what = "has died" if self.died else f"has given no sign of life for {self.seconds:.0f} s"
+        return f"{self.member} {what}, with {self.task.name} in hand"
 
 
 class Begun(NamedTuple):
@@ -65,4 +68,4 @@ def silences(run: Run, tasks: Iterable[Task], members: Iterable[Member]) -> Iter
         if found is not None and not found.live:
             member = known.get((found.owner.host, found.owner.pid))
             if member is not None:
-                yield Silence(member, task, found.age)
+                yield Silence(member, task, found.owner.token, found.age, died=found.age <= found.owner.lease)
