@@ -31,6 +31,20 @@ class PosteriorError(HpcxpcsError):
     """The draws cannot be turned into a posterior."""
 
 
+class Stopped(HpcxpcsError):
+    """The run stopped on purpose with everything saved; the same command goes on."""
+
+    exit_code = 75
+
+
+class AlreadyComplete(HpcxpcsError):
+    """The run has been finished before; not a failure, and its exit code is the one it ended with."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class OutputError(HpcxpcsError):
     """Results could not be written."""
 

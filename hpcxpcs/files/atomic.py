@@ -95,21 +95,23 @@ def _link_new(temporary: Path, path: Path) -> bool:
 
 
 def keep_previous(path: Path, previous: Path) -> None:
-    """Give the content of `path` the name `previous` too, without a moment in which `path` is missing."""
-    if not path.exists():
-        return
+    """Give the content of `path`, if it exists, the name `previous` too, without a moment in which it is missing.
+
+    Where the file system knows no hard links the content only changes its name.
+    """
     second = _sibling(previous, "tmp")
-    try:
-        os.link(path, second)
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        path.replace(previous)  # readers then find the content under its second name
-        return
-    try:
-        second.replace(previous)
-    finally:
-        second.unlink(missing_ok=True)  # both names may have been the same file already
+    with suppress(FileNotFoundError):  # none yet, or another writer was faster
+        try:
+            os.link(path, second)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            path.replace(previous)
+            return
+        try:
+            second.replace(previous)
+        finally:
+            second.unlink(missing_ok=True)  # both names may have been the same file already
 
 
 @contextmanager

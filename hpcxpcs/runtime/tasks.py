@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-TASK_FOLDERS = {"shard": "shards", "exact": "exact", "check": "checks"}
+TASK_FOLDERS = {"prepare": "data", "shard": "shards", "exact": "exact", "check": "checks"}
 """Kind of task and the folder of the run in which its file appears."""
 
 

@@ -306,6 +306,22 @@ def test_given_a_reader_while_a_writer_replaces_the_file_then_the_reader_always_
     assert read(path).progress["generation"] == 59
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+def test_given_two_writers_of_one_file_at_once_then_none_fails_and_a_whole_file_stays(path, links):
+    program = (
+        "import errno, os, sys; from pathlib import Path; from hpcxpcs.runtime.sealed import write_sealed\n"
+        "from tests.runtime.store import sample_sealed\n"
+        "def refuse(*_): raise OSError(errno.EPERM, '')\n"
+        "if sys.argv[2] == 'False': os.link = refuse\n"
+        "for n in range(1, 60): write_sealed(Path(sys.argv[1]), sample_sealed(n))"
+    )
+    command = [sys.executable, "-c", program, str(path), str(links)]
+    writers = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for _ in range(2)]
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
+    assert read(path).progress["generation"] == 59
+    assert len(list(path.parent.iterdir())) == 2
+
+
 def test_given_left_overs_of_killed_writers_then_old_ones_are_removed_and_young_ones_stay(path):
     old, young = path.with_name(f".{path.name}.1-a.tmp"), path.with_name(f".{path.name}.2-b.tmp")
     for left_over in (old, young):
