@@ -37,10 +37,11 @@ class CommandEntry(NamedTuple):
 
 COMMANDS: Mapping[str, CommandEntry] = {
     "fit": CommandEntry("hpcxpcs.cli.fit", "Fit a model to a result file and write the answer."),
-    "work": CommandEntry("hpcxpcs.cli.work", "Help with a run that has been started elsewhere."),
     "simulate": CommandEntry("hpcxpcs.cli.simulate", "Write a synthetic result file with known truth."),
     "inspect": CommandEntry("hpcxpcs.cli.inspect", "Show what is in a result file."),
     "config": CommandEntry("hpcxpcs.cli.config", "Make, check and describe configuration files."),
+    "status": CommandEntry("hpcxpcs.cli.status", "Show how far a run is, and what went wrong."),
+    "work": CommandEntry("hpcxpcs.cli.work", "Help with a run that has been started elsewhere."),
     "topology": CommandEntry("hpcxpcs.cli.topology", "Show the cores of this machine and who works on which."),
     "doctor": CommandEntry("hpcxpcs.cli.doctor", "Check this machine and this installation."),
 }

@@ -1,0 +1,135 @@
+"""`hpcxpcs status`: how far a run is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from hpcxpcs.runtime.status import RunStatus, TaskStatus
+
+WATCH_SECONDS = 2.0
+"""Between two looks: a look reads the head of every task's file."""
+
+MOST_TASKS = 16
+"""Running tasks that are listed one by one."""
+
+EXAMPLES = """\
+\b
+Examples:
+  hpcxpcs status runs/tuesday
+  hpcxpcs status runs/tuesday --watch
+  hpcxpcs status runs/tuesday --json | jq .counts
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--watch", is_flag=True, help="Look again every two seconds until nothing is left to do.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; with --watch one per line.")
+def command(run: Path, watch: bool, as_json: bool) -> None:
+    """Show how far the run in the folder RUN is: tasks by state, speed, time to go, failures and their causes.
+
+    Reads files of the run only, wherever its processes are; it asks no scheduler and disturbs nobody.
+    """
+    from hpcxpcs.runtime.run import Run
+    from hpcxpcs.runtime.status import read_status
+
+    opened = Run.open(run)
+    shown = ""
+    while True:
+        found = read_status(opened)
+        text = _json(found, compact=watch) if as_json else "\n".join(_lines(found))
+        if text != shown:
+            _show(text, again=watch and bool(shown) and not as_json)
+        shown = text
+        if not watch or found.state in ("done", "failed"):
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def _show(text: str, again: bool) -> None:
+    """Print; on a terminal in place of what was there."""
+    if again and sys.stdout.isatty():
+        click.clear()
+    elif again:
+        click.echo()
+    click.echo(text)
+
+
+def _json(found: RunStatus, compact: bool) -> str:
+    import json
+
+    from hpcxpcs.files.json_safe import json_safe
+
+    content = json_safe({"schema_version": 1, "state": found.state, **vars(found)})
+    return json.dumps(content, indent=None if compact else 2, ensure_ascii=False)
+
+
+def _lines(found: RunStatus) -> Iterator[str]:
+    yield f"{'run':<9}{found.folder} ({found.method}, begun {found.created})"
+    for kind, states in found.counts.items():
+        parts = ", ".join(f"{count} {state}" for state, count in states.items() if count or state == "done")
+        yield f"{kind:<9}{sum(states.values())} in all: {parts}"
+    yield from _progress(found)
+    running = [task for task in found.tasks if task.state == "running"]
+    for task in running[:MOST_TASKS]:
+        yield f"{'running':<9}{task.name}  {_steps(task)}  {task.holder}, sign of life {task.silent_seconds:.0f} s ago"
+    if len(running) > MOST_TASKS:
+        yield f"{'':<9}… and {len(running) - MOST_TASKS} more"
+    for task in found.tasks:
+        if task.lost and task.state == "waiting":
+            yield (
+                f"{'lost':<9}{task.name}  {_steps(task)}  {task.holder} has ended without a word; "
+                "whoever works on this run takes over"
+            )
+    for task in found.tasks:
+        if task.failure is not None and task.state != "done":
+            yield from _failure(task)
+    yield f"{'state':<9}{_advice(found)}"
+
+
+def _progress(found: RunStatus) -> Iterator[str]:
+    if not found.steps_total:
+        return
+    share = found.steps_done / found.steps_total
+    speed = "" if found.steps_per_second is None else f", {found.steps_per_second:.3g}/s"
+    left = "" if found.eta_seconds is None else f", about {_duration(found.eta_seconds)} to go"
+    yield f"{'steps':<9}{found.steps_done} of {found.steps_total} ({share:.0%}){speed}{left}"
+
+
+def _steps(task: TaskStatus) -> str:
+    return "not begun" if task.done is None else f"{task.done}/{'?' if task.total is None else task.total}"
+
+
+def _failure(task: TaskStatus) -> Iterator[str]:
+    if task.failure is None:
+        return
+    attempts = f"{task.failure.attempts} attempt{'s' if task.failure.attempts > 1 else ''}"
+    what = "given up" if task.state == "failed" else "will be tried again"
+    yield f"{'failed':<9}{task.name}  {attempts}, {what}, last: {task.failure.cause}"
+    for line in task.failure.lines:
+        yield f"{'':<11}{line}"
+
+
+def _advice(found: RunStatus) -> str:
+    if found.state == "running":
+        return "at work"
+    if found.state == "waiting":
+        return "nobody is at work: continue with the command that began it, or help with hpcxpcs work"
+    if found.state == "failed":
+        return "some tasks were given up: the causes are above, all of them in the folder failures"
+    return f"all tasks are done{', results are in ' + str(found.folder / 'results') if found.results else ''}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

@@ -1,0 +1,206 @@
+"""How far a run is, from what its processes leave in its folder: no process is asked, nothing is changed."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcxpcs.runtime.claims import Holding, holding
+from hpcxpcs.runtime.events import read_events
+from hpcxpcs.runtime.failures import read_failures
+from hpcxpcs.runtime.run import Run, State, state_of
+from hpcxpcs.runtime.sealed import peek
+from hpcxpcs.runtime.tasks import TASK_FOLDERS, Task, new_task
+
+EVENT_BYTES = 1_000_000
+"""Of the newest events that are read: hours of a large run, in a few hundredths of a second."""
+
+RATE_SECONDS = 600.0
+"""Of the most recent work that the speed is taken from."""
+
+CAUSE_LINES = 3
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The last failed attempt at a task: how many there were, its cause and the end of its details."""
+
+    attempts: int
+    cause: str
+    lines: tuple[str, ...]
+    ts: str
+
+
+@dataclass(frozen=True)
+class TaskStatus:
+    """One task: steps `done` of `total` (None when not begun), who has it, seconds since its last sign of life.
+
+    `lost` says that the process which has it has died or fallen silent: the next process to look takes over.
+    """
+
+    name: str
+    kind: str
+    state: State
+    done: int | None
+    total: int | None
+    holder: str | None
+    silent_seconds: float | None
+    lost: bool
+    failure: Failure | None
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run: tasks by name, counts {kind: {state: tasks}}, steps, speed in steps per second, seconds to go."""
+
+    folder: Path
+    run_id: str
+    method: str
+    created: str
+    tasks: tuple[TaskStatus, ...]
+    counts: Mapping[str, Mapping[State, int]]
+    steps_done: int
+    steps_total: int | None
+    steps_per_second: float | None
+    eta_seconds: float | None
+    last_event: str | None
+    results: bool
+
+    @property
+    def state(self) -> State:
+        """The state of the whole: failed only when nobody is at work on the rest."""
+        states = {task.state for task in self.tasks}
+        for state in ("running", "waiting", "failed"):
+            if state in states:
+                return state
+        return "done"
+
+
+def read_status(run: Run) -> RunStatus:
+    """Read how far a run is; `run` was opened before, its plan never changes."""
+    events = read_events(run.events, most_bytes=EVENT_BYTES)
+    names = {
+        (event.get("host"), event.get("worker_pid")): str(event.get("name"))
+        for event in events
+        if event["event"] == "worker"
+    }
+    planned = all_tasks(run)
+    tasks = tuple(_task_status(run, task, names) for task in planned)
+    rate = speed(events) if any(task.state == "running" for task in tasks) else None
+    done, total = sum(task.done or 0 for task in tasks), _total(planned, tasks)
+    return RunStatus(
+        folder=run.folder,
+        run_id=run.plan.run_id,
+        method=run.plan.method,
+        created=run.plan.created,
+        tasks=tasks,
+        counts=_counts(tasks),
+        steps_done=done,
+        steps_total=total,
+        steps_per_second=rate,
+        eta_seconds=None if not rate or total is None else max(0, total - done) / rate,
+        last_event=events[-1]["ts"] if events else None,
+        results=run.results.is_dir(),
+    )
+
+
+def all_tasks(run: Run) -> tuple[Task, ...]:
+    """Return the tasks of the plan, and those added later, of which there are files or claims."""
+    tasks = {task.name: task for task in run.plan.tasks}
+    for kind, folder in TASK_FOLDERS.items():
+        stems = [path.stem for path in _listed(run.folder / folder) if path.suffix == ".h5"]
+        stems += [path.name.removeprefix(f"{kind}-") for path in _listed(run.claims)]
+        for stem in sorted(stem for stem in stems if stem.isdigit()):
+            task = new_task(kind, int(stem))
+            tasks.setdefault(task.name, task)
+    return tuple(tasks.values())
+
+
+def speed(events: Sequence[Mapping[str, Any]]) -> float | None:
+    """Steps per second of all processes together over the last ten minutes of work; None when too little is known."""
+    steps = [event for event in events if event["event"] == "progress" and "done" in event]
+    if not steps:
+        return None
+    newest = max(_seconds(event) for event in steps)
+    recent = [event for event in steps if newest - _seconds(event) <= RATE_SECONDS]
+    span = newest - min(_seconds(event) for event in recent)
+    gained = 0
+    for _, group in itertools.groupby(sorted(recent, key=_whose), key=_whose):
+        counts = [int(event["done"]) for event in sorted(group, key=_seconds)]
+        gained += sum(max(0, after - before) for before, after in itertools.pairwise(counts))
+    return gained / span if span > 0 and gained > 0 else None
+
+
+def _whose(event: Mapping[str, Any]) -> tuple[str, str, int]:
+    return str(event.get("task")), str(event.get("host")), int(event.get("pid", 0))
+
+
+def _seconds(event: Mapping[str, Any]) -> float:
+    return datetime.datetime.fromisoformat(str(event["ts"])).timestamp()
+
+
+def _task_status(run: Run, task: Task, names: Mapping[tuple[Any, Any], str]) -> TaskStatus:
+    state = state_of(run, task)
+    header, held = peek(run.task_file(task)), holding(run.claims, task.name)
+    progress = {} if header is None else header.progress
+    return TaskStatus(
+        name=task.name,
+        kind=task.kind,
+        state=state,
+        done=_count(progress.get("done")),
+        total=_count(progress.get("total")),
+        holder=None if held is None else _holder(held, names),
+        silent_seconds=None if held is None else round(max(0.0, held.age), 1),
+        lost=held is not None and not held.live and state != "done",
+        failure=_failure(read_failures(run, task)),
+    )
+
+
+def _holder(held: Holding, names: Mapping[tuple[Any, Any], str]) -> str:
+    owner = held.owner
+    name = names.get((owner.host, owner.pid))
+    place = f"pid {owner.pid} on {owner.host}"
+    return place if name is None else f"{name} ({place})"
+
+
+def _failure(found: Sequence[Mapping[str, Any]]) -> Failure | None:
+    if not found:
+        return None
+    last = found[-1]
+    lines = str(last.get("details") or "").rstrip().splitlines()[-CAUSE_LINES:]
+    return Failure(len(found), str(last.get("cause")), tuple(lines), str(last.get("ts") or ""))
+
+
+def _total(planned: Iterable[Task], tasks: Sequence[TaskStatus]) -> int | None:
+    """Steps of all tasks; one that has not begun is taken to be as long as the average of its kind."""
+    known: dict[str, list[int]] = {}
+    for task in tasks:
+        if task.total is not None:
+            known.setdefault(task.kind, []).append(task.total)
+    if not known:
+        return None
+    average = {kind: sum(totals) / len(totals) for kind, totals in known.items()}
+    return round(sum(task.total or average.get(task.kind, 0.0) for task in tasks))
+
+
+def _counts(tasks: Iterable[TaskStatus]) -> dict[str, dict[State, int]]:
+    counts: dict[str, dict[State, int]] = {}
+    for task in tasks:
+        of_kind = counts.setdefault(task.kind, {"done": 0, "running": 0, "waiting": 0, "failed": 0})
+        of_kind[task.state] += 1
+    return counts
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _listed(folder: Path) -> Iterator[Path]:
+    try:
+        yield from sorted(folder.iterdir())
+    except FileNotFoundError:
+        return
