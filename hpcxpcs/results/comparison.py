@@ -12,6 +12,7 @@ import numpy as np
 from hpcxpcs.data.clean import repaired_diagonal
 from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.physics.model import Model
+from hpcxpcs.results.marginals import Curve
 from hpcxpcs.results.records import Answer, Fit
 
 ESTIMATED_NOISE = "compression residual"
@@ -52,24 +53,29 @@ class Block:
         return self.start + len(self.c2) == self.n_frames
 
 
-def compared(answer: Answer, block_points: int = BLOCK_POINTS) -> Iterator[Block]:
-    """Every angle's blocks in order; at most one angle's matrices are in memory at a time."""
+def compared(answer: Answer, block_points: int = BLOCK_POINTS, curve: Curve | None = None) -> Iterator[Block]:
+    """Every angle's blocks in order, at the point fit or another curve; one angle's matrices are in memory at a time.
+
+    All curves are compared with the data in units of the point fit's noise.
+    """
     n_frames = answer.data.n_frames
-    rows = _rows_per_block(n_frames, block_points)
-    shape = ShapeRows(answer.model, answer.fit, answer.data.t, rows)
+    rows = rows_per_block(n_frames, block_points)
+    scaling = answer.fit.scaling
+    at = curve or Curve(answer.fit.values, scaling.contrast, scaling.offset)
+    shape = ShapeRows(answer.model, at.values, answer.data.t, rows)
     for angle in range(answer.data.n_phi):
-        yield from _angle_blocks(answer, angle, rows, shape)
+        yield from _angle_blocks(answer, angle, rows, shape, at)
 
 
 class ShapeRows:
-    """The model's shape f at the fitted parameters, compiled once for blocks of equally many rows."""
+    """The model's shape f at given parameters (p,), compiled once for blocks of equally many rows."""
 
-    def __init__(self, model: Model, fit: Fit, t: np.ndarray, rows: int) -> None:
+    def __init__(self, model: Model, values: np.ndarray, t: np.ndarray, rows: int) -> None:
         padding = np.full(-len(t) % rows, t[-1])
         self._t = np.asarray(t, dtype=float)
         self._padded = np.concatenate([self._t, padding])
         self._rows = rows
-        self._theta = np.asarray(fit.values, dtype=float)
+        self._theta = np.asarray(values, dtype=float)
         self._model = model
 
     def at(self, start: int, phi: float) -> np.ndarray:
@@ -84,17 +90,19 @@ class ShapeRows:
         return values
 
 
-def _rows_per_block(n_frames: int, block_points: int) -> int:
+def rows_per_block(n_frames: int, block_points: int) -> int:
     """Rows such that blocks are nearly equal and no larger than asked for (but at least one row)."""
     blocks = max(1, min(n_frames, -(-n_frames * n_frames // block_points)))
     return -(-n_frames // blocks)
 
 
-def _angle_blocks(answer: Answer, angle: int, rows: int, shape: ShapeRows) -> Iterator[Block]:
+def _angle_blocks(
+    answer: Answer, angle: int, rows: int, shape: ShapeRows, at: Curve
+) -> Iterator[Block]:
     fit, data = answer.fit, answer.data
     matrix = data.angle(angle)
     c2 = repaired_diagonal(matrix.c2, ~matrix.frame_ok & (data.t != 0))
-    contrast, offset = float(fit.scaling.contrast[angle]), float(fit.scaling.offset[angle])
+    contrast, offset = float(at.contrast[angle]), float(at.offset[angle])
     for start in range(0, len(c2), rows):
         part = slice(start, start + rows)
         values = shape.at(start, float(data.phi[angle]))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -23,22 +24,29 @@ SIZE_LIMIT = 4 * 2**30
 """Bytes above which the file is left out: everything in it can be computed again from data and parameters."""
 
 
+@dataclass(frozen=True)
+class Contents:
+    """Names of the (n_phi,N,N) members of an archive, and its other members."""
+
+    matrices: tuple[str, ...]
+    small: Mapping[str, np.ndarray]
+
+
 class FittedData:
     """Collects blocks of rows for the matrices of one archive, each in a file of its own until the end."""
 
-    def __init__(self, folder: Path, answer: Answer, dtype: np.dtype[Any]) -> None:
+    def __init__(self, folder: Path, data: TwoTime, contents: Contents) -> None:
         self.path = folder
-        self._answer = answer
-        self._dtype = dtype
-        n_frames = answer.data.n_frames
-        self._array_shape = (answer.data.n_phi, n_frames, n_frames)
-        self._streams = {name: (folder / name).open("xb") for name in MATRICES}
+        self._small = contents.small
+        self._dtype = stored_dtype(data)
+        self._array_shape = (data.n_phi, data.n_frames, data.n_frames)
+        self._streams = {name: (folder / name).open("xb") for name in contents.matrices}
         for stream in self._streams.values():
             self._write_header(stream)
 
-    def add(self, block: Block) -> None:
-        """Append a block; blocks come in the order of angles and rows."""
-        arrays = (block.c2, block.shape, block.scaled, block.residual, block.normalized)
+    def add(self, block: Block, *more: np.ndarray) -> None:
+        """Append a block and rows of what is stored besides; blocks come in the order of angles and rows."""
+        arrays = (block.c2, block.shape, block.scaled, block.residual, block.normalized, *more)
         with writing(self.path):
             for stream, array in zip(self._streams.values(), arrays, strict=True):
                 stream.write(np.ascontiguousarray(array, dtype=self._dtype).data)
@@ -51,7 +59,7 @@ class FittedData:
     def pack(self, stream: BinaryIO) -> None:
         """Write the archive: the matrices from their files, and the small arrays."""
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in small_arrays(self._answer).items():
+            for name, array in self._small.items():
                 with archive.open(f"{name}.npy", "w") as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
             for name, source in self._streams.items():
@@ -69,13 +77,17 @@ class FittedData:
 
 def write_fitted_data(path: Path, answer: Answer, *, fault: Fault | None = None) -> None:
     """Compare data and fit angle by angle and write the archive; memory holds one angle at a time."""
-    with fitted_data(path, answer, fault=fault) as collected:
+    scaling = answer.fit.scaling
+    contents = Contents(MATRICES, small_arrays(answer.data, scaling.contrast, scaling.offset))
+    with fitted_data(path, answer.data, contents, fault=fault) as collected:
         for block in compared(answer):
             collected.add(block)
 
 
 @contextmanager
-def fitted_data(path: Path, answer: Answer, *, fault: Fault | None = None) -> Iterator[FittedData]:
+def fitted_data(
+    path: Path, data: TwoTime, contents: Contents, *, fault: Fault | None = None
+) -> Iterator[FittedData]:
     """Collect blocks in the body; the archive appears at `path` when the body ends without an error."""
     folder = path.with_name(f".{path.name}.parts")
     with writing(path):
@@ -83,7 +95,7 @@ def fitted_data(path: Path, answer: Answer, *, fault: Fault | None = None) -> It
         folder.mkdir()
     try:
         with writing(path):
-            collected = FittedData(folder, answer, stored_dtype(answer.data))
+            collected = FittedData(folder, data, contents)
         try:
             yield collected
         finally:
@@ -94,16 +106,15 @@ def fitted_data(path: Path, answer: Answer, *, fault: Fault | None = None) -> It
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def small_arrays(answer: Answer) -> dict[str, np.ndarray]:
+def small_arrays(data: TwoTime, contrast: np.ndarray, offset: np.ndarray) -> dict[str, np.ndarray]:
     """The other members: angles (degrees), times (s), q (1/Å), contrast and offset (n_phi,2)."""
-    fit, data = answer.fit, answer.data
     t = np.asarray(data.t, dtype=float)
     return {
         "phi_angles": np.asarray(data.phi, dtype=float),
         "t1": t,
         "t2": t,
         "q": np.array([data.q], dtype=float),
-        "per_angle_scaling": np.column_stack([fit.scaling.contrast, fit.scaling.offset]).astype(float),
+        "per_angle_scaling": np.column_stack([contrast, offset]).astype(float),
     }
 
 
@@ -112,9 +123,11 @@ def stored_dtype(data: TwoTime) -> np.dtype[Any]:
     return np.dtype(np.float32 if data.angle(0).c2.dtype.itemsize <= 4 else np.float64)
 
 
-def reason_to_skip(path: Path, data: TwoTime, limit: int = SIZE_LIMIT) -> str | None:
-    """Why the archive should not be written (too large, or no room for it), or None."""
-    size = len(MATRICES) * data.n_phi * data.n_frames**2 * stored_dtype(data).itemsize
+def reason_to_skip(
+    path: Path, data: TwoTime, limit: int = SIZE_LIMIT, matrices: int = len(MATRICES)
+) -> str | None:
+    """Why an archive of so many matrices should not be written (too large, or no room for it), or None."""
+    size = matrices * data.n_phi * data.n_frames**2 * stored_dtype(data).itemsize
     if size > limit:
         return f"it would take {size / 1e9:.1f} GB, more than the limit of {limit / 1e9:.1f} GB"
     free = shutil.disk_usage(path.parent).free

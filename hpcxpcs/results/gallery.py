@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hpcxpcs.files.atomic import atomic_write_bytes
-from hpcxpcs.results import plots
+from hpcxpcs.results import chain_plots, plots, posterior_plots, shard_plots
 from hpcxpcs.results.comparison import Block
+from hpcxpcs.results.posterior_records import Posterior
 from hpcxpcs.results.records import Answer, Trouble
 from hpcxpcs.results.reduction import AngleReduction, AngleSummary
-from hpcxpcs.results.table import true_values
+from hpcxpcs.results.table import Truth, true_values
 
 
 class Gallery:
@@ -46,6 +47,25 @@ class Gallery:
         self._make("overview.png", lambda: plots.overview(answer, summaries))
         self._make("angle_scaling.png", lambda: plots.angle_scaling(answer, truth))
         self._make("residual_checks.png", lambda: plots.residual_checks(answer, summaries))
+        if answer.posterior is not None:
+            self._posterior_pictures(answer.posterior, truth)
+
+    def _posterior_pictures(self, found: Posterior, truth: Mapping[str, Truth]) -> None:
+        answer = self._answer
+        pictures: dict[str, Callable[[], bytes]] = {
+            "posterior.png": lambda: posterior_plots.posterior(answer, found, truth),
+            "forest.png": lambda: posterior_plots.forest(answer, found, truth),
+            "pair.png": lambda: posterior_plots.pair(found, truth),
+            "trace.png": lambda: chain_plots.trace(found),
+            "rank.png": lambda: chain_plots.rank(found),
+            "autocorrelation.png": lambda: chain_plots.autocorrelation(found),
+            "energy.png": lambda: chain_plots.energy(found),
+            "ess.png": lambda: chain_plots.ess(found),
+        }
+        if found.shards:
+            pictures["shard_forest.png"] = lambda: shard_plots.shard_forest(found, truth)
+        for name, draw in pictures.items():
+            self._make(name, draw)
 
     def _angle_page(self, summary: AngleSummary) -> bytes:
         if self._page is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from hpcxpcs.results.drawing import DATA_COLOUR, DPI, FIT_COLOUR, MUTED, png
 from hpcxpcs.results.measurement import measurement
 from hpcxpcs.results.quality import noise_meaning
 from hpcxpcs.results.records import Answer
@@ -26,10 +26,8 @@ from hpcxpcs.results.reduction import (
     thinned,
 )
 
-DPI = 110
 MAP, DIFFERENCE = "viridis", "RdBu_r"
 EPOCH_COLOURS = ("#31688e", "#35a06b", "#d18f00")
-DATA_COLOUR, FIT_COLOUR, MUTED = "#31688e", "#c0392b", "#8a8f98"
 TILE_PIXELS = 110
 MOST_TILES = 60
 """Angles on the overview; of more, evenly spaced ones are shown."""
@@ -127,7 +125,7 @@ class AnglePage:
         )
 
     def _png(self) -> bytes:
-        content = _png(self._figure)
+        content = png(self._figure)
         if not self._laid_out:  # the layout of the first page fits all, and takes longer than drawing
             self._figure.set_layout_engine("none")
             self._laid_out = True
@@ -141,7 +139,7 @@ def residual_checks(answer: Answer, summaries: Sequence[AngleSummary]) -> bytes:
     _draw_histogram(histogram, summaries)
     _draw_mean_by_lag(lags, answer, summaries)
     _draw_neighbours(neighbours, summaries)
-    return _png(figure)
+    return png(figure)
 
 
 def angle_scaling(answer: Answer, truth: Mapping[str, float | list[float]] | None = None) -> bytes:
@@ -167,7 +165,7 @@ def angle_scaling(answer: Answer, truth: Mapping[str, float | list[float]] | Non
     for ax in (noise, misfit):
         ax.set_xlabel("φ (degrees)")
     contrast.legend(fontsize=8, frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def overview(answer: Answer, summaries: Sequence[AngleSummary]) -> bytes:
@@ -193,7 +191,7 @@ def overview(answer: Answer, summaries: Sequence[AngleSummary]) -> bytes:
     residual.set_title("residuals (white is good)")
     for ax in (both, residual):
         _label_tiles(ax, [float(answer.data.phi[one.angle]) for one in chosen], columns, len(tiles[0]))
-    return _png(figure)
+    return png(figure)
 
 
 def evenly_chosen(items: Sequence[AngleSummary], most: int) -> list[AngleSummary]:
@@ -319,12 +317,6 @@ def _residual_limit(residual: np.ndarray, frames_per_pixel: int) -> float:
     """Colour limit, symmetric about zero: what averaged noise reaches, or more if the misfit is larger."""
     known = np.abs(residual[np.isfinite(residual)])
     return max(4.0 / frames_per_pixel, float(np.percentile(known, 99.5)) if known.size else 1.0)
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI)
-    return content.getvalue()
 
 
 assert len(EPOCH_COLOURS) == EPOCHS

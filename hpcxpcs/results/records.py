@@ -6,12 +6,15 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.physics.model import Model
+
+if TYPE_CHECKING:
+    from hpcxpcs.results.posterior_records import Posterior
 
 SCHEMA_VERSION = 1
 """Version of the names and keys of every file in the results folder."""
@@ -186,9 +189,10 @@ class WrittenResults:
 
 @dataclass(frozen=True)
 class Answer:
-    """A fit with the data and the model it belongs to, and the run that made it."""
+    """A fit with the data and the model it belongs to, the run that made it, and the posterior if one was sampled."""
 
     fit: Fit
     data: TwoTime
     model: Model
     run: RunRecord = field(repr=False)
+    posterior: Posterior | None = field(default=None, repr=False)

@@ -18,6 +18,7 @@ from hpcxpcs.results import quality
 from hpcxpcs.results.comparison import ESTIMATED_NOISE
 from hpcxpcs.results.measurement import ABSENT, number
 from hpcxpcs.results.plots import angle_file_names
+from hpcxpcs.results.posterior_report import POSTERIOR_PICTURES, posterior_head, posterior_part
 from hpcxpcs.results.records import Answer, Fit, WrittenResults
 from hpcxpcs.results.table import HEADINGS, Row, shown_columns, summary_lines
 
@@ -88,6 +89,7 @@ def report_html(written: WrittenResults, answer: Answer) -> str:
         conventions=dict(answer.fit.conventions),
         **_answer_tables(answer),
         **_trust(answer.fit),
+        posterior=None if answer.posterior is None else posterior_part(answer, answer.posterior),
         pictures=list(_pictures(written, answer)),
         more_pictures=max(0, answer.data.n_phi - MOST_PICTURES),
         troubles=[*written.plots_failed, *written.skipped],
@@ -97,10 +99,11 @@ def report_html(written: WrittenResults, answer: Answer) -> str:
 
 
 def _verdict(answer: Answer) -> dict[str, Any]:
+    """How the page opens: with the posterior's verdict if there is one, and what to be careful about."""
     fit, code = answer.fit, answer.run.exit_code
     good = fit.ok and code == 0
     flag = quality.quality_flag(fit)
-    return {
+    from_fit = {
         "status": fit.status,
         "exit_code": code,
         "exit_words": quality.exit_words(code),
@@ -109,8 +112,13 @@ def _verdict(answer: Answer) -> dict[str, Any]:
         "tone": "good" if good and flag == "good" else "caution" if fit.ok else "bad",
         "quality_flag": flag,
         "quality_rule": quality.QUALITY_RULE,
+        "fit_quality_rule": quality.QUALITY_RULE,
         "warnings": quality.quality_warnings(fit),
     }
+    if answer.posterior is None:
+        return from_fit
+    head = posterior_head(answer, answer.posterior)
+    return {**from_fit, **head, "warnings": [*head["warnings"], *quality.quality_warnings(fit)]}
 
 
 def _what_was_fitted(answer: Answer) -> Iterator[tuple[str, str]]:
@@ -201,6 +209,7 @@ def _inflation(fit: Fit) -> list[tuple[str, str]]:
 def _pictures(written: WrittenResults, answer: Answer) -> Iterator[Picture]:
     there = {path.name: path for path in written.files if path.suffix == ".png"}
     titles = {
+        **(POSTERIOR_PICTURES if answer.posterior is not None else {}),
         "overview.png": "All angles: data and fit side by side, and what is left over",
         "residual_checks.png": "Is what is left over pure noise?",
         "angle_scaling.png": "Contrast, offset and noise by angle",

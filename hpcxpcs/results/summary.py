@@ -15,32 +15,42 @@ from typing import Any
 
 from hpcxpcs import __version__
 from hpcxpcs.results.nlsq import utc_now
+from hpcxpcs.results.posterior_records import Posterior
 from hpcxpcs.results.quality import exit_words, quality_flag, quality_warnings, verdict
 from hpcxpcs.results.records import SCHEMA_VERSION, Answer, Fit, RunRecord, WrittenResults
+from hpcxpcs.results.trust import posterior_quality, posterior_warnings, verdict_sentence
 
-PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "h5py", "nlsq", "cma", "numpyro", "arviz", "matplotlib")
+PACKAGES = (
+    *("jax", "jaxlib", "numpy", "scipy", "h5py", "nlsq", "cma", "numpyro", "arviz", "xarray"),
+    *("h5netcdf", "matplotlib"),
+)
 """Packages whose versions can change the numbers or the pictures."""
 
 
 def summary_record(answer: Answer, written: WrittenResults, pictures: str) -> dict[str, Any]:
     """The verdict, the headline numbers, what it took, every file; `pictures` is pending, written or off."""
-    fit, run = answer.fit, answer.run
+    fit, run, found = answer.fit, answer.run, answer.posterior
     return {
         "schema_version": SCHEMA_VERSION,
         "timestamp": utc_now(),
         "status": fit.status,
-        "verdict": verdict(fit, run.exit_code),
+        "verdict": _first_sentence(answer),
         "exit_code": run.exit_code,
         "exit_code_means": exit_words(run.exit_code),
-        "method": "nlsq",
+        "method": method_of(answer),
         "analysis_mode": fit.model,
-        "quality_flag": quality_flag(fit),
+        "quality_flag": quality_flag(fit) if found is None else posterior_quality(found),
         "reduced_chi_squared": fit.reduced_chi_squared,
         "parameters": {name: _headline(fit, k) for k, name in enumerate(fit.names)},
+        "posterior": None if found is None else _posterior(found),
         "timings": dict(run.timings),
         "peak_memory_bytes": peak_memory_bytes(),
         "files": [_file(path, written.folder) for path in written.files],
-        "warnings": [*quality_warnings(fit), *_picture_warnings(written)],
+        "warnings": [
+            *(posterior_warnings(found) if found is not None else ()),
+            *quality_warnings(fit),
+            *_picture_warnings(written),
+        ],
         "pictures": pictures,
         "plots_failed": [{"plot": item.what, "error": item.reason} for item in written.plots_failed],
         "files_skipped": [{"file": item.what, "reason": item.reason} for item in written.skipped],
@@ -57,6 +67,7 @@ def provenance_record(answer: Answer) -> dict[str, Any]:
         "versions": {"hpcxpcs": __version__, "python": platform.python_version(), **_installed(PACKAGES)},
         "config": dict(run.config),
         "config_fingerprint": run.fingerprint,
+        "sampling": None if answer.posterior is None else _sampling(answer.posterior),
         "data": dict(data.provenance),
         "data_fingerprint": data.fingerprint(),
         "host": platform.node(),
@@ -83,6 +94,53 @@ def peak_memory_bytes() -> int:
     """Most memory this process has had so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def method_of(answer: Answer) -> str:
+    """How the answer was found: nlsq, cmc or exact."""
+    return "nlsq" if answer.posterior is None else str(answer.posterior.settings.get("method", "cmc"))
+
+
+def _first_sentence(answer: Answer) -> str:
+    if answer.posterior is None:
+        return verdict(answer.fit, answer.run.exit_code)
+    return verdict_sentence(answer.posterior)
+
+
+def _posterior(found: Posterior) -> dict[str, Any]:
+    """The headline numbers of a posterior and its verdict."""
+    summary = found.summary
+    return {
+        "route": found.route,
+        "verdict": found.verdict,
+        "words": found.words,
+        "diagnostics_passed": found.judgement.passed,
+        "hdi_probability": summary.hdi_probability,
+        "parameters": {
+            name: {
+                "mean": summary.mean[k],
+                "std": summary.std[k],
+                "median": summary.median[k],
+                "hdi": summary.hdi[k],
+                "unit": found.units[k],
+            }
+            for k, name in enumerate(found.names)
+        },
+        "recommendations": list(found.recommendations),
+    }
+
+
+def _sampling(found: Posterior) -> dict[str, Any]:
+    """What the draws depend on besides configuration and data."""
+    return {
+        "seed": found.seed,
+        "chains": found.chains,
+        "samples": found.samples,
+        "shards": len(found.shards),
+        "route": found.route,
+        "settings": dict(found.settings),
+        "timings": dict(found.timings),
+    }
 
 
 def _headline(fit: Fit, k: int) -> dict[str, Any]:

@@ -12,14 +12,18 @@ from hpcxpcs.errors import OutputError
 from hpcxpcs.files.atomic import Fault, replacing_folder
 from hpcxpcs.files.json_safe import write_json
 from hpcxpcs.physics.model import Model
+from hpcxpcs.results.bands import BAND_MATRICES, write_credible_data
+from hpcxpcs.results.cmc import write_posterior
 from hpcxpcs.results.comparison import compared
 from hpcxpcs.results.fitted import reason_to_skip, write_fitted_data
 from hpcxpcs.results.nlsq import write_point_fit
+from hpcxpcs.results.posterior_records import Posterior
 from hpcxpcs.results.records import Answer, Fit, RunRecord, Trouble, WrittenResults
 from hpcxpcs.results.summary import provenance_record, summary_record, with_hashes
 
 Progress = Callable[[str], None]
 FITTED_DATA = Path("nlsq") / "fitted_data.npz"
+CREDIBLE_DATA = Path("cmc") / "fitted_data.npz"
 
 
 def write_results(
@@ -37,11 +41,12 @@ def write_results(
     fitted_data: bool,
     truth: Mapping[str, Any] | None,
     exit_code: int,
+    posterior: Posterior | None = None,
     on_progress: Progress | None = None,
 ) -> WrittenResults:
-    """Write everything a point fit leaves behind into `folder`, which replaces an older one as a whole."""
+    """Write everything a fit leaves behind into `folder`, which replaces an older one as a whole."""
     run = RunRecord(config_dict, fingerprint, command, timings, exit_code, truth)
-    answer = Answer(fit, data, model, run)
+    answer = Answer(fit, data, model, run, posterior)
     return write_pictures(
         write_numbers(folder, answer),
         answer,
@@ -59,6 +64,9 @@ def write_numbers(folder: Path, answer: Answer, *, fault: Fault | None = None) -
         numbers = fresh / "nlsq"
         numbers.mkdir()
         files = write_point_fit(numbers, answer.fit, answer.data, fault=fault)
+        if answer.posterior is not None:
+            (fresh / "cmc").mkdir()
+            files = (*files, *write_posterior(fresh / "cmc", answer, answer.posterior, fault=fault))
         provenance = with_hashes(provenance, fresh, files)
         _write_records(WrittenResults(fresh, files, provenance=provenance), answer, "pending", fault)
     there = tuple(folder / path.relative_to(fresh) for path in files)
@@ -85,6 +93,8 @@ def write_pictures(
         written = _draw(written, answer, progress, fault)
     if fitted_data:
         written = _write_fitted(written, answer, progress, fault)
+        if answer.posterior is not None:
+            written = _write_credible(written, answer, answer.posterior, progress, fault)
     if report:
         from hpcxpcs.results.report import write_report
 
@@ -119,10 +129,30 @@ def _write_fitted(
             write_fitted_data(path, answer, fault=fault)
     except OutputError as error:
         reason = str(error)
+    return _with_archive(written, FITTED_DATA, reason, progress)
+
+
+def _write_credible(
+    written: WrittenResults, answer: Answer, posterior: Posterior, progress: Progress, fault: Fault | None
+) -> WrittenResults:
+    path = written.folder / CREDIBLE_DATA
+    reason = reason_to_skip(path, answer.data, matrices=len(BAND_MATRICES))
+    try:
+        if reason is None:
+            write_credible_data(path, answer, posterior, fault=fault)
+    except OutputError as error:
+        reason = str(error)
+    return _with_archive(written, CREDIBLE_DATA, reason, progress)
+
+
+def _with_archive(
+    written: WrittenResults, name: Path, reason: str | None, progress: Progress
+) -> WrittenResults:
+    """The archive is there, or listed with the reason why it is not."""
     if reason is not None:
-        return replace(written, skipped=(*written.skipped, Trouble(FITTED_DATA.as_posix(), reason)))
-    progress(f"file {FITTED_DATA}")
-    return _with_files(written, path)
+        return replace(written, skipped=(*written.skipped, Trouble(name.as_posix(), reason)))
+    progress(f"file {name}")
+    return _with_files(written, written.folder / name)
 
 
 def _with_files(written: WrittenResults, *paths: Path) -> WrittenResults:

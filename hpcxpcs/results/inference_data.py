@@ -1,0 +1,187 @@
+"""inference_data.nc: the posterior as an ArviZ tree, for xarray.open_datatree and every ArviZ function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpcxpcs import __version__
+from hpcxpcs.files.json_safe import dumps
+from hpcxpcs.results.cmc_diagnostics import ess_of, r_hat_of
+from hpcxpcs.results.posterior_records import Certificate, Posterior
+from hpcxpcs.results.records import SCHEMA_VERSION, Answer
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def inference_data_file(answer: Answer, posterior: Posterior) -> bytes:
+    """The tree as the content of a NetCDF-4 file."""
+    return bytes(inference_data(answer, posterior).to_netcdf(engine="h5netcdf"))
+
+
+def inference_data(answer: Answer, posterior: Posterior) -> xarray.DataTree:
+    """Groups posterior, sample_stats, observed_data, shards, certificate, and `sampled`, the chains behind them.
+
+    Of combined draws, `sample_stats` knows `lp` alone; what a sampler recorded belongs to the chains of one shard,
+    which are a tree of their own under `sampled`. Exact draws are the chains, and there is no such group.
+    """
+    import xarray
+
+    exact = posterior.route == "exact"
+    groups: dict[str, Any] = {
+        "/": xarray.Dataset(attrs=_attributes(answer, posterior)),
+        "/posterior": _posterior_group(answer, posterior),
+        "/sample_stats": _statistics_group(posterior if exact else None, posterior.log_posterior),
+        "/observed_data": _observed_group(answer),
+        "/diagnostics": _diagnostics_group(posterior),
+    }
+    if not exact:
+        groups["/sampled/posterior"] = _draws_dataset(posterior, posterior.statistics.draws)
+        groups["/sampled/sample_stats"] = _statistics_group(posterior, None)
+    if posterior.shards:
+        groups["/shards"] = _shards_group(posterior)
+    if posterior.certificate is not None:
+        groups["/certificate"] = _certificate_group(posterior.certificate)
+    return xarray.DataTree.from_dict(groups)
+
+
+def _attributes(answer: Answer, posterior: Posterior) -> dict[str, Any]:
+    settings = dumps(posterior.settings)
+    return {
+        "created_by": f"hpcxpcs {__version__}",
+        "inference_library": "numpyro",
+        "schema_version": SCHEMA_VERSION,
+        "analysis_mode": answer.fit.model,
+        "conventions": dumps(answer.fit.conventions),
+        "q": float(answer.data.q),
+        "data_fingerprint": answer.data.fingerprint(),
+        "route": posterior.route,
+        "verdict": posterior.verdict,
+        "words": posterior.words,
+        "warnings": dumps(posterior.warnings),
+        "seed": int(posterior.seed),
+        "settings": settings,
+    }
+
+
+def _posterior_group(answer: Answer, posterior: Posterior) -> xarray.Dataset:
+    group = _draws_dataset(posterior, posterior.draws)
+    phi = np.asarray(answer.data.phi, dtype=float)
+    for name, draws in (("contrast", posterior.contrast), ("offset", posterior.offset)):
+        group[name] = (("chain", "draw", "phi"), np.asarray(draws, dtype=float), {"units": "1"})
+    return group.assign_coords(phi=("phi", phi, {"units": "degrees"}))
+
+
+def _draws_dataset(posterior: Posterior, draws: np.ndarray) -> xarray.Dataset:
+    import xarray
+
+    chains, samples, _ = np.shape(draws)
+    return xarray.Dataset(
+        {
+            name: (("chain", "draw"), np.asarray(draws[..., k], dtype=float), {"units": posterior.units[k] or "1"})
+            for k, name in enumerate(posterior.names)
+        },
+        coords={"chain": np.arange(chains), "draw": np.arange(samples)},
+    )
+
+
+def _statistics_group(posterior: Posterior | None, log_posterior: np.ndarray | None) -> xarray.Dataset:
+    """The sampler's record of a posterior's real chains, and the log-density of draws, under ArviZ's names."""
+    import xarray
+
+    variables: dict[str, Any] = {}
+    attributes = {}
+    if log_posterior is not None:
+        variables["lp"] = (("chain", "draw"), np.asarray(log_posterior, dtype=float), {"units": "nats"})
+    if posterior is not None:
+        statistics = posterior.statistics
+        attributes["label"] = statistics.label
+        per_draw = {
+            "energy": np.asarray(statistics.energy, dtype=float),
+            "acceptance_rate": np.asarray(statistics.acceptance, dtype=float),
+            "n_steps": np.asarray(statistics.num_steps, dtype=np.int64),
+            "diverging": np.asarray(statistics.diverging, dtype=bool),
+        }
+        variables |= {name: (("chain", "draw"), array) for name, array in per_draw.items()}
+        variables |= {
+            name: (("chain",), np.asarray(getattr(statistics, name), dtype=float)) for name in ("bfmi", "step_size")
+        }
+    some = next(iter(variables.values()))[1]
+    coordinates = {"chain": np.arange(some.shape[0]), "draw": np.arange(some.shape[1])}
+    return xarray.Dataset(variables, coords=coordinates, attrs=attributes)
+
+
+def _observed_group(answer: Answer) -> xarray.Dataset:
+    """What summarises the data of each angle: number of pairs, their noise σ, and the misfit of the point fit."""
+    import xarray
+
+    fit, data = answer.fit, answer.data
+    columns = {
+        "pairs": np.asarray(fit.pairs, dtype=np.int64),
+        "sigma": np.asarray(fit.sigma, dtype=float),
+        "chi_squared": np.asarray(fit.chi_squared_per_angle, dtype=float),
+    }
+    return xarray.Dataset(
+        {name: ("phi", array) for name, array in columns.items()},
+        coords={
+            "phi": ("phi", np.asarray(data.phi, dtype=float), {"units": "degrees"}),
+            "time": ("time", np.asarray(data.t, dtype=float), {"units": "s"}),
+        },
+        attrs={"q": float(data.q), "dt": float(data.dt), "sigma_source": fit.sigma_source},
+    )
+
+
+def _diagnostics_group(posterior: Posterior) -> xarray.Dataset:
+    import xarray
+
+    columns = (
+        *("r_hat", "ess_bulk", "ess_tail", "mcse_mean", "mean", "std", "median"),
+        *("prior_std", "contraction", "point_value", "z"),
+    )
+    summary = posterior.summary
+    group = xarray.Dataset(
+        {name: ("parameter", np.asarray(getattr(summary, name), dtype=float)) for name in columns},
+        coords={"parameter": list(posterior.names)},
+        attrs={"r_hat_of": r_hat_of(posterior), "ess_of": ess_of(posterior)},
+    )
+    group["hdi"] = (("parameter", "edge"), np.asarray(summary.hdi, dtype=float))
+    group["hdi"].attrs["probability"] = float(summary.hdi_probability)
+    return group.assign_coords(edge=["lower", "upper"])
+
+
+def _shards_group(posterior: Posterior) -> xarray.Dataset:
+    import xarray
+
+    shards = posterior.shards
+    kinds = {
+        **dict.fromkeys(("pairs", "divergences", "attempts", "gradients"), np.int64),
+        **dict.fromkeys(("r_hat", "ess", "bfmi", "seconds"), np.float64),
+        "accepted": np.bool_,
+    }
+    variables: dict[str, Any] = {
+        name: ("shard", np.array([getattr(shard, name) for shard in shards], dtype=kind))
+        for name, kind in kinds.items()
+    }
+    variables["reasons"] = ("shard", ["; ".join(shard.reasons) for shard in shards])
+    for name in ("mean", "std"):
+        table = np.array([getattr(shard, name) for shard in shards], dtype=float)
+        variables[name] = (("shard", "parameter"), table)
+    return xarray.Dataset(
+        variables, coords={"shard": [shard.index for shard in shards], "parameter": list(posterior.names)}
+    )
+
+
+def _certificate_group(certificate: Certificate) -> xarray.Dataset:
+    import xarray
+
+    numbers = {"k_hat": certificate.k_hat, "k_hat_limit": certificate.limit, "ess": certificate.ess}
+    return xarray.Dataset(
+        {
+            **{name: ((), float(value)) for name, value in numbers.items()},
+            "mean_shift": ("coordinate", np.asarray(certificate.mean_shift, dtype=float)),
+            "sd_ratio": ("coordinate", np.asarray(certificate.sd_ratio, dtype=float)),
+        },
+        attrs={"word": certificate.word, "reason": certificate.reason, "distinct": int(certificate.distinct)},
+    )

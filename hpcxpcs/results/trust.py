@@ -1,0 +1,192 @@
+"""How far to trust a posterior, in words: each judgement with its threshold and its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from hpcxpcs.results.posterior_records import Certificate, Finding, Posterior
+from hpcxpcs.results.quality import Correlation, compression_words
+
+GOOD_R_HAT = 1.05
+ACCEPTABLE_R_HAT = 1.1
+"""Above this, chains that should agree visibly do not, and no interval of theirs means anything."""
+INFORMED = 0.5
+"""Contraction below which most of what the posterior says about a parameter was put in by its prior."""
+NOTABLE_Z = 0.5
+SERIOUS_Z = 2.0
+"""Posterior standard deviations between posterior mean and point fit from which a reader should ask why."""
+
+POSTERIOR_QUALITY_RULE = (
+    "good: the verdict is certified, corrected or exact, every diagnostic is within its threshold and R-hat is "
+    f"below {GOOD_R_HAT}; acceptable: the same verdicts and R-hat up to {ACCEPTABLE_R_HAT}; "
+    "poor: rejected, or R-hat above that or not a number"
+)
+
+_VERDICTS = {
+    "certified": "Certified: the combined draws were checked against all data at once and hold.",
+    "corrected": "Corrected: the combined draws were off, and reweighting them with all data at once put them right.",
+    "exact": "Exact: the chains sampled the likelihood of all data; nothing was combined.",
+    "rejected": "Rejected: the draws failed their check. The numbers below are not a result.",
+}
+
+_FINDINGS = {
+    "r_hat": "R-hat",
+    "ess_bulk": "number of effective draws",
+    "ess_tail": "number of effective draws in the tails",
+    "divergence_rate": "share of divergent draws",
+    "divergences": "number of divergent draws",
+    "bfmi": "energy mixing (BFMI)",
+}
+
+
+def trusted(posterior: Posterior) -> bool:
+    """Whether the draws represent the posterior of all data."""
+    return posterior.verdict in ("certified", "corrected", "exact")
+
+
+def posterior_quality(posterior: Posterior) -> str:
+    """`good`, `acceptable` or `poor`, by POSTERIOR_QUALITY_RULE."""
+    worst = float(np.max(posterior.summary.r_hat))
+    if not trusted(posterior) or not worst <= ACCEPTABLE_R_HAT:
+        return "poor"
+    return "good" if posterior.judgement.passed and worst <= GOOD_R_HAT else "acceptable"
+
+
+def verdict_sentence(posterior: Posterior) -> str:
+    """The first sentence that a reader should see."""
+    words = _VERDICTS.get(posterior.verdict, f"The verdict is {posterior.verdict}.")
+    if posterior.judgement.passed or not trusted(posterior):
+        return words
+    count = len(posterior.judgement.failed)
+    failed = "a diagnostic failed" if count == 1 else f"{count} diagnostics failed"
+    return f"{words} But {failed}: read how far to trust it before quoting numbers."
+
+
+def finding_words(finding: Finding) -> str:
+    """A failed diagnostic with its value, its threshold and what to do."""
+    name = _FINDINGS.get(finding.name, finding.name)
+    subject = f"{name} of {finding.parameter}" if finding.parameter else name
+    return f"{subject} is {finding.value:.4g}, the threshold {finding.threshold:.4g}: {finding.recommendation}"
+
+
+def posterior_warnings(posterior: Posterior) -> list[str]:
+    """Everything that should keep a reader from quoting the numbers as they are, each thing once."""
+    return list(dict.fromkeys((*posterior.warnings, *map(finding_words, posterior.judgement.failed))))
+
+
+def trust_rows(posterior: Posterior) -> Iterator[tuple[str, str]]:
+    """What was checked and what came out, a row of words each, most important first."""
+    yield "verdict", f"{posterior.verdict}: {posterior.words}"
+    if posterior.certificate is not None:
+        yield "check against all data", certificate_words(posterior.certificate)
+    if posterior.shards:
+        yield "shards", shards_words(posterior)
+    if posterior.heterogeneity is not None:
+        yield "agreement of the shards", posterior.heterogeneity.words
+    yield "convergence", convergence_words(posterior)
+    yield "sampler", sampler_words(posterior)
+    if posterior.judgement.remarks:
+        yield "remarks", "; ".join(map(finding_words, posterior.judgement.remarks))
+    yield "solutions", posterior.modes.words
+    yield "prior or data", contraction_words(posterior)
+    yield "point fit", agreement_words(posterior)
+    yield "summary of the data", compression_words(posterior.compression)
+
+
+def certificate_words(certificate: Certificate) -> str:
+    """What importance weighting with all data said about the combined draws."""
+    lost = certificate.nonfinite
+    outside = f"; {lost:,} draws lie outside of what the model or the prior allow" if lost else ""
+    return f"{certificate.reason}{outside}"
+
+
+def shards_words(posterior: Posterior) -> str:
+    """How many shards were combined, and which were not and why."""
+    rejected = [shard for shard in posterior.shards if not shard.accepted]
+    count = len(posterior.shards)
+    if not rejected:
+        return f"all {count} were accepted" if count > 1 else "the one shard was accepted"
+    reasons = "; ".join(f"shard {shard.index}: {', '.join(shard.reasons)}" for shard in rejected)
+    return f"{count - len(rejected)} of {count} were accepted; left out: {reasons}"
+
+
+def convergence_words(posterior: Posterior) -> str:
+    """Agreement of the chains and the number of independent draws behind every number."""
+    summary = posterior.summary
+    worst = int(np.argmax(np.nan_to_num(summary.r_hat, nan=np.inf)))
+    fewest = int(np.argmin(np.nan_to_num(summary.ess_bulk, nan=-np.inf)))
+    chains = "the chains of the worst shard" if posterior.route == "consensus" else "the chains"
+    return (
+        f"R-hat compares {chains} with each other (1 is perfect): at most {summary.r_hat[worst]:.4g} "
+        f"({posterior.names[worst]}). Every number rests on at least {summary.ess_bulk[fewest]:,.0f} effective draws "
+        f"({posterior.names[fewest]})"
+    )
+
+
+def sampler_words(posterior: Posterior) -> str:
+    """Divergences, energy and steps of the real chains."""
+    statistics = posterior.statistics
+    divergent = int(np.count_nonzero(statistics.diverging))
+    divergences = "no divergence" if divergent == 0 else f"{divergent:,} divergent"
+    return (
+        f"{statistics.label}: {divergences} in {statistics.diverging.size:,} draws, mean acceptance "
+        f"{float(np.mean(statistics.acceptance)):.2f}, {float(np.mean(statistics.num_steps)):.3g} gradients per draw, "
+        f"energy mixing (BFMI) {float(np.min(statistics.bfmi)):.2f} at worst (0.2 is too low)"
+    )
+
+
+def contraction_words(posterior: Posterior) -> str:
+    """Which parameters the data say little about."""
+    contraction = np.asarray(posterior.summary.contraction, dtype=float)
+    weak = [
+        f"{name} ({value:.0%})"
+        for name, value in zip(posterior.names, contraction, strict=True)
+        if value < INFORMED
+    ]
+    if weak:
+        return f"the data narrowed little what the prior said about {', '.join(weak)}: quote the prior with them"
+    known = contraction[np.isfinite(contraction)]
+    least = f": at least {math.floor(1e3 * known.min()) / 10:g} %" if known.size else ""
+    return f"every parameter is determined by the data, not by its prior (contraction{least})"
+
+
+def agreement_words(posterior: Posterior) -> str:
+    """How far the posterior means are from the point fit, in posterior standard deviations."""
+    z = np.asarray(posterior.summary.z, dtype=float)
+    known = np.flatnonzero(np.isfinite(z))
+    if not known.size:
+        return "there is no point fit to compare with"
+    worst = known[np.argmax(np.abs(z[known]))]
+    away = f"at most {abs(z[worst]):.2f} standard deviations from it ({posterior.names[worst]})"
+    return f"the posterior means are {away}: {z_words(float(z[worst]))}"
+
+
+def z_words(z: float) -> str:
+    """What a distance between posterior mean and point fit means."""
+    if not math.isfinite(z):
+        return "no comparison"
+    if abs(z) >= SERIOUS_Z:
+        return "far: the posterior is skewed, or the point fit sits in another solution; look at the pictures"
+    return "agrees" if abs(z) < NOTABLE_Z else "differs a little: the posterior is skewed, quote its interval"
+
+
+def draw_correlations(posterior: Posterior) -> tuple[list[str], np.ndarray]:
+    """Names of the sampled parameters and the correlation coefficients of their draws (n,n)."""
+    flat = np.asarray(posterior.draws, dtype=float).reshape(-1, len(posterior.names))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        matrix = np.atleast_2d(np.corrcoef(flat, rowvar=False))
+    return list(posterior.names), matrix
+
+
+def strongest_pairs(names: Sequence[str], matrix: np.ndarray, count: int = 6) -> list[Correlation]:
+    """The pairs of parameters that the data tell apart worst, strongest first."""
+    pairs = [
+        Correlation(names[j], names[k], float(matrix[j, k]))
+        for j in range(len(names))
+        for k in range(j + 1, len(names))
+        if math.isfinite(matrix[j, k])
+    ]
+    return sorted(pairs, key=lambda pair: -abs(pair.value))[:count]
