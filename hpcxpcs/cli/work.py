@@ -105,7 +105,7 @@ def _settle() -> None:
 
 
 def _task_function(run: Run) -> TaskFunction:
-    from hpcxpcs.pipeline.work import task_function
+    from hpcxpcs.pipeline.crew import task_function
 
     function: TaskFunction = task_function(run)
     return function

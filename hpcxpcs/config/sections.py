@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, StrictBool, ValidationInfo, field_validator
 
 from hpcxpcs.config.field_types import DT, DeadFrames, Memory, Number, Section, Sigma, Text, Whole, commented
+from hpcxpcs.config.posterior_sections import CmcOptions, CountOrAuto
 
 
 class ExperimentalData(Section):
@@ -237,8 +238,13 @@ class NlsqOptions(Section):
 class Optimization(Section):
     """What to compute."""
 
-    method: Literal["nlsq"] = Field(default="nlsq", description="nlsq: the point fit with error bars")
+    method: Literal["nlsq", "cmc", "exact"] = Field(
+        default="cmc",
+        description="nlsq: the point fit with error bars; cmc: the posterior from shards, certified against all data; "
+        "exact: the posterior from all data at once",
+    )
     nlsq: NlsqOptions = Field(default_factory=NlsqOptions, description="options of the point fit")
+    cmc: CmcOptions = Field(default_factory=CmcOptions, description="options of the posterior")
 
 
 class Likelihood(Section):
@@ -255,6 +261,15 @@ class Likelihood(Section):
 class Runtime(Section):
     """Use of the machine; never changes the answer."""
 
+    workers: CountOrAuto = Field(
+        default="auto", description="worker processes when not under MPI; auto is one per cores_per_worker cores"
+    )
+    cores_per_worker: CountOrAuto = Field(
+        default="auto", description="cores that count as one worker; auto is 1, more leave room for other programs"
+    )
+    checkpoint_every: Whole = Field(
+        default=50, ge=1, le=100000, description="draws per chain between two checkpoints: what a kill can cost"
+    )
     memory: Memory = Field(
         default="auto", description='memory one process may use, for example "4 GiB"; auto asks the job'
     )

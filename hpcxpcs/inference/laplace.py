@@ -17,7 +17,7 @@ STEP = 1.0e-3
 """Step of the central differences of gradients, in standard deviations."""
 
 FLATTEST = 1.0e-8
-"""Smallest curvature of the log posterior kept in whitening, relative to the largest (after scaling to unit diagonal)."""
+"""Smallest curvature kept in whitening, relative to the largest after scaling to unit diagonal."""
 
 SMALLEST_CAVITY = 0.05
 """A cavity keeps at least this share of the anchor's curvature in every direction."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,10 +18,7 @@ from jax import Array
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import ParamInfo
 
-from hpcxpcs.inference.target import Space, Target, log_densities, log_density, with_gradient
-
-STREAM_VERSION = 1
-"""Version of everything that decides which draws a seed gives; a change of code that moves a draw raises it."""
+from hpcxpcs.inference.target import Space, Target, log_density, with_gradient
 
 BLOCK = 64
 """Most steps per call of the compiled block."""
@@ -52,17 +49,17 @@ class Rows(NamedTuple):
     z (…, d); energy and potential are in nats.
     """
 
-    z: Array
-    energy: Array
-    potential: Array
-    acceptance: Array
-    num_steps: Array
-    diverging: Array
+    z: Any
+    energy: Any
+    potential: Any
+    acceptance: Any
+    num_steps: Any
+    diverging: Any
 
 
 @dataclass(frozen=True)
 class Chains:
-    """A run of C chains so far: `step` steps done, the kernel's `state`, the draws after warm-up, and the gradients spent."""
+    """C chains so far: `step` steps done, the kernel's `state`, the draws after warm-up, the gradients spent."""
 
     step: int
     state: Any
@@ -79,38 +76,36 @@ class Chains:
         return {**leaves, **kept, "counts": np.array([self.step, self.gradients], dtype=np.int64)}
 
 
-@lru_cache(maxsize=8)
 def _kernel(sampler: Sampler) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Start and step of a new kernel; it can step once its start has been traced, which sets its warm-up schedule."""
+
     def potential_of(target: Target) -> Callable[[Array], Array]:
         return lambda z: -log_density(sampler.space, target, z)
 
     init, sample = hmc(potential_fn_gen=potential_of, algo="NUTS")
-    return init, sample
 
+    def start(target: Target, keys: Array, infos: tuple[Array, Array, Array]) -> Any:
+        def one(key: Array, info: tuple[Array, Array, Array]) -> Any:
+            return init(
+                ParamInfo(*info),
+                sampler.warmup,
+                step_size=0.5,
+                dense_mass=True,
+                target_accept_prob=sampler.target_acceptance,
+                max_tree_depth=sampler.max_tree_depth,
+                model_args=(target,),
+                rng_key=key,
+            )
 
-def _started(sampler: Sampler, target: Target, keys: Array, infos: tuple[Array, Array, Array]) -> Any:
-    """The kernel's state at z (C, d) with potential (C,) and its gradient (C, d), which `infos` holds."""
-    init, _ = _kernel(sampler)
+        return jax.vmap(one)(keys, infos)
 
-    def start(key: Array, info: tuple[Array, Array, Array]) -> Any:
-        return init(
-            ParamInfo(*info),
-            sampler.warmup,
-            step_size=0.5,
-            dense_mass=True,
-            target_accept_prob=sampler.target_acceptance,
-            max_tree_depth=sampler.max_tree_depth,
-            model_args=(target,),
-            rng_key=key,
-        )
-
-    return jax.vmap(start)(keys, infos)
+    return start, jax.vmap(lambda target, state: sample(state, (target,), {}), in_axes=(None, 0))
 
 
 @partial(jax.jit, static_argnums=0)
 def _advanced(sampler: Sampler, target: Target, state: Any, count: Array) -> tuple[Any, Rows]:
-    _, sample = _kernel(sampler)
-    step = jax.vmap(lambda one: sample(one, (target,), {}))
+    begin, step = _kernel(sampler)
+    jax.eval_shape(begin, target, state.rng_key, (state.z, state.potential_energy, state.z_grad))
 
     def kept(now: Any) -> Rows:
         return Rows(now.z, now.energy, now.potential_energy, now.accept_prob, now.num_steps, now.diverging)
@@ -120,7 +115,7 @@ def _advanced(sampler: Sampler, target: Target, state: Any, count: Array) -> tup
     )
 
     def body(i: Array, carry: tuple[Any, Rows]) -> tuple[Any, Rows]:
-        now = step(carry[0])
+        now = step(target, carry[0])
         return now, jax.tree.map(lambda rows, row: rows.at[i].set(row), carry[1], kept(now))
 
     return jax.lax.fori_loop(0, count, body, (state, empty))
@@ -130,7 +125,7 @@ def start(sampler: Sampler, target: Target, chains: int, stream: tuple[int, ...]
     """Chains at over-dispersed starts; `stream` (seed, kind, index, attempt, …) names their random numbers."""
     keys, z = _starts(sampler.space, target, chains, stream)
     values, gradients = with_gradient(sampler.space, target, z)
-    state = _started(sampler, target, keys, (z, -values, -gradients))
+    state = _kernel(sampler)[0](target, keys, (z, -values, -gradients))
     return Chains(0, state, _no_draws(chains, sampler.space.size), 0)
 
 
@@ -156,8 +151,7 @@ def resume(sampler: Sampler, target: Target, arrays: Mapping[str, np.ndarray]) -
     chains = arrays["draws/z"].shape[0]
     keys = jnp.zeros((chains, 2), dtype=jnp.uint32)
     z = jnp.zeros((chains, sampler.space.size))
-    # The kernel learns its warm-up schedule while its start is traced; nothing is computed here.
-    form = jax.eval_shape(partial(_started, sampler), target, keys, (z, jnp.zeros(chains), z))
+    form = jax.eval_shape(_kernel(sampler)[0], target, keys, (z, jnp.zeros(chains), z))
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(form)]
     leaves = [
         jnp.asarray(arrays[f"state/{jax.tree_util.keystr(path, simple=True, separator='.')}"])
@@ -172,8 +166,9 @@ def resume(sampler: Sampler, target: Target, arrays: Mapping[str, np.ndarray]) -
 def density_moved(sampler: Sampler, target: Target, chains: Chains) -> float:
     """Largest relative change of the log density at the chains' positions since it was stored."""
     stored = np.asarray(chains.state.potential_energy)
-    now = -np.asarray(log_densities(sampler.space, target, chains.state.z))
-    return float(np.max(np.abs(now - stored) / np.maximum(np.abs(stored), 1.0)))
+    now = -np.asarray(with_gradient(sampler.space, target, chains.state.z)[0])
+    moved = np.where(now == stored, 0.0, np.abs(now - stored) / np.maximum(np.abs(stored), 1.0))
+    return float(np.max(np.where(np.isnan(moved), np.inf, moved)))
 
 
 def _starts(space: Space, target: Target, chains: int, stream: tuple[int, ...]) -> tuple[Array, Array]:
@@ -183,9 +178,9 @@ def _starts(space: Space, target: Target, chains: int, stream: tuple[int, ...]) 
         root = jax.random.fold_in(root, number)
     keys = jax.random.split(root, 2 * chains)
     z = OVER_DISPERSION * jax.vmap(lambda key: jax.random.normal(key, (space.size,)))(keys[:chains])
-    floor = float(log_densities(space, target, jnp.zeros((1, space.size)))[0]) - DEEPEST_START
+    floor = float(with_gradient(space, target, jnp.zeros((1, space.size)))[0][0]) - DEEPEST_START
     for _ in range(20):
-        low = np.asarray(log_densities(space, target, z)) < floor
+        low = np.asarray(with_gradient(space, target, z)[0]) < floor
         if not low.any():
             break
         z = jnp.where(jnp.asarray(low)[:, None], 0.5 * z, z)
@@ -195,10 +190,12 @@ def _starts(space: Space, target: Target, chains: int, stream: tuple[int, ...]) 
 def _no_draws(chains: int, size: int) -> Rows:
     shape = (chains, 0)
     return Rows(
-        np.zeros((*shape, size)),
-        *(np.zeros(shape) for _ in range(3)),
-        np.zeros(shape, dtype=np.int64),
-        np.zeros(shape, dtype=bool),
+        z=np.zeros((*shape, size)),
+        energy=np.zeros(shape),
+        potential=np.zeros(shape),
+        acceptance=np.zeros(shape),
+        num_steps=np.zeros(shape, dtype=np.int64),
+        diverging=np.zeros(shape, dtype=bool),
     )
 
 

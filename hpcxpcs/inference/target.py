@@ -14,7 +14,7 @@ from jax import Array
 
 from hpcxpcs.inference.prior_density import PriorTerms
 from hpcxpcs.inference.support import Support
-from hpcxpcs.likelihood.gaussian import chi_squared_per_angle, marginal_log_likelihood, scaling_draw
+from hpcxpcs.likelihood.gaussian import chi_squared_per_angle, coefficient_draw, marginal_log_likelihood
 from hpcxpcs.likelihood.moments import MomentArrays
 from hpcxpcs.likelihood.products import Products, no_tangents
 from hpcxpcs.likelihood.scaling import Scaling
@@ -131,31 +131,40 @@ def log_densities(space: Space, target: Target, z: Array) -> Array:
     return jax.lax.map(lambda one: log_density(space, target, one), flat).reshape(z.shape[:-1])
 
 
-@partial(jax.jit, static_argnums=0)
 def with_gradient(space: Space, target: Target, z: Array) -> tuple[Array, Array]:
-    """Log densities (n,) and their gradients (n, d) at whitened coordinates z (n, d), one after the other."""
-    return jax.lax.map(jax.value_and_grad(lambda one: log_density(space, target, one)), z)
+    """Log densities (n,) and their gradients (n, d) at whitened coordinates z (n, d), compiled once for any n."""
+    values, gradients = zip(*(_expanded(space, target, one) for one in z), strict=True)
+    return jnp.stack(values), jnp.stack(gradients)
 
 
 @partial(jax.jit, static_argnums=0)
+def _expanded(space: Space, target: Target, z: Array) -> tuple[Array, Array]:
+    return jax.value_and_grad(lambda one: log_density(space, target, one))(z)
+
+
 def joint_gradients(space: Space, target: Target, w: Array) -> Array:
-    """Gradients (n, d + k) of the joint log density at w = (x, coefficients) (n, d + k)."""
+    """Gradients (n, d + k) of the joint log density at w = (x, coefficients) (n, d + k), compiled once for any n."""
+    return jnp.stack([_joint_gradient(space, target, one) for one in w])
+
+
+@partial(jax.jit, static_argnums=0)
+def _joint_gradient(space: Space, target: Target, w: Array) -> Array:
     size = space.size
-    return jax.lax.map(jax.grad(lambda one: joint_log_density(space, target, one[:size], one[size:])), w)
+    return jax.grad(lambda one: joint_log_density(space, target, one[:size], one[size:]))(w)
 
 
 @partial(jax.jit, static_argnums=0)
 def described(space: Space, target: Target, z: Array, normal: Array) -> tuple[Array, Array, Array]:
-    """Physical parameters (n, p), noise scale (n,), and one draw of contrast and offset (n, n_phi, 2) per row of z (n, d).
+    """Physical parameters (n, p), noise scale (n,) and a draw of the scaling coefficients (n, k) per row of z (n, d).
 
-    `normal` (n, k) holds standard normal numbers for the draws of the scaling.
+    `normal` (n, k) holds standard normal numbers for the draws.
     """
 
     def describe(pair: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         one, numbers = pair
         step = target.transform @ one
         theta, scale, _ = space.parameters(target.origin + step)
-        levels = scaling_draw(
+        coefficients = coefficient_draw(
             target.scaling,
             products_at(space, target, theta),
             target.sigma,
@@ -164,6 +173,6 @@ def described(space: Space, target: Target, z: Array, normal: Array) -> tuple[Ar
             tempering=target.tempering,
             factor=_factor(target, step),
         )
-        return theta, scale, levels
+        return theta, scale, coefficients
 
     return jax.lax.map(describe, (z, normal))

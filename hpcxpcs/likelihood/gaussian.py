@@ -105,7 +105,7 @@ def marginal_log_likelihood(
     return value + log_gaussian_integral(information, right) + prior
 
 
-def scaling_draw(
+def coefficient_draw(
     scaling: Scaling,
     products: Products,
     sigma: Array,
@@ -115,14 +115,13 @@ def scaling_draw(
     tempering: Array | float = 1.0,
     factor: Factor | None = None,
 ) -> Array:
-    """(contrast, offset) of each angle (n_phi, 2), drawn from N(A⁻¹h, A⁻¹) at fixed physics and noise s·σ_a.
+    """Scaling coefficients (k,) drawn from N(A⁻¹h, A⁻¹) at fixed physics and noise s·σ_a.
 
-    `normal` (k,) holds standard normal numbers, one per scaling coefficient; zeros give the mean.
+    `normal` (k,) holds standard normal numbers; zeros give the mean.
     """
     information, right, _ = _conditional(scaling, products, sigma * noise_scale, tempering, factor)
     if right.shape[0] == 0:
-        return scaling.base
+        return right
     scale, root = scaled_root(information)
     half = jax.scipy.linalg.solve_triangular(root, right / scale, lower=True)
-    coefficients = jax.scipy.linalg.solve_triangular(root, half + normal, lower=True, trans=1) / scale
-    return scaling.base + scaling.design @ coefficients
+    return jax.scipy.linalg.solve_triangular(root, half + normal, lower=True, trans=1) / scale

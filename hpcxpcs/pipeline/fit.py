@@ -1,4 +1,4 @@
-"""From a configuration to an answer on disk: load, fit, judge, write."""
+"""From a configuration to an answer on disk: load, fit or sample, judge, write."""
 
 from __future__ import annotations
 
@@ -8,69 +8,31 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import jax
-
-from hpcxpcs.config import Config, config_from_mapping, load_config, resolved_parameters
+from hpcxpcs.config import Config
 from hpcxpcs.data.formats import read_truth
 from hpcxpcs.data.select import load as load_data
 from hpcxpcs.data.twotime import TwoTime
-from hpcxpcs.errors import ConfigError
+from hpcxpcs.errors import AlreadyComplete, EnvironmentProblem
 from hpcxpcs.files.atomic import require_place
-from hpcxpcs.inference.measurement import measure
-from hpcxpcs.inference.point import fit_point
-from hpcxpcs.inference.records import PointFit, PointSettings
-from hpcxpcs.physics.model import Model, TimeGrid, build_model
-from hpcxpcs.pipeline.compile_cache import compile_cache
+from hpcxpcs.inference.posterior import Posterior
+from hpcxpcs.inference.records import PointFit
+from hpcxpcs.physics.model import Model
+from hpcxpcs.pipeline.choices import configured, run_folder
+from hpcxpcs.pipeline.crew import Executor, crew
+from hpcxpcs.pipeline.posterior import begin, completed, mark_complete, sampled
+from hpcxpcs.pipeline.reporter import Reporter, Silent
+from hpcxpcs.pipeline.stage import fitted_point, grid_of, model_of, point_of
 from hpcxpcs.results.quality import quality_flag
 from hpcxpcs.results.records import Answer, RunRecord, WrittenResults
 from hpcxpcs.results.write import write_numbers, write_pictures
-from hpcxpcs.runtime.machine import memory_limit, usable_cores
-
-MEMORY_SHARE = 0.6
-"""Share of what the job may use that a fit plans with when runtime.memory is auto."""
-
-HELD_SHARE = 0.25
-"""Share of the memory budget that matrices may occupy between passes; larger data are read again instead."""
+from hpcxpcs.runtime.run import Run
 
 FINISHED_BUT_DOUBTFUL = 3
 """Exit code of a fit that was written but must not be quoted as it is."""
-
-
-class Reporter(Protocol):
-    """Where a run tells what it is doing."""
-
-    def phase(self, text: str) -> None:
-        """A new phase begins."""
-
-    def step(self, done: int, total: int) -> None:
-        """Progress within the phase."""
-
-    def detail(self, text: str) -> None:
-        """What is being worked on within the phase."""
-
-    def warn(self, text: str) -> None:
-        """Something the user should know that does not stop the run."""
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def phase(self, text: str) -> None:
-        """Ignore a phase."""
-
-    def step(self, done: int, total: int) -> None:
-        """Ignore progress."""
-
-    def detail(self, text: str) -> None:
-        """Ignore a detail."""
-
-    def warn(self, text: str) -> None:
-        """Ignore a warning."""
 
 
 @dataclass(frozen=True)
@@ -85,22 +47,12 @@ class FitRun:
     exit_code: int
     results: Path
     written: WrittenResults
+    posterior: Posterior | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether the fit converged inside its bounds on a signal that is there, and may be quoted."""
+        """Whether the answer may be quoted: a converged fit of a signal that is there, a posterior not rejected."""
         return self.exit_code == 0
-
-
-def configured(source: Config | Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
-    """A validated configuration from a file, a mapping, or one that is already validated."""
-    if isinstance(source, Config):
-        if overrides:
-            raise ConfigError("overrides apply to a file or a mapping, not to a validated configuration")
-        return source
-    if isinstance(source, Mapping):
-        return config_from_mapping(dict(source), None)
-    return load_config(Path(source), overrides)
 
 
 def load(source: Config | Path | str | Mapping[str, Any]) -> TwoTime:
@@ -116,41 +68,129 @@ def fit(
     reporter: Reporter | None = None,
     on_answer: Callable[[FitRun], None] = lambda answer: None,
     command: Sequence[str] = (),
+    fresh: bool = False,
+    time_limit: float | None = None,
+    executor: Executor | None = None,
 ) -> FitRun:
-    """Fit the data of a configuration and write RUN/results; see FitRun and PointFit for what comes back.
+    """Fit the data of a configuration and write RUN/results; see FitRun for what comes back.
 
     `run` is the run folder (default: output.directory/NAME of the configuration). `on_answer` is called when the
-    numbers are on disk, before pictures are drawn.
+    numbers are on disk, before pictures are drawn. With method cmc or exact, a run that was stopped goes on;
+    `fresh` discards it first, `time_limit` is in seconds, and `executor` does the tasks (default: worker processes).
     """
-    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    begun = Begun(datetime.datetime.now(datetime.UTC), time.perf_counter(), tuple(command) or tuple(sys.argv))
     config, reporter = configured(source, overrides), reporter or Silent()
     folder = run or run_folder(config)
+    require_place(folder / "results")
+    if config.optimization.method == "nlsq":
+        return _point_fit(config, folder, reporter, on_answer, begun)
+    if executor is not None:
+        return _posterior_fit(config, folder, reporter, on_answer, begun, executor, fresh)
+    with crew(config, time_limit, reporter) as found:
+        if found is None:
+            raise EnvironmentProblem(
+                "fit() belongs on rank 0; on the other ranks use hpcxpcs.pipeline.crew.crew"
+            )
+        return _posterior_fit(config, folder, reporter, on_answer, begun, found, fresh)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """When a command was started (UTC, and seconds of the clock that timings use), and its words."""
+
+    at: datetime.datetime
+    clock: float
+    command: tuple[str, ...]
+
+
+def _point_fit(
+    config: Config, folder: Path, reporter: Reporter, on_answer: Callable[[FitRun], None], begun: Begun
+) -> FitRun:
     results = folder / "results"
-    require_place(results)
     if replaces_another(results, config):
-        reporter.warn(f"{results} holds results of another configuration; they will be replaced (--run names a folder)")
+        reporter.warn(
+            f"{results} holds results of another configuration; they will be replaced (--run names a folder)"
+        )
     timings: dict[str, float] = {}
     reporter.phase(f"reading {config.data_file.name}")
     data = load_data(config)
-    point, model = fit_data(data, config, reporter, timings)
-    timings["answer"] = time.perf_counter() - clock
+    point, _, _, model = fitted_point(data, config, reporter, timings)
+    return _written(config, folder, data, model, point, None, timings, reporter, on_answer, begun)
+
+
+def _posterior_fit(
+    config: Config,
+    folder: Path,
+    reporter: Reporter,
+    on_answer: Callable[[FitRun], None],
+    begun: Begun,
+    executor: Executor,
+    fresh: bool,
+) -> FitRun:
+    data = load_data(config)
+    run = begin(folder, config, data, reporter, fresh=fresh)
+    ended = completed(run)
+    if ended is not None:
+        raise AlreadyComplete(
+            f"{folder}: complete ({ended.verdict}: {ended.words}); nothing is left to do. The report is "
+            f"{run.results / 'report.html'}; --fresh computes everything anew",
+            ended.exit_code,
+        )
+    return gathered(run, config, data, reporter, on_answer, begun, executor)
+
+
+def gathered(
+    run: Run,
+    config: Config,
+    data: TwoTime,
+    reporter: Reporter,
+    on_answer: Callable[[FitRun], None],
+    begun: Begun,
+    executor: Executor,
+) -> FitRun:
+    """Finish a run and write its results, whether or not they have been written before."""
+    posterior = sampled(run, executor, reporter)
+    point, timings = point_of(run, reporter)
+    model = model_of(config, data.q, grid_of(data))
+    found = _written(
+        config, run.folder, data, model, point, posterior, dict(timings), reporter, on_answer, begun
+    )
+    mark_complete(run, posterior, found.exit_code)
+    return found
+
+
+def _written(
+    config: Config,
+    folder: Path,
+    data: TwoTime,
+    model: Model,
+    point: PointFit,
+    posterior: Posterior | None,
+    timings: dict[str, float],
+    reporter: Reporter,
+    on_answer: Callable[[FitRun], None],
+    begun: Begun,
+) -> FitRun:
+    """Write numbers, tell, then draw: a failing picture never loses a number."""
+    timings["answer"] = time.perf_counter() - begun.clock
     truth = known_truth(config, data)
-    exit_code = FINISHED_BUT_DOUBTFUL if quality_flag(point) == "poor" else 0
+    doubtful = quality_flag(point) == "poor" if posterior is None else posterior.verdict == "rejected"
+    exit_code = FINISHED_BUT_DOUBTFUL if doubtful else 0
     record = RunRecord(
         config=config.to_mapping(),
         fingerprint=config.fingerprint(),
-        command=tuple(command) or tuple(sys.argv),
+        command=begun.command,
         timings=timings,
         exit_code=exit_code,
         truth=truth,
-        started=started,
+        started=begun.at,
     )
-    answer = Answer(point, data, model, record)
+    answer = Answer(point, data, model, record, posterior)
+    results, output = folder / "results", config.output
     found = FitRun(
-        point, data, model, config, truth, exit_code, results, written=write_numbers(results, answer)
+        point, data, model, config, truth, exit_code, results, write_numbers(results, answer), posterior
     )
     on_answer(found)
-    output = config.output
     reporter.phase("drawing pictures and writing the report")
     written = write_pictures(
         found.written,
@@ -170,32 +210,6 @@ def replaces_another(results: Path, config: Config) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(known, dict) and known.get("config_fingerprint") != config.fingerprint()
-
-
-def fit_data(
-    data: TwoTime, config: Config, reporter: Reporter, timings: dict[str, float]
-) -> tuple[PointFit, Model]:
-    """Fit data already loaded, by the method of the configuration (nlsq); adds seconds per phase to timings."""
-    if config.optimization.method != "nlsq":
-        raise ConfigError(f"optimization.method: {config.optimization.method!r} is not available; use nlsq")
-    compile_cache(config.runtime.compilation_cache_dir, reporter.warn)
-    model = model_of(config, data)
-    parameters = resolved_parameters(config)
-    begun = time.perf_counter()
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        # JAX takes a tenth of a second to wake up: that happens while the file is read.
-        awake = pool.submit(jax.devices)
-        measurement = measure(
-            data,
-            int(HELD_SHARE * memory_budget(config)),
-            lambda done: reporter.step(done, data.n_phi),
-            threads=usable_cores(),
-        )
-        awake.result()
-    timings["read"] = time.perf_counter() - begun
-    point = fit_point(measurement, model, parameters, point_settings(config), reporter.phase)
-    timings.update(point.timings)
-    return point, model
 
 
 def known_truth(config: Config, data: TwoTime) -> dict[str, Any] | None:
@@ -218,50 +232,3 @@ def known_truth(config: Config, data: TwoTime) -> dict[str, Any] | None:
     if not math.isclose(truth.get("q", data.q), data.q, rel_tol=1e-3):
         hidden |= {"contrast", "offset"}
     return {name: value for name, value in truth.items() if name not in hidden}
-
-
-def run_folder(config: Config) -> Path:
-    """RUN: output.directory with the name of the configuration file."""
-    name = config.source.stem if config.source else "run"
-    return Path(config.output.directory).expanduser() / name
-
-
-def memory_budget(config: Config) -> int:
-    """Bytes that one process may use: runtime.memory, or a share of what the job has."""
-    chosen = config.runtime.memory
-    return int(MEMORY_SHARE * memory_limit()) if chosen == "auto" else int(chosen)
-
-
-def model_of(config: Config, data: TwoTime) -> Model:
-    """The model of a configuration at the q and on the time axis of the data."""
-    conventions = config.conventions
-    return build_model(
-        config.analysis_mode,
-        q=data.q,
-        gap=config.analyzer_parameters.geometry.stator_rotor_gap,
-        shear_law=conventions.shear_law,
-        integrator=conventions.integrator,
-        heterodyne=conventions.heterodyne,
-        grid=TimeGrid(float(data.t[0]), float(data.dt), data.n_frames),
-    )
-
-
-def point_settings(config: Config) -> PointSettings:
-    """The choices of a configuration that concern the point fit."""
-    nlsq, scaling, noise = config.optimization.nlsq, config.scaling, config.noise
-    constant = scaling.constant
-    return PointSettings(
-        scaling=scaling.mode,
-        fourier_order=scaling.fourier_order,
-        contrast=constant.contrast if constant else None,
-        offset=constant.offset if constant else None,
-        noise=noise.sigma if isinstance(noise.sigma, float) else None,
-        sample_noise_scale=noise.scale == "sampled",
-        multi_start=nlsq.multi_start,
-        cmaes=nlsq.cmaes,
-        max_iterations=nlsq.max_iterations,
-        tolerance=nlsq.tolerance,
-        robust=nlsq.uncertainty == "robust",
-        seed=nlsq.seed,
-        compression_tolerance=config.likelihood.tolerance,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import threading
@@ -74,6 +75,7 @@ class Pulse:
         self._keeper = threading.Thread(target=self._keep, name=f"pulse of {task.name}", daemon=True)
 
     def __enter__(self) -> Self:
+        self._arm()
         self._keeper.start()
         return self
 
@@ -82,10 +84,12 @@ class Pulse:
     ) -> None:
         self._over.set()
         self._keeper.join()
+        faulthandler.cancel_dump_traceback_later()
 
     def beat(self, progress: Mapping[str, Any]) -> None:
         """Say that a block is over; `progress` holds "done" and "total", in draws. ClaimLost ends the task."""
         self._last_beat = time.monotonic()
+        self._arm()
         if self._lost or not self.claim.renew():
             raise ClaimLost(f"{self.run.folder}: {self.task.name} was taken over by another process")
         if self._last_beat - self._last_event >= EVENT_SECONDS:
@@ -109,6 +113,12 @@ class Pulse:
         """Where the thread that does the task is right now."""
         frame = sys._current_frames().get(self._worker)
         return "".join(traceback.format_stack(frame)) if frame is not None else ""
+
+    def _arm(self) -> None:
+        """End the process from outside Python when a hang lets no thread run, not even the one that watches."""
+        if sys.__stderr__ is not None:
+            late = self.patience.hang_after + self.patience.lease
+            faulthandler.dump_traceback_later(late, exit=True, file=sys.__stderr__)
 
     def _keep(self) -> None:
         interval = min(self.patience.lease, self.patience.hang_after) / RENEWALS_PER_LEASE

@@ -17,6 +17,7 @@ DECLARE_KEYS = {
     "cli/config.py",
     "config/field_types.py",
     "config/parameter_sections.py",
+    "config/posterior_sections.py",
     "config/schema.py",
     "config/sections.py",
     "config/template.py",

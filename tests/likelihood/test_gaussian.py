@@ -11,7 +11,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
-from hpcxpcs.likelihood.gaussian import chi_squared_per_angle, marginal_log_likelihood, profile, scaling_draw
+from hpcxpcs.likelihood.gaussian import chi_squared_per_angle, coefficient_draw, marginal_log_likelihood, profile
 from hpcxpcs.likelihood.scaling import Scaling, build_scaling
 from tests.likelihood.dense import THETA, Dense, prior_root, problem, shape
 
@@ -23,6 +23,11 @@ MODES = ("constant", "averaged", "fourier", "individual", "hierarchical")
 
 _profile = jax.jit(profile)
 _marginal = jax.jit(marginal_log_likelihood)
+def scaling_draw(scaling, *arguments, **keywords):
+    """Contrast and offset of each angle for a draw of the coefficients."""
+    return scaling.base + scaling.design @ coefficient_draw(scaling, *arguments, **keywords)
+
+
 _draw = jax.jit(scaling_draw)
 
 

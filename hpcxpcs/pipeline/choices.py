@@ -1,0 +1,67 @@
+"""A configuration, and what it says about the point fit, memory and places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpcxpcs.config import Config, config_from_mapping, load_config
+from hpcxpcs.errors import ConfigError
+from hpcxpcs.inference.records import PointSettings
+from hpcxpcs.runtime.machine import memory_limit, usable_cores
+
+MEMORY_SHARE = 0.6
+"""Share of what the job may use that a fit plans with when runtime.memory is auto."""
+
+
+def configured(source: Config | Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """A validated configuration from a file, a mapping, or one that is already validated."""
+    if isinstance(source, Config):
+        if overrides:
+            raise ConfigError("overrides apply to a file or a mapping, not to a validated configuration")
+        return source
+    if isinstance(source, Mapping):
+        return config_from_mapping(dict(source), None)
+    return load_config(Path(source), overrides)
+
+
+def run_folder(config: Config) -> Path:
+    """RUN: output.directory with the name of the configuration file."""
+    name = config.source.stem if config.source else "run"
+    return Path(config.output.directory).expanduser() / name
+
+
+def memory_budget(config: Config) -> int:
+    """Bytes that one process may use: runtime.memory, or a share of what the job has."""
+    chosen = config.runtime.memory
+    return int(MEMORY_SHARE * memory_limit()) if chosen == "auto" else int(chosen)
+
+
+def worker_count(config: Config) -> int:
+    """Worker processes on this machine: runtime.workers, or one per cores_per_worker usable cores."""
+    if config.runtime.workers != "auto":
+        return config.runtime.workers
+    each = 1 if config.runtime.cores_per_worker == "auto" else config.runtime.cores_per_worker
+    return max(1, usable_cores() // each)
+
+
+def point_settings(config: Config) -> PointSettings:
+    """The choices of a configuration that concern the point fit."""
+    nlsq, scaling, noise = config.optimization.nlsq, config.scaling, config.noise
+    constant = scaling.constant
+    return PointSettings(
+        scaling=scaling.mode,
+        fourier_order=scaling.fourier_order,
+        contrast=constant.contrast if constant else None,
+        offset=constant.offset if constant else None,
+        noise=noise.sigma if isinstance(noise.sigma, float) else None,
+        sample_noise_scale=noise.scale == "sampled",
+        multi_start=nlsq.multi_start,
+        cmaes=nlsq.cmaes,
+        max_iterations=nlsq.max_iterations,
+        tolerance=nlsq.tolerance,
+        robust=nlsq.uncertainty == "robust",
+        seed=nlsq.seed,
+        compression_tolerance=config.likelihood.tolerance,
+    )

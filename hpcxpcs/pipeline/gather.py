@@ -1,0 +1,173 @@
+"""Rank 0 reads the run back: consensus, certificate, all data where needed, the raw check, one posterior."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hpcxpcs.config import Config, resolved_parameters
+from hpcxpcs.errors import PosteriorError, Stopped
+from hpcxpcs.inference.certificate import Certificate
+from hpcxpcs.inference.combination import ShardDraws, certified, combined, disagreement
+from hpcxpcs.inference.consensus import Combined
+from hpcxpcs.inference.draws import physical_draws
+from hpcxpcs.inference.heterogeneity import Heterogeneity
+from hpcxpcs.inference.posterior import Posterior
+from hpcxpcs.inference.prepared import Prepared, restored
+from hpcxpcs.inference.records import CompressionReport, PointFit
+from hpcxpcs.pipeline.compile_cache import compile_cache
+from hpcxpcs.pipeline.crew import Executor
+from hpcxpcs.pipeline.plan import config_of, exact_tasks
+from hpcxpcs.pipeline.posterior_record import ChainFile, Evidence, assembled, chain_file, verdict_of
+from hpcxpcs.pipeline.raw_check import (
+    POINTS,
+    check_tasks,
+    compression_found,
+    has_check_points,
+    write_check_points,
+)
+from hpcxpcs.pipeline.reporter import Reporter
+from hpcxpcs.pipeline.sampling import finished_chains
+from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of
+from hpcxpcs.runtime.run import Run
+from hpcxpcs.runtime.tasks import Task, new_task
+
+
+@dataclass
+class Gathering:
+    """One pass from finished shards to a posterior; extra tasks are given to the executor as they turn out needed."""
+
+    run: Run
+    executor: Executor
+    reporter: Reporter
+    config: Config = field(init=False)
+    prepared: Prepared = field(init=False)
+    point: PointFit = field(init=False)
+    timings: dict[str, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the prepared likelihood and the point fit."""
+        self.config = config_of(self.run.plan)
+        compile_cache(self.config.runtime.compilation_cache_dir, self.reporter.warn)
+        parameters = resolved_parameters(self.config)
+        self.prepared = restored(*likelihood_of(self.run), coordinates_of(self.run), parameters)
+        self.point, self.timings = point_of(self.run, self.reporter)
+
+    def posterior(self) -> Posterior:
+        """The posterior of the run with every reason to trust it or not."""
+        evidence = self._exact() if self.run.plan.method == "exact" else self._consensus()
+        compression = self._checked(evidence)
+        return assembled(
+            self.run, self.config, self.prepared, self.point, evidence, compression, self.timings
+        )
+
+    def _consensus(self) -> Evidence:
+        shards = self._shard_files()
+        found = disagreement(self.prepared)
+        passing = [shard for shard in shards if shard.accepted]
+        options = self.config.optimization.cmc
+        count = int(self.run.plan.shards["count"])
+        if len(passing) < options.validation.min_success_rate * count or not passing:
+            why = (
+                f"{len(passing)} of {count} shards were accepted, fewer than min_success_rate "
+                f"{options.validation.min_success_rate:g} asks for"
+            )
+            return self._instead(why, shards, found, None, None)
+        self.reporter.phase(f"combining {len(passing)} of {count} shards and weighing them against all data")
+        begun = time.perf_counter()
+        try:
+            consensus, certificate = self._weighed(passing)
+        except PosteriorError as error:
+            return self._instead(str(error), shards, found, None, None)
+        self.timings["certificate"] = time.perf_counter() - begun
+        if certificate.word in ("certified", "corrected"):
+            return Evidence(
+                "consensus", certificate.word, certificate.reason, shards, found, consensus, certificate
+            )
+        return self._instead(certificate.reason, shards, found, consensus, certificate)
+
+    def _weighed(self, passing: Sequence[ChainFile]) -> tuple[Combined, Certificate]:
+        options, seed = self.config.optimization.cmc, self.run.plan.seed
+        draws = [ShardDraws(shard.index, shard.flat, shard.ess) for shard in passing]
+        consensus = combined(self.prepared, draws, robust=options.combination.method == "robust", seed=seed)
+        limit = options.certificate.k_hat
+        certificate = certified(
+            self.prepared,
+            consensus,
+            draws=options.certificate.draws,
+            limit=None if limit == "auto" else limit,
+            seed=seed,
+        )
+        return consensus, certificate
+
+    def _instead(
+        self,
+        why: str,
+        shards: tuple[ChainFile, ...],
+        found: Heterogeneity | None,
+        consensus: Combined | None,
+        certificate: Certificate | None,
+    ) -> Evidence:
+        """Without a usable consensus: sample all data if that is wished, else say so."""
+        if self.config.optimization.cmc.certificate.on_reject == "report":
+            return Evidence("consensus", "rejected", why, shards, found, consensus, certificate)
+        self.reporter.warn(f"{why}; all data are sampled instead")
+        exact = self._exact()
+        words = f"{exact.words} (instead of the consensus: {why})"
+        return Evidence("exact", exact.verdict, words, shards, found, consensus, certificate, exact.chains)
+
+    def _exact(self) -> Evidence:
+        tasks = exact_tasks(self.run.plan)
+        self.reporter.phase(f"sampling all data with {len(tasks)} chains")
+        self._do(tasks)
+        chains = tuple(self._file(task) for task in tasks)
+        verdict, words = verdict_of(self.config, self.prepared, chains)
+        return Evidence("exact", verdict, words, (), None, None, None, chains)
+
+    def _shard_files(self) -> tuple[ChainFile, ...]:
+        count = int(self.run.plan.shards["count"])
+        found = []
+        for index in range(count):
+            sealed = finished_chains(self.run, new_task("shard", index), self.reporter.warn)
+            if sealed is not None:
+                found.append(chain_file(index, sealed))
+        return tuple(found)
+
+    def _file(self, task: Task) -> ChainFile:
+        sealed = finished_chains(self.run, task, self.reporter.warn)
+        if sealed is None:
+            raise PosteriorError(
+                f"{self.run.folder}: {task.name} is not finished: run the same command again"
+            )
+        return chain_file(task.index, sealed)
+
+    def _do(self, tasks: Sequence[Task]) -> None:
+        report = self.executor.run_tasks(self.run, tasks)
+        if report.failed:
+            raise PosteriorError(
+                f"{self.run.folder}: {', '.join(report.failed)} failed: see {self.run.failures} and {self.run.logs}"
+            )
+        if not report.complete:
+            reason = report.stopped or f"{', '.join(report.unfinished)} are not finished"
+            raise Stopped(
+                f"{self.run.folder}: stopped with everything saved ({reason}); run the same command again"
+            )
+
+    def _checked(self, evidence: Evidence) -> CompressionReport:
+        """The compression error at draws of this posterior, from the raw pairs of every angle."""
+        if not has_check_points(self.run):
+            z = evidence.draws()
+            chosen = np.linspace(0, len(z) - 1, POINTS).astype(int)
+            centre = np.median(z, axis=0)
+            points = np.concatenate([centre[None], z[chosen]])
+            theta = physical_draws(
+                self.prepared.space, self.prepared.full, points, (self.run.plan.seed, 3)
+            ).theta
+            write_check_points(self.run, theta)
+        tasks = check_tasks(self.run)
+        self.reporter.phase("checking the compression against the raw pairs")
+        self._do(tasks)
+        return compression_found(self.run, self.prepared, self.point.compression, tasks, self.reporter.warn)

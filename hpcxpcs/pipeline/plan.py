@@ -1,0 +1,79 @@
+"""What a run will compute, decided before anything expensive happens: the plan of RUN/plan.json."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from hpcxpcs import __version__
+from hpcxpcs.config import Config, config_from_mapping, resolved_parameters
+from hpcxpcs.data.twotime import TwoTime
+from hpcxpcs.inference.stream import STREAM_VERSION
+from hpcxpcs.likelihood.shards import default_count
+from hpcxpcs.runtime.plan import Plan, new_run_id
+from hpcxpcs.runtime.tasks import Task, new_task
+
+RECORDED_PACKAGES = ("hpcxpcs", "jax", "jaxlib", "numpyro", "nlsq", "numpy", "scipy", "h5py", "arviz")
+"""Packages whose versions a plan records."""
+
+
+def plan_for(config: Config, data: TwoTime) -> Plan:
+    """The plan of a configuration (method cmc or exact) and its data."""
+    options = config.optimization.cmc
+    free = sum(parameter.fixed is None for parameter in resolved_parameters(config))
+    count = options.sharding.num_shards
+    if count == "auto":
+        count = default_count(data.n_phi * 0.5 * data.n_frames * (data.n_frames - 1), free)
+    chains = options.per_shard_mcmc.num_chains
+    settings = config.to_mapping()
+    return Plan(
+        run_id=new_run_id(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        hpcxpcs_version=__version__,
+        versions=_versions(),
+        stream_version=STREAM_VERSION,
+        method=config.optimization.method,
+        config={key: value for key, value in settings.items() if key not in ("output", "runtime")},
+        config_fingerprint=config.fingerprint(),
+        data={"path": str(config.data_file), "fingerprint": data.fingerprint(), "n_phi": data.n_phi},
+        seed=options.per_shard_mcmc.seed,
+        shards={"strategy": options.sharding.strategy, "count": count, "anchor": options.anchor},
+        chains=chains,
+        tasks=_sampling_tasks(config.optimization.method, count, chains),
+        extra={"config": _located(settings, config)},
+    )
+
+
+def exact_tasks(plan: Plan) -> tuple[Task, ...]:
+    """One task per chain on the likelihood of all data."""
+    return tuple(new_task("exact", chain) for chain in range(plan.chains))
+
+
+def config_of(plan: Plan) -> Config:
+    """The whole configuration a run was started with, its data file as an absolute path."""
+    return config_from_mapping(dict(plan.extra["config"]), None)
+
+
+def _sampling_tasks(method: str, shards: int, chains: int) -> tuple[Task, ...]:
+    if method == "exact":
+        return tuple(new_task("exact", chain) for chain in range(chains))
+    return tuple(new_task("shard", index) for index in range(shards))
+
+
+def _located(settings: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """The settings with the data file by its absolute path."""
+    place = {"file_path": str(config.data_file), "format": config.experimental_data.format}
+    return {**settings, "experimental_data": place}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in RECORDED_PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

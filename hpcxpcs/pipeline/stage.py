@@ -1,0 +1,179 @@
+"""From data to a likelihood ready for sampling: what the first process of a run does, once, under a claim."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from hpcxpcs.config import Config, resolved_parameters
+from hpcxpcs.data.select import load as load_data
+from hpcxpcs.data.twotime import TwoTime
+from hpcxpcs.errors import DataError
+from hpcxpcs.inference.coordinates import Coordinates, reference_time
+from hpcxpcs.inference.measurement import Measurement, measure
+from hpcxpcs.inference.point import fit_in_stages
+from hpcxpcs.inference.prepared import Prepared, prepare_full, prepare_shards, stored
+from hpcxpcs.inference.records import PointFit
+from hpcxpcs.inference.stages import Fitted
+from hpcxpcs.likelihood.shards import partition, shard_moments
+from hpcxpcs.physics.model import Model, TimeGrid, build_model
+from hpcxpcs.pipeline.choices import memory_budget, point_settings
+from hpcxpcs.pipeline.compile_cache import compile_cache
+from hpcxpcs.pipeline.plan import config_of
+from hpcxpcs.pipeline.reporter import Reporter
+from hpcxpcs.pipeline.stored_fit import pack, unpack
+from hpcxpcs.runtime.machine import usable_cores
+from hpcxpcs.runtime.run import DONE, Run
+from hpcxpcs.runtime.sealed import Sealed, newest_good, peek, read_sealed, write_sealed
+from hpcxpcs.runtime.tasks import new_task
+
+HELD_SHARE = 0.25
+"""Share of the memory budget that matrices may occupy between passes; larger data are read again instead."""
+
+PREPARE = new_task("prepare", 0)
+"""What this stage is called among the tasks of a run; its file is the prepared likelihood."""
+
+LIKELIHOOD, POINT = "likelihood", "point fit"
+"""Kinds of the sealed files of this stage."""
+
+
+def measured(data: TwoTime, config: Config, reporter: Reporter, timings: dict[str, float]) -> Measurement:
+    """Read what is kept in memory of the data."""
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        # JAX takes a tenth of a second to wake up: that happens while the file is read.
+        awake = pool.submit(jax.devices)
+        measurement = measure(
+            data,
+            int(HELD_SHARE * memory_budget(config)),
+            lambda done: reporter.step(done, data.n_phi),
+            threads=usable_cores(),
+        )
+        awake.result()
+    timings["read"] = time.perf_counter() - begun
+    return measurement
+
+
+def model_of(config: Config, q: float, grid: TimeGrid) -> Model:
+    """The model of a configuration at q (1/Å) on a time axis."""
+    conventions = config.conventions
+    return build_model(
+        config.analysis_mode,
+        q=q,
+        gap=config.analyzer_parameters.geometry.stator_rotor_gap,
+        shear_law=conventions.shear_law,
+        integrator=conventions.integrator,
+        heterodyne=conventions.heterodyne,
+        grid=grid,
+    )
+
+
+def grid_of(data: TwoTime) -> TimeGrid:
+    """First time (s), step (s) and number of frames of the data."""
+    return TimeGrid(float(data.t[0]), float(data.dt), data.n_frames)
+
+
+def fitted_point(
+    data: TwoTime, config: Config, reporter: Reporter, timings: dict[str, float]
+) -> tuple[PointFit, Fitted, Measurement, Model]:
+    """The point fit of data already loaded; adds seconds per phase to timings."""
+    compile_cache(config.runtime.compilation_cache_dir, reporter.warn)
+    model = model_of(config, data.q, grid_of(data))
+    measurement = measured(data, config, reporter, timings)
+    parameters = resolved_parameters(config)
+    point, fitted = fit_in_stages(measurement, model, parameters, point_settings(config), reporter.phase)
+    timings.update(point.timings)
+    return point, fitted, measurement, model
+
+
+def is_prepared(run: Run) -> bool:
+    """Whether the likelihood of a run is there."""
+    header = peek(run.task_file(PREPARE))
+    return header is not None and header.status == DONE and header.run_id == run.plan.run_id
+
+
+def prepare(run: Run, reporter: Reporter) -> None:
+    """Fit, cut, condense and anchor; the likelihood is written last and says that all is done."""
+    config = config_of(run.plan)
+    timings: dict[str, float] = {}
+    reporter.phase(f"reading {config.data_file.name}")
+    data = load_data(config)
+    point, fitted, measurement, _ = fitted_point(data, config, reporter, timings)
+    reporter.phase(f"cutting {run.plan.shards['count']} shards and condensing the likelihood")
+    begun = time.perf_counter()
+    prepared = _prepared(run, config, point, fitted, measurement)
+    timings["condense"] = time.perf_counter() - begun
+    arrays, values = pack(point)
+    _write(run, run.point / "fit.h5", POINT, arrays, {**values, "phase_seconds": timings})
+    arrays, values = stored(prepared)
+    grid = grid_of(data)
+    arrays |= {"q": np.asarray(data.q), "grid": np.array([grid.start, grid.step, float(grid.count)])}
+    _write(run, run.task_file(PREPARE), LIKELIHOOD, arrays, values, PREPARE.name)
+
+
+def _prepared(
+    run: Run, config: Config, point: PointFit, fitted: Fitted, measurement: Measurement
+) -> Prepared:
+    represented = fitted.represented
+    if represented.is_raw:
+        raise DataError(
+            f"{config.data_file}: these data cannot be compressed to {config.likelihood.tolerance:g} nats, which "
+            "sampling needs: raise likelihood.tolerance, set conventions.integrator to exact, or use --method nlsq"
+        )
+    shards, anchored = run.plan.shards, run.plan.shards["anchor"] == "point_fit"
+    count = int(shards["count"]) if run.plan.method == "cmc" else 1
+    space, full, chosen = prepare_full(
+        point,
+        fitted,
+        resolved_parameters(config),
+        config.noise.scale == "sampled",
+        run.plan.seed,
+        1.0 if anchored else float(np.sqrt(count)),
+    )
+    axis = measurement.axis
+    sets = partition(shards["strategy"], count, axis.count, run.plan.seed, first=axis.first_usable)
+    parts = shard_moments(measurement.angles, measurement.phi, represented.moments.cells, axis, sets)
+    return prepare_shards(space, full, chosen, parts, count, anchored)
+
+
+def _write(
+    run: Run,
+    path: Path,
+    kind: str,
+    arrays: Mapping[str, np.ndarray],
+    values: Mapping[str, Any],
+    name: str = POINT,
+) -> None:
+    write_sealed(path, Sealed(kind, run.plan.run_id, name, DONE, {}, arrays, values))
+
+
+def likelihood_of(run: Run) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]]:
+    """Arrays and values of the prepared likelihood."""
+    found = read_sealed(run.task_file(PREPARE), kind=LIKELIHOOD, run_id=run.plan.run_id)
+    return found.arrays, found.attributes
+
+
+def coordinates_of(run: Run) -> Coordinates:
+    """The fit coordinates of a prepared run."""
+    arrays, _ = likelihood_of(run)
+    config = config_of(run.plan)
+    first, step, count = arrays["grid"]
+    model = model_of(config, float(arrays["q"]), TimeGrid(float(first), float(step), int(count)))
+    fixed = tuple((k, p.fixed) for k, p in enumerate(resolved_parameters(config)) if p.fixed is not None)
+    return Coordinates(model, reference_time(*map(float, arrays["time_range"])), fixed)
+
+
+def point_of(run: Run, reporter: Reporter) -> tuple[PointFit, dict[str, float]]:
+    """The point fit of a prepared run and its seconds per phase."""
+    found = newest_good(run.point / "fit.h5", kind=POINT, run_id=run.plan.run_id, warn=reporter.warn)
+    if found is None:
+        raise DataError(f"{run.folder}: its point fit is lost: start again with --fresh")
+    values = dict(found.attributes)
+    timings = values.pop("phase_seconds")
+    return unpack(PointFit, found.arrays, values), timings
