@@ -144,7 +144,7 @@ def answer_text(found: FitRun) -> str:
         from hpcxpcs.results.posterior_table import posterior_text
 
         where = found.results / "cmc" / "parameters.json"
-        return f"\n{posterior_text(found.posterior, found.data, found.truth)}\nnumbers  {where}"
+        return f"\n{posterior_text(found.posterior, found.point, found.data, found.truth)}\nnumbers  {where}"
     from hpcxpcs.results.quality import quality_warnings, verdict
     from hpcxpcs.results.table import plain_text, summary_lines
 

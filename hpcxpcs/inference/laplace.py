@@ -110,7 +110,9 @@ def anchor(space: Space, full: Target, shards: Sequence[Target]) -> Anchor:
     cavities, estimates, covariances = [], [], []
     offset = np.concatenate([np.zeros(space.size), np.asarray(levels)])
     for its_slope, its_curvature in own:
-        precision = _kept(curvature - its_curvature, curvature)
+        precision = curvature - its_curvature
+        if len(own) > 1:
+            precision = _kept(precision, curvature)
         cavities.append((precision, slope - its_slope + precision @ offset))
         estimate, covariance = _alone(its_slope, its_curvature, space.size)
         estimates.append(estimate)

@@ -92,7 +92,7 @@ def analysis_record(answer: Answer, posterior: Posterior) -> dict[str, Any]:
             "quality_flag": posterior_quality(posterior),
             "quality_rule": POSTERIOR_QUALITY_RULE,
             "words": posterior.words,
-            "warnings": posterior_warnings(posterior),
+            "warnings": posterior_warnings(posterior, answer.fit),
             "recommendations": list(posterior.recommendations),
         },
         "dataset_info": dataset_info(answer.fit, answer.data),

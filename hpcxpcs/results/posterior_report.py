@@ -42,7 +42,7 @@ def posterior_head(answer: Answer, found: Posterior) -> dict[str, Any]:
         "tone": "good" if good else "caution" if trust.trusted(found) else "bad",
         "quality_flag": quality,
         "quality_rule": trust.POSTERIOR_QUALITY_RULE,
-        "warnings": [*trust.posterior_warnings(found), *found.recommendations],
+        "warnings": [*trust.posterior_warnings(found, answer.fit), *found.recommendations],
     }
 
 
@@ -58,7 +58,7 @@ def posterior_part(answer: Answer, found: Posterior) -> dict[str, Any]:
         "scaling": _table(headings(found), [*scaling_rows(found, answer.data, known)]),
         "interval": f"{100 * found.summary.hdi_probability:.3g} %",
         "combined": found.route == "consensus",
-        "trust": list(trust.trust_rows(found)),
+        "trust": list(trust.trust_rows(found, answer.fit)),
         "quality_rule": trust.POSTERIOR_QUALITY_RULE,
         "failed": [trust.finding_words(finding) for finding in found.judgement.failed],
         "recommendations": list(found.recommendations),

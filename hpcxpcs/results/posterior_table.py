@@ -13,6 +13,7 @@ from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.results.marginals import Marginals, marginals
 from hpcxpcs.results.measurement import ABSENT, Measurement, measurement, number
 from hpcxpcs.results.posterior_records import Posterior
+from hpcxpcs.results.records import Fit
 from hpcxpcs.results.table import Truth, true_values
 from hpcxpcs.results.trust import posterior_warnings, sampler_words, shards_words, verdict_sentence
 
@@ -76,8 +77,10 @@ def scaling_rows(posterior: Posterior, data: TwoTime, truth: Mapping[str, Truth]
             )
 
 
-def posterior_text(posterior: Posterior, data: TwoTime, truth: Mapping[str, Any] | None = None) -> str:
-    """The posterior as aligned plain text; its last line is the verdict."""
+def posterior_text(
+    posterior: Posterior, fit: Fit, data: TwoTime, truth: Mapping[str, Any] | None = None
+) -> str:
+    """The posterior as aligned plain text, with what the point fit knows of it; its last line is the verdict."""
     known = true_values(truth, data.phi)
     rows = [*parameter_rows(posterior, known)]
     scaling = [*scaling_rows(posterior, data, known)]
@@ -85,7 +88,7 @@ def posterior_text(posterior: Posterior, data: TwoTime, truth: Mapping[str, Any]
     lines = _aligned([headings(posterior), *(row.cells() for row in (*rows, *(scaling if few else ())))])
     if not few:
         lines += [_range(name, getattr(posterior, name)) for name in ("contrast", "offset")]
-    return "\n".join((*lines, "", *_verdict_lines(posterior)))
+    return "\n".join((*lines, "", *_verdict_lines(posterior, fit)))
 
 
 def filled_columns(rows: Sequence[PosteriorRow]) -> tuple[int, ...]:
@@ -94,13 +97,13 @@ def filled_columns(rows: Sequence[PosteriorRow]) -> tuple[int, ...]:
     return tuple(c for c in range(len(table[0])) if any(cells[c] not in ("", ABSENT) for cells in table))
 
 
-def _verdict_lines(posterior: Posterior) -> Iterator[str]:
+def _verdict_lines(posterior: Posterior, fit: Fit) -> Iterator[str]:
     of = " (R-hat: of the worst shard's chains; ESS: of the weighted draws)" if posterior.route == "consensus" else ""
     yield f"draws    {posterior.chains} × {posterior.samples}{of}"
     if posterior.shards:
         yield f"shards   {shards_words(posterior)}"
     yield f"sampler  {sampler_words(posterior)}"
-    yield from (f"careful  {warning}" for warning in posterior_warnings(posterior))
+    yield from (f"careful  {warning}" for warning in posterior_warnings(posterior, fit))
     yield from (f"advice   {words}" for words in posterior.recommendations)
     yield f"verdict  {verdict_sentence(posterior)} {posterior.words}".rstrip()
 

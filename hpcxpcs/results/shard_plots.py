@@ -13,7 +13,10 @@ from hpcxpcs.results.posterior_records import Posterior
 from hpcxpcs.results.table import Truth
 
 ROW_HEIGHT = 0.16
-"""Inches of one shard's row."""
+"""Inches of one shard's row, until a panel is as high as it may be."""
+LOWEST_PANEL, HIGHEST_PANEL = 2.3, 4.6
+CROWDED = 24
+"""Shards from which their bars are drawn thin."""
 
 
 def shard_forest(found: Posterior, truth: Mapping[str, Truth]) -> bytes:
@@ -22,7 +25,7 @@ def shard_forest(found: Posterior, truth: Mapping[str, Truth]) -> bytes:
     title = "shards (bars: 1 and 2 sd) and the combined posterior (band: 1 sd)" + (
         f"; red: left out ({rejected})" if rejected else ""
     )
-    height = max(2.3, ROW_HEIGHT * len(found.shards) + 1.1)
+    height = min(max(LOWEST_PANEL, ROW_HEIGHT * len(found.shards) + 1.1), HIGHEST_PANEL)
     figure, axes = panels(len(found.names), title, height)
     for k, ax in enumerate(axes):
         _draw_shards(ax, found, k)
@@ -40,13 +43,14 @@ def _draw_shards(ax: Axes, found: Posterior, k: int) -> None:
     mean, std = float(found.summary.mean[k]), float(found.summary.std[k])
     ax.axvspan(mean - std, mean + std, color=GOOD_COLOUR, alpha=0.22, lw=0)
     ax.axvline(mean, color=GOOD_COLOUR, lw=1)
+    wide, marker = (3.0, 3.8) if len(found.shards) <= CROWDED else (1.8, 2.2)
     for shard in found.shards:
         colour = DATA_COLOUR if shard.accepted else FIT_COLOUR
         centre, width = float(shard.mean[k]), float(shard.std[k])
-        for times, line in ((2, 1.0), (1, 3.0)):
+        for times, line in ((2, wide / 3), (1, wide)):
             ends = [centre - times * width, centre + times * width]
             ax.plot(ends, [shard.index, shard.index], color=colour, lw=line, solid_capstyle="butt")
-        ax.plot(centre, shard.index, "o" if shard.accepted else "s", ms=3.8, color=colour, mfc="white", zorder=3)
+        ax.plot(centre, shard.index, "o" if shard.accepted else "s", ms=marker, color=colour, mfc="white", zorder=3)
     ax.yaxis.set_major_locator(MaxNLocator(8, integer=True))
     ax.set_ylim(len(found.shards) - 0.3, -0.7)
     ax.spines[["top", "right"]].set_visible(False)

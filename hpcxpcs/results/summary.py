@@ -47,7 +47,7 @@ def summary_record(answer: Answer, written: WrittenResults, pictures: str) -> di
         "peak_memory_bytes": peak_memory_bytes(),
         "files": [_file(path, written.folder) for path in written.files],
         "warnings": [
-            *(posterior_warnings(found) if found is not None else ()),
+            *(posterior_warnings(found, fit) if found is not None else ()),
             *quality_warnings(fit),
             *_picture_warnings(written),
         ],

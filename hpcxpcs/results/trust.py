@@ -8,7 +8,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from hpcxpcs.results.posterior_records import Certificate, Finding, Posterior
-from hpcxpcs.results.quality import Correlation, compression_words
+from hpcxpcs.results.quality import (
+    NOTABLE_INFLATION,
+    SERIOUS_INFLATION,
+    Correlation,
+    compression_words,
+    inflation,
+)
+from hpcxpcs.results.records import Fit
 
 GOOD_R_HAT = 1.05
 ACCEPTABLE_R_HAT = 1.1
@@ -72,13 +79,14 @@ def finding_words(finding: Finding) -> str:
     return f"{subject} is {finding.value:.4g}, the threshold {finding.threshold:.4g}: {finding.recommendation}"
 
 
-def posterior_warnings(posterior: Posterior) -> list[str]:
+def posterior_warnings(posterior: Posterior, fit: Fit) -> list[str]:
     """Everything that should keep a reader from quoting the numbers as they are, each thing once."""
-    return list(dict.fromkeys((*posterior.warnings, *map(finding_words, posterior.judgement.failed))))
+    shared = [shared_noise_words(fit)] if largest_inflation(fit) >= SERIOUS_INFLATION else []
+    return list(dict.fromkeys((*posterior.warnings, *map(finding_words, posterior.judgement.failed), *shared)))
 
 
-def trust_rows(posterior: Posterior) -> Iterator[tuple[str, str]]:
-    """What was checked and what came out, a row of words each, most important first."""
+def trust_rows(posterior: Posterior, fit: Fit) -> Iterator[tuple[str, str]]:
+    """What was checked and what came out, a row of words each, most important first; `fit` is the point fit."""
     yield "verdict", f"{posterior.verdict}: {posterior.words}"
     if posterior.certificate is not None:
         yield "check against all data", certificate_words(posterior.certificate)
@@ -92,6 +100,8 @@ def trust_rows(posterior: Posterior) -> Iterator[tuple[str, str]]:
         yield "remarks", "; ".join(map(finding_words, posterior.judgement.remarks))
     yield "solutions", posterior.modes.words
     yield "prior or data", contraction_words(posterior)
+    if fit.robust_uncertainty is not None:
+        yield "shared noise", shared_noise_words(fit)
     yield "point fit", agreement_words(posterior)
     yield "summary of the data", compression_words(posterior.compression)
 
@@ -101,6 +111,23 @@ def certificate_words(certificate: Certificate) -> str:
     lost = certificate.nonfinite
     outside = f"; {lost:,} draws lie outside of what the model or the prior allow" if lost else ""
     return f"{certificate.reason}{outside}"
+
+
+def largest_inflation(fit: Fit) -> float:
+    """Largest ratio of robust to model-based error bar of the point fit, 1 if none is known."""
+    ratios = inflation(fit)
+    return 1.0 if ratios is None else float(np.max(ratios[np.isfinite(ratios)], initial=1.0))
+
+
+def shared_noise_words(fit: Fit) -> str:
+    """Whether points of the same frame share noise, of which the posterior's intervals know nothing."""
+    largest = largest_inflation(fit)
+    if largest < NOTABLE_INFLATION:
+        return "points of the same frame share hardly any noise: treating them as independent is fair here"
+    return (
+        f"points of the same frame share noise, which the posterior takes for independent: its intervals are too "
+        f"narrow, by up to {largest:.1f} times by the robust error bars of the point fit"
+    )
 
 
 def shards_words(posterior: Posterior) -> str:

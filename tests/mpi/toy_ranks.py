@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 from hpcxpcs.errors import ConfigError
-from hpcxpcs.runtime.executors import Executor, open_executor
+from hpcxpcs.runtime.executors.dealing import MpiRanks
+from hpcxpcs.runtime.executors.in_process import InProcess
+from hpcxpcs.runtime.executors.mpi import mpi_ranks
+from hpcxpcs.runtime.preemption import StopRequest
 from hpcxpcs.runtime.pulse import Patience
 from hpcxpcs.runtime.run import Run
-from hpcxpcs.runtime.work import TaskFunction
+from hpcxpcs.runtime.work import TaskFunction, lazily
 from tests.runtime import toy
 
 
@@ -21,7 +24,7 @@ def make(run: Run) -> TaskFunction:
     return toy.draw
 
 
-def lead(executor: Executor, folder: Path, trouble: str) -> int:
+def lead(executor: MpiRanks | InProcess, folder: Path, trouble: str) -> int:
     """Do all tasks, say what came of it."""
     if trouble == "leader refuses":
         raise ConfigError("config.yaml: key 'shards': 'many' is not a number: give a number")
@@ -40,14 +43,14 @@ def main() -> int:
     if trouble == "late rank" and os.environ.get("PMI_RANK") == "1":
         time.sleep(1.0)
     sys.stdout.write(f"rank {os.environ.get('PMI_RANK')} is process {os.getpid()}\n")
-    with open_executor(
-        make,
-        patience=Patience(lease, hang_after),
-        warn=lambda text: print(f"warning: {text}", file=sys.stderr),
-    ) as executor:
-        if executor is None:
+    function, patience = lazily(make), Patience(lease, hang_after)
+    with mpi_ranks(
+        function, None, patience, warn=lambda text: print(f"warning: {text}", file=sys.stderr)
+    ) as found:
+        if found is None:
             return 0
-        return lead(executor, folder, trouble)
+        alone = isinstance(found, StopRequest)
+        return lead(InProcess(function, found, patience) if alone else found, folder, trouble)
 
 
 if __name__ == "__main__":

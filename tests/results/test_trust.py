@@ -7,7 +7,10 @@ import pytest
 
 from hpcxpcs.inference.diagnostics import Finding, Judgement
 from hpcxpcs.results import trust
+from tests.results.sample import sample_fit
 from tests.results.sample_posterior import SAMPLED, rejected, sample_posterior
+
+FIT = sample_fit()
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +23,7 @@ def changed(posterior, **columns):
 
 
 def rows(posterior):
-    return dict(trust.trust_rows(posterior))
+    return dict(trust.trust_rows(posterior, FIT))
 
 
 def test_given_a_certified_posterior_then_it_is_good_and_says_how_it_was_checked(posterior):
@@ -38,7 +41,7 @@ def test_given_a_rejected_posterior_then_the_words_warn_and_the_quality_is_poor(
     posterior = sample_posterior(**rejected())
     assert trust.posterior_quality(posterior) == "poor"
     assert "not a result" in trust.verdict_sentence(posterior)
-    assert trust.posterior_warnings(posterior)[0] == "shard 2 was left out"
+    assert trust.posterior_warnings(posterior, FIT)[0] == "shard 2 was left out"
 
 
 @pytest.mark.parametrize(
@@ -55,13 +58,13 @@ def test_given_a_failed_diagnostic_then_a_good_verdict_is_qualified(posterior):
     doubtful = replace(posterior, judgement=Judgement(False, (finding,)))
     assert trust.posterior_quality(doubtful) == "acceptable"
     assert "But a diagnostic failed" in trust.verdict_sentence(doubtful)
-    assert trust.posterior_warnings(doubtful) == [
+    assert trust.posterior_warnings(doubtful, FIT) == [
         "number of effective draws of alpha is 220, the threshold 400: twice as many draws are needed"
     ]
 
 
 def test_given_a_warning_that_repeats_then_it_is_said_once(posterior):
-    assert trust.posterior_warnings(replace(posterior, warnings=("a", "b", "a"))) == ["a", "b"]
+    assert trust.posterior_warnings(replace(posterior, warnings=("a", "b", "a")), FIT) == ["a", "b"]
 
 
 def test_given_a_parameter_that_the_prior_holds_then_it_is_named(posterior):
@@ -104,3 +107,14 @@ def test_given_the_strongest_pair_then_it_comes_first(posterior):
 def test_given_draws_outside_of_the_support_then_the_certificate_says_how_many(posterior):
     told = trust.certificate_words(replace(posterior.certificate, nonfinite=12))
     assert told.endswith("; 12 draws lie outside of what the model or the prior allow")
+
+
+def test_given_noise_that_frames_share_then_a_reader_learns_that_intervals_are_too_narrow(posterior):
+    assert "too narrow, by up to 1.5 times" in rows(posterior)["shared noise"]
+    assert trust.posterior_warnings(posterior, FIT) == []
+    serious = replace(FIT, robust_uncertainty=3 * FIT.uncertainty)
+    assert "up to 3.0 times" in trust.posterior_warnings(posterior, serious)[0]
+    fair = replace(FIT, robust_uncertainty=1.05 * FIT.uncertainty)
+    assert "is fair here" in dict(trust.trust_rows(posterior, fair))["shared noise"]
+    unknown = replace(FIT, robust_uncertainty=None)
+    assert "shared noise" not in dict(trust.trust_rows(posterior, unknown))

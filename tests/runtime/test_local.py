@@ -252,3 +252,14 @@ def test_given_one_shard_then_only_that_one_is_done(tmp_path):
 def test_given_a_task_that_was_given_up_then_the_work_command_exits_1(tmp_path):
     run = toy.toy_run(tmp_path, count=2, trouble={SECOND.name: "raise"})
     assert start_toy(run).wait(timeout=SECONDS) == 1
+
+
+def test_given_a_hang_that_lets_no_thread_run_then_the_process_ends_all_the_same_and_says_where(tmp_path):
+    run = toy.toy_run(tmp_path, count=1, trouble={"shard-00000": "seize"})
+    process = subprocess.Popen(
+        [*TOY_COMMAND, str(run.folder), "--lease=0.5", "--hang-after=1"], stderr=subprocess.PIPE, text=True
+    )
+    _, said = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1
+    assert "misbehaves" in said
+    assert start_toy(run).wait(timeout=SECONDS) == 0

@@ -3,12 +3,14 @@
 plan.extra: "blocks" per task, "seconds" per block, and "trouble": {task name: what goes wrong}, where
 * "raise" raises in block 1 of every attempt, "raise once" only in the first attempt,
 * "die" ends the process by SIGKILL in every attempt, "die once" only in the first,
-* "hang" never comes back, "freeze" stops the whole process (SIGSTOP), each in the first attempt only,
+* "hang" never comes back, "seize" neither, and lets no other thread run, "freeze" stops the whole process
+  (SIGSTOP), each in the first attempt only,
 * "nothing" says done without having written anything, "disk" fails to write as a full disk does.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import signal
@@ -87,7 +89,7 @@ def misbehaves(run: Run, task: Task) -> bool:
     trouble = run.plan.extra["trouble"].get(task.name, "")
     kind, _, once = trouble.partition(" ")
     mark = run.logs / f"tried-{task.name}"
-    if (once or kind in ("hang", "freeze")) and mark.exists():
+    if (once or kind in ("hang", "seize", "freeze")) and mark.exists():
         return False
     mark.touch()
     if kind == "raise":
@@ -98,6 +100,8 @@ def misbehaves(run: Run, task: Task) -> bool:
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "freeze":
         os.kill(os.getpid(), signal.SIGSTOP)
+    if kind == "seize":
+        ctypes.PyDLL(None).sleep(1000)
     while kind == "hang":
         time.sleep(0.1)
     return kind == "nothing"
