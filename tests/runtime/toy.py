@@ -129,7 +129,7 @@ def main() -> int:
     """`hpcxpcs work ARGUMENTS`, with toys for tasks."""
     from hpcxpcs import cli
 
-    pipeline = types.ModuleType("hpcxpcs.pipeline.work")
+    pipeline = types.ModuleType("hpcxpcs.pipeline.crew")
     pipeline.task_function = lambda run: draw  # type: ignore[attr-defined]
     sys.modules[pipeline.__name__] = pipeline
     return cli.main(["work", *sys.argv[1:]])
