@@ -95,11 +95,13 @@ def _lines(found: RunStatus) -> Iterator[str]:
 
 
 def _progress(found: RunStatus) -> Iterator[str]:
+    from hpcxpcs.runtime.progress import duration
+
     if not found.steps_total:
         return
     share = found.steps_done / found.steps_total
     speed = "" if found.steps_per_second is None else f", {found.steps_per_second:.3g}/s"
-    left = "" if found.eta_seconds is None else f", about {_duration(found.eta_seconds)} to go"
+    left = "" if found.eta_seconds is None else f", about {duration(found.eta_seconds)} to go"
     yield f"{'steps':<9}{found.steps_done} of {found.steps_total} ({share:.0%}){speed}{left}"
 
 
@@ -125,11 +127,3 @@ def _advice(found: RunStatus) -> str:
     if found.state == "failed":
         return "some tasks were given up: the causes are above, all of them in the folder failures"
     return f"all tasks are done{', results are in ' + str(found.folder / 'results') if found.results else ''}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
