@@ -78,12 +78,9 @@ def scaling_rows(posterior: Posterior, data: TwoTime, truth: Mapping[str, Truth]
 
 
 def posterior_text(
-    posterior: Posterior, data: TwoTime, truth: Mapping[str, Any] | None = None, fit: Fit | None = None
+    posterior: Posterior, fit: Fit, data: TwoTime, truth: Mapping[str, Any] | None = None
 ) -> str:
-    """The posterior as aligned plain text; its last line is the verdict.
-
-    With the point fit, noise that frames share is among the things to be careful about.
-    """
+    """The posterior as aligned plain text, with what the point fit knows of it; its last line is the verdict."""
     known = true_values(truth, data.phi)
     rows = [*parameter_rows(posterior, known)]
     scaling = [*scaling_rows(posterior, data, known)]
@@ -100,7 +97,7 @@ def filled_columns(rows: Sequence[PosteriorRow]) -> tuple[int, ...]:
     return tuple(c for c in range(len(table[0])) if any(cells[c] not in ("", ABSENT) for cells in table))
 
 
-def _verdict_lines(posterior: Posterior, fit: Fit | None) -> Iterator[str]:
+def _verdict_lines(posterior: Posterior, fit: Fit) -> Iterator[str]:
     of = " (R-hat: of the worst shard's chains; ESS: of the weighted draws)" if posterior.route == "consensus" else ""
     yield f"draws    {posterior.chains} × {posterior.samples}{of}"
     if posterior.shards:

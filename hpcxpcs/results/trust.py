@@ -79,9 +79,9 @@ def finding_words(finding: Finding) -> str:
     return f"{subject} is {finding.value:.4g}, the threshold {finding.threshold:.4g}: {finding.recommendation}"
 
 
-def posterior_warnings(posterior: Posterior, fit: Fit | None) -> list[str]:
+def posterior_warnings(posterior: Posterior, fit: Fit) -> list[str]:
     """Everything that should keep a reader from quoting the numbers as they are, each thing once."""
-    shared = [shared_noise_words(fit)] if fit and largest_inflation(fit) >= SERIOUS_INFLATION else []
+    shared = [shared_noise_words(fit)] if largest_inflation(fit) >= SERIOUS_INFLATION else []
     return list(dict.fromkeys((*posterior.warnings, *map(finding_words, posterior.judgement.failed), *shared)))
 
 
