@@ -41,8 +41,14 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "inspect": CommandEntry("hpcxpcs.cli.inspect", "Show what is in a result file."),
     "config": CommandEntry("hpcxpcs.cli.config", "Make, check and describe configuration files."),
     "status": CommandEntry("hpcxpcs.cli.status", "Show how far a run is, and what went wrong."),
+    "resume": CommandEntry("hpcxpcs.cli.resume", "Finish a run that was stopped or killed."),
+    "gather": CommandEntry(
+        "hpcxpcs.cli.gather", "Combine the finished shards of a run and write the results."
+    ),
     "work": CommandEntry("hpcxpcs.cli.work", "Help with a run that has been started elsewhere."),
-    "topology": CommandEntry("hpcxpcs.cli.topology", "Show the cores of this machine and who works on which."),
+    "topology": CommandEntry(
+        "hpcxpcs.cli.topology", "Show the cores of this machine and who works on which."
+    ),
     "doctor": CommandEntry("hpcxpcs.cli.doctor", "Check this machine and this installation."),
 }
 

@@ -10,6 +10,7 @@ from hpcxpcs.config import Config, config_from_mapping, load_config
 from hpcxpcs.errors import ConfigError
 from hpcxpcs.inference.records import PointSettings
 from hpcxpcs.runtime.machine import memory_limit, usable_cores
+from hpcxpcs.runtime.plan import Plan
 
 MEMORY_SHARE = 0.6
 """Share of what the job may use that a fit plans with when runtime.memory is auto."""
@@ -24,6 +25,11 @@ def configured(source: Config | Path | str | Mapping[str, Any], overrides: Seque
     if isinstance(source, Mapping):
         return config_from_mapping(dict(source), None)
     return load_config(Path(source), overrides)
+
+
+def config_of(plan: Plan) -> Config:
+    """The whole configuration a run was started with, its data file as an absolute path."""
+    return config_from_mapping(dict(plan.extra["config"]), None)
 
 
 def run_folder(config: Config) -> Path:

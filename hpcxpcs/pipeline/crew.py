@@ -51,13 +51,18 @@ def task_function(run: Run) -> TaskFunction:
 
 
 @contextmanager
-def crew(config: Config, time_limit: float | None, reporter: Reporter) -> Iterator[Executor | None]:
-    """The executor that suits how this process was started; None on a rank that has served and is done."""
+def crew(
+    config: Config, time_limit: float | None, reporter: Reporter, workers: int | None = None
+) -> Iterator[Executor | None]:
+    """The executor that suits how this process was started; None on a rank that has served and is done.
+
+    `workers` overrides the configuration's; under MPI the ranks are the workers.
+    """
     if under_mpi():
         apply(my_place(topology()), warn=reporter.warn)
         with mpi_ranks(lazily(task_function), time_limit, warn=reporter.warn) as found:
             yield InProcess(lazily(task_function), found) if isinstance(found, StopRequest) else found
         return
-    count = worker_count(config)
+    count = workers or worker_count(config)
     with StopRequest(find_deadline(time_limit)) as stop:
         yield LocalWorkers(count, stop) if count > 1 else InProcess(lazily(task_function), stop)

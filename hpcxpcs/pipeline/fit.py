@@ -21,14 +21,16 @@ from hpcxpcs.files.atomic import require_place
 from hpcxpcs.inference.posterior import Posterior
 from hpcxpcs.inference.records import PointFit
 from hpcxpcs.physics.model import Model
-from hpcxpcs.pipeline.choices import configured, run_folder
+from hpcxpcs.pipeline.choices import config_of, configured, run_folder
 from hpcxpcs.pipeline.crew import Executor, crew
-from hpcxpcs.pipeline.posterior import begin, completed, mark_complete, sampled
+from hpcxpcs.pipeline.plan import plan_for
+from hpcxpcs.pipeline.posterior import begin, combined_from_what_is_there, completed, mark_complete, sampled
 from hpcxpcs.pipeline.reporter import Reporter, Silent
 from hpcxpcs.pipeline.stage import fitted_point, grid_of, model_of, point_of
 from hpcxpcs.results.quality import quality_flag
 from hpcxpcs.results.records import Answer, RunRecord, WrittenResults
 from hpcxpcs.results.write import write_numbers, write_pictures
+from hpcxpcs.runtime.plan import refuse_difference
 from hpcxpcs.runtime.run import Run
 
 FINISHED_BUT_DOUBTFUL = 3
@@ -129,27 +131,59 @@ def _posterior_fit(
 ) -> FitRun:
     data = load_data(config)
     run = begin(folder, config, data, reporter, fresh=fresh)
+    _refuse_complete(run)
+    posterior = sampled(run, executor, reporter)
+    return _concluded(run, config, data, posterior, reporter, on_answer, begun)
+
+
+def continued(
+    folder: Path,
+    *,
+    executor: Executor,
+    reporter: Reporter,
+    on_answer: Callable[[FitRun], None] = lambda answer: None,
+    command: Sequence[str] = (),
+    gather_only: bool = False,
+    partial: bool = False,
+) -> FitRun:
+    """Finish the run in a folder with the configuration it was started with, and write its results.
+
+    With `gather_only` nothing is sampled but what the gathering needs, and results are written again if they were;
+    `partial` leaves out what is not finished.
+    """
+    begun = Begun(datetime.datetime.now(datetime.UTC), time.perf_counter(), tuple(command) or tuple(sys.argv))
+    run = Run.open(folder)
+    config = config_of(run.plan)
+    data = load_data(config)
+    refuse_difference(run.plan, plan_for(config, data), place=folder)
+    if gather_only:
+        posterior = combined_from_what_is_there(run, executor, reporter, partial=partial)
+    else:
+        _refuse_complete(run)
+        posterior = sampled(run, executor, reporter)
+    return _concluded(run, config, data, posterior, reporter, on_answer, begun)
+
+
+def _refuse_complete(run: Run) -> None:
     ended = completed(run)
     if ended is not None:
         raise AlreadyComplete(
-            f"{folder}: complete ({ended.verdict}: {ended.words}); nothing is left to do. The report is "
-            f"{run.results / 'report.html'}; --fresh computes everything anew",
+            f"{run.folder}: complete ({ended.verdict}: {ended.words}); nothing is left to do. The report is "
+            f"{run.results / 'report.html'}; hpcxpcs fit --fresh computes everything anew",
             ended.exit_code,
         )
-    return gathered(run, config, data, reporter, on_answer, begun, executor)
 
 
-def gathered(
+def _concluded(
     run: Run,
     config: Config,
     data: TwoTime,
+    posterior: Posterior,
     reporter: Reporter,
     on_answer: Callable[[FitRun], None],
     begun: Begun,
-    executor: Executor,
 ) -> FitRun:
-    """Finish a run and write its results, whether or not they have been written before."""
-    posterior = sampled(run, executor, reporter)
+    """Write the results of a run and note that it is complete."""
     point, timings = point_of(run, reporter)
     model = model_of(config, data.q, grid_of(data))
     found = _written(

@@ -18,9 +18,10 @@ from hpcxpcs.inference.heterogeneity import Heterogeneity
 from hpcxpcs.inference.posterior import Posterior
 from hpcxpcs.inference.prepared import Prepared, restored
 from hpcxpcs.inference.records import CompressionReport, PointFit
+from hpcxpcs.pipeline.choices import config_of
 from hpcxpcs.pipeline.compile_cache import compile_cache
 from hpcxpcs.pipeline.crew import Executor
-from hpcxpcs.pipeline.plan import config_of, exact_tasks
+from hpcxpcs.pipeline.plan import exact_tasks
 from hpcxpcs.pipeline.posterior_record import ChainFile, Evidence, assembled, chain_file, verdict_of
 from hpcxpcs.pipeline.raw_check import (
     POINTS,
@@ -70,6 +71,10 @@ class Gathering:
         passing = [shard for shard in shards if shard.accepted]
         options = self.config.optimization.cmc
         count = int(self.run.plan.shards["count"])
+        if count == 1 and shards:
+            # One shard is all data: its chains need no consensus, and weighing them would only add noise.
+            verdict, words = verdict_of(self.config, self.prepared, shards)
+            return Evidence("exact", verdict, words, (), None, None, None, shards)
         if len(passing) < options.validation.min_success_rate * count or not passing:
             why = (
                 f"{len(passing)} of {count} shards were accepted, fewer than min_success_rate "

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
+import json
 import platform
 from collections.abc import Mapping
 from typing import Any
 
 from hpcxpcs import __version__
-from hpcxpcs.config import Config, config_from_mapping, resolved_parameters
+from hpcxpcs.config import Config, resolved_parameters
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.inference.stream import STREAM_VERSION
 from hpcxpcs.likelihood.shards import default_count
 from hpcxpcs.runtime.plan import Plan, new_run_id
 from hpcxpcs.runtime.tasks import Task, new_task
+
+NOT_COMPARED = frozenset({"output", "runtime", "experimental_data"})
+"""Sections that may change between two starts of a run; of the data, their fingerprint must stay the same."""
 
 RECORDED_PACKAGES = ("hpcxpcs", "jax", "jaxlib", "numpyro", "nlsq", "numpy", "scipy", "h5py", "arviz")
 """Packages whose versions a plan records."""
@@ -29,6 +34,7 @@ def plan_for(config: Config, data: TwoTime) -> Plan:
         count = default_count(data.n_phi * 0.5 * data.n_frames * (data.n_frames - 1), free)
     chains = options.per_shard_mcmc.num_chains
     settings = config.to_mapping()
+    compared = {key: value for key, value in settings.items() if key not in NOT_COMPARED}
     return Plan(
         run_id=new_run_id(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -36,8 +42,8 @@ def plan_for(config: Config, data: TwoTime) -> Plan:
         versions=_versions(),
         stream_version=STREAM_VERSION,
         method=config.optimization.method,
-        config={key: value for key, value in settings.items() if key not in ("output", "runtime")},
-        config_fingerprint=config.fingerprint(),
+        config=compared,
+        config_fingerprint=hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest(),
         data={"path": str(config.data_file), "fingerprint": data.fingerprint(), "n_phi": data.n_phi},
         seed=options.per_shard_mcmc.seed,
         shards={"strategy": options.sharding.strategy, "count": count, "anchor": options.anchor},
@@ -50,11 +56,6 @@ def plan_for(config: Config, data: TwoTime) -> Plan:
 def exact_tasks(plan: Plan) -> tuple[Task, ...]:
     """One task per chain on the likelihood of all data."""
     return tuple(new_task("exact", chain) for chain in range(plan.chains))
-
-
-def config_of(plan: Plan) -> Config:
-    """The whole configuration a run was started with, its data file as an absolute path."""
-    return config_from_mapping(dict(plan.extra["config"]), None)
 
 
 def _sampling_tasks(method: str, shards: int, chains: int) -> tuple[Task, ...]:

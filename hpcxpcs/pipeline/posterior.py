@@ -11,7 +11,7 @@ from typing import Any
 
 from hpcxpcs.config import Config
 from hpcxpcs.data.twotime import TwoTime
-from hpcxpcs.errors import Stopped
+from hpcxpcs.errors import Stopped, StoreError
 from hpcxpcs.files.json_safe import write_json
 from hpcxpcs.inference.posterior import Posterior
 from hpcxpcs.pipeline.crew import Executor
@@ -98,6 +98,28 @@ def ensure_prepared(run: Run, stop: Stop, reporter: Reporter) -> None:
                     append(run, "done", task=task.name)
         finally:
             claim.release()
+
+
+def unfinished(run: Run) -> tuple[str, ...]:
+    """Names of the planned tasks that are neither done nor given up."""
+    return tuple(task.name for task in run.plan.tasks if state_of(run, task) not in ("done", "failed"))
+
+
+def combined_from_what_is_there(
+    run: Run, executor: Executor, reporter: Reporter, *, partial: bool
+) -> Posterior:
+    """Gather a run without sampling its shards; StoreError names what is missing unless `partial`."""
+    missing = () if is_prepared(run) else ("prepare-00000",)
+    missing = (*missing, *unfinished(run))
+    if missing and not (partial and is_prepared(run)):
+        raise StoreError(
+            f"{run.folder}: {len(missing)} tasks are not finished ({', '.join(missing[:4])}"
+            f"{', …' if len(missing) > 4 else ''}): 'hpcxpcs resume {run.folder}' finishes them"
+            f"{', --partial goes on without them' if is_prepared(run) else ''}"
+        )
+    for name in missing:
+        reporter.warn(f"{name} is not finished and is left out")
+    return Gathering(run, executor, reporter).posterior()
 
 
 def sampled(run: Run, executor: Executor, reporter: Reporter) -> Posterior:

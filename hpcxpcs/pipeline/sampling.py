@@ -19,8 +19,8 @@ from hpcxpcs.inference.draws import names_of, physical_draws
 from hpcxpcs.inference.prepared import Prepared, restored
 from hpcxpcs.inference.stream import STREAM_VERSION
 from hpcxpcs.inference.target import Target
+from hpcxpcs.pipeline.choices import config_of
 from hpcxpcs.pipeline.compile_cache import compile_cache
-from hpcxpcs.pipeline.plan import config_of
 from hpcxpcs.pipeline.raw_check import check_angle
 from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of
 from hpcxpcs.runtime.pulse import Pulse

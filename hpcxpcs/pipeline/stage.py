@@ -23,9 +23,8 @@ from hpcxpcs.inference.records import PointFit
 from hpcxpcs.inference.stages import Fitted
 from hpcxpcs.likelihood.shards import partition, shard_moments
 from hpcxpcs.physics.model import Model, TimeGrid, build_model
-from hpcxpcs.pipeline.choices import memory_budget, point_settings
+from hpcxpcs.pipeline.choices import config_of, memory_budget, point_settings
 from hpcxpcs.pipeline.compile_cache import compile_cache
-from hpcxpcs.pipeline.plan import config_of
 from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.pipeline.stored_fit import pack, unpack
 from hpcxpcs.runtime.machine import usable_cores

@@ -1,0 +1,53 @@
+"""`hpcxpcs resume`: finish a run that was stopped or killed, with the configuration it was started with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EXAMPLES = """\
+\b
+Examples:
+  hpcxpcs resume runs/tuesday
+  mpirun -n 64 hpcxpcs resume runs/tuesday
+
+\b
+Exit codes:
+  0 done   1 error   2 usage   3 finished, but not to be quoted as it is   75 stopped: the same command continues
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Worker processes here; overrides the run's own setting."
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Stop with everything saved before this time is over.  [default: what the scheduler grants]",
+)
+@click.pass_context
+def command(context: click.Context, run: Path, workers: int | None, time_limit: float | None) -> None:
+    """Continue the run in the folder RUN to its end and write RUN/results.
+
+    This is what `hpcxpcs fit CONFIG` does when RUN is there, without the need for CONFIG.
+    """
+    from hpcxpcs.cli.progress import PhaseLines
+    from hpcxpcs.pipeline.choices import config_of
+    from hpcxpcs.pipeline.crew import crew
+    from hpcxpcs.runtime.run import Run
+
+    reporter = PhaseLines()
+    with crew(config_of(Run.open(run).plan), time_limit, reporter, workers) as executor:
+        if executor is None:
+            context.exit(0)
+        from hpcxpcs.cli.answer import told
+        from hpcxpcs.pipeline.fit import continued
+
+        code = told(
+            reporter, lambda tell: continued(run, executor=executor, reporter=reporter, on_answer=tell)
+        )
+    context.exit(code)
