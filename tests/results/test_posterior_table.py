@@ -56,7 +56,7 @@ def test_given_angles_then_contrast_and_offset_have_a_row_each():
 
 def test_given_a_posterior_then_the_text_is_aligned_and_ends_with_the_verdict():
     answer = sampled_answer()
-    lines = posterior_text(answer.posterior, answer.data, {"parameters": KNOWN}).splitlines()
+    lines = posterior_text(answer.posterior, answer.fit, answer.data, {"parameters": KNOWN}).splitlines()
     place = lines[0].index("95% interval")
     assert all(line[place - 1] == " " != line[place] for line in lines[1:9])
     assert lines[-1].startswith("verdict  Certified: ")
@@ -66,21 +66,21 @@ def test_given_a_posterior_then_the_text_is_aligned_and_ends_with_the_verdict():
 
 def test_given_a_rejected_posterior_then_warnings_and_advice_come_before_the_verdict():
     answer = sampled_answer(**rejected())
-    lines = posterior_text(answer.posterior, answer.data).splitlines()
+    lines = posterior_text(answer.posterior, answer.fit, answer.data).splitlines()
     assert [line.split()[0] for line in lines[-4:]] == ["careful", "careful", "advice", "verdict"]
     assert "not a result" in lines[-1]
 
 
 def test_given_exact_chains_then_nothing_is_said_about_shards():
     answer = sampled_answer(route="exact")
-    text = posterior_text(answer.posterior, answer.data)
+    text = posterior_text(answer.posterior, answer.fit, answer.data)
     assert "shard" not in text
     assert text.splitlines()[-1].startswith("verdict  Exact: ")
 
 
 def test_given_many_angles_then_their_range_is_shown():
     answer = sampled_answer(12, tuple(np.linspace(0.0, 90.0, 9)))
-    text = posterior_text(answer.posterior, answer.data)
+    text = posterior_text(answer.posterior, answer.fit, answer.data)
     assert "contrast: 0.23" in text
     assert "over 9 angles" in text
     assert "contrast 0°" not in text
@@ -89,7 +89,5 @@ def test_given_many_angles_then_their_range_is_shown():
 def test_given_the_point_fit_then_shared_noise_is_something_to_be_careful_about():
     answer = sampled_answer()
     serious = replace(answer.fit, robust_uncertainty=4 * answer.fit.uncertainty)
-    assert "careful" not in posterior_text(answer.posterior, answer.data)
-    assert "careful  points of the same frame share noise" in posterior_text(
-        answer.posterior, answer.data, fit=serious
-    )
+    assert "careful" not in posterior_text(answer.posterior, answer.fit, answer.data)
+    assert "careful  points of the same frame share noise" in posterior_text(answer.posterior, serious, answer.data)
