@@ -128,10 +128,11 @@ class Evidence:
 def verdict_of(config: Config, prepared: Prepared, chains: Sequence[ChainFile]) -> tuple[str, str]:
     """Verdict and reason for chains on all data."""
     found, judgement = _judged(config, prepared, chains)
+    count = sum(len(file.z) for file in chains)
     least = min(np.nanmin(found.ess_bulk), np.nanmin(found.ess_tail))
     if judgement.passed:
         return "exact", (
-            f"{len(chains)} chains on all data agree (R-hat up to {np.max(found.r_hat):.3f}) with at least "
+            f"{count} chains on all data agree (R-hat up to {np.max(found.r_hat):.3f}) with at least "
             f"{least:.0f} effective draws"
         )
     worst = judgement.failed[0]
