@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -85,6 +86,16 @@ def meanwhile(action: Callable[[], None]) -> Iterator[None]:
 
 def start_toy(run: Run, *options: str) -> subprocess.Popen:
     return subprocess.Popen([*TOY_COMMAND, str(run.folder), *options], stdout=subprocess.DEVNULL)
+
+
+def start_leader(run: Run) -> subprocess.Popen:
+    """Two workers under a leader in a process of its own."""
+    program = (
+        "import sys; from pathlib import Path; from tests.runtime.test_local import crew; "
+        "from hpcxpcs.runtime.run import Run; run = Run.open(Path(sys.argv[1])); "
+        "crew(2).run_tasks(run, run.plan.tasks)"
+    )
+    return subprocess.Popen([sys.executable, "-c", program, str(run.folder)])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -206,12 +217,7 @@ def test_given_a_deadline_then_the_workers_know_it_and_stop_before_it(tmp_path):
 
 def test_given_a_leader_that_is_killed_then_its_workers_stop_and_save(tmp_path):
     run = toy.toy_run(tmp_path, blocks=1000, seconds=0.05)
-    program = (
-        "import sys; from pathlib import Path; from tests.runtime.test_local import crew; "
-        "from hpcxpcs.runtime.run import Run; run = Run.open(Path(sys.argv[1])); "
-        "crew(2).run_tasks(run, run.plan.tasks)"
-    )
-    leader = subprocess.Popen([sys.executable, "-c", program, str(run.folder)])
+    leader = start_leader(run)
     until(lambda: run.task_file(SECOND).exists())
     leader.kill()
     leader.wait()
@@ -263,3 +269,40 @@ def test_given_a_hang_that_lets_no_thread_run_then_the_process_ends_all_the_same
     assert process.returncode == 1
     assert "misbehaves" in said
     assert start_toy(run).wait(timeout=SECONDS) == 0
+
+
+def test_given_one_worker_that_is_told_to_stop_then_all_stop_and_save(tmp_path):
+    run = toy.toy_run(tmp_path, count=2, blocks=1000, seconds=0.05)
+
+    def signal_one() -> None:
+        until(lambda: run.task_file(SECOND).exists())
+        os.kill(worker_pids(run)[0], signal.SIGUSR1)
+
+    with meanwhile(signal_one):
+        report = crew(2).run_tasks(run, run.plan.tasks)
+    assert "SIGUSR1 was received" in report.stopped
+    assert len(events_of(run, "stopped")) == 2
+    assert len(worker_pids(run)) == 2
+
+
+@pytest.mark.slow
+def test_given_leader_or_workers_killed_at_random_times_then_the_draws_are_those_of_an_undisturbed_run(
+    tmp_path,
+):
+    chance = random.Random(11)
+    run = toy.toy_run(tmp_path, count=4, blocks=40, seconds=0.08)
+    for _ in range(6):
+        known = len(worker_pids(run))
+        leader = start_leader(run)
+        until(lambda known=known: len(worker_pids(run)) > known)
+        time.sleep(chance.uniform(0.0, 1.5))
+        victims = [leader.pid, *filter(alive, worker_pids(run))]
+        os.kill(chance.choice(victims), signal.SIGKILL)
+        time.sleep(chance.uniform(0.0, 0.3))
+        leader.kill()
+        leader.wait()
+    until(lambda: not any(map(alive, worker_pids(run))))
+    done_before = len(events_of(run, "done"))
+    assert crew(2).run_tasks(run, run.plan.tasks).complete
+    assert toy.digest(run) == toy.expected_digest(4, 40)
+    assert done_before < 4

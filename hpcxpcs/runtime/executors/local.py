@@ -90,18 +90,18 @@ class _Crew:
         self.next_look = 0.0
 
     def watch(self) -> str | None:
-        """Keep workers at work until nothing is left or a stop is asked for; return its reason."""
+        """Keep workers at work until nothing is left or one of us is asked to stop; return the reason."""
         self._fill()
         reason = None
         while self.workers:
             time.sleep(LOOK_SECONDS)
-            if reason is None and (reason := self.settings.stop.should_stop()) is not None:
-                self._forward_stop()
-            self._end_silent()
             ended = [worker for worker in self.workers if worker.process.poll() is not None]
             for worker in ended:
                 self.workers.remove(worker)
                 self._bury(worker)
+            if reason is None and (reason := self.settings.stop.should_stop()) is not None:
+                self._forward_stop()
+            self._end_silent()
             if ended and reason is None:
                 self._fill()
         return reason
@@ -175,6 +175,8 @@ class _Crew:
     def _bury(self, worker: Worker) -> None:
         """Note what a worker that has ended was doing, if it has not ended by itself with its work done."""
         code = worker.process.returncode
+        if code == EXIT_STOPPED:
+            self.settings.stop.request(f"{worker.member}: {worker.last_words()}")
         if code in (0, EXIT_STOPPED):
             self.false_starts = 0
             return
