@@ -110,14 +110,12 @@ def anchor(space: Space, full: Target, shards: Sequence[Target]) -> Anchor:
     cavities, estimates, covariances = [], [], []
     offset = np.concatenate([np.zeros(space.size), np.asarray(levels)])
     for its_slope, its_curvature in own:
-        precision = curvature - its_curvature
-        if len(own) > 1:
-            precision = _kept(precision, curvature)
+        precision = _kept(curvature - its_curvature, curvature)
         cavities.append((precision, slope - its_slope + precision @ offset))
-        estimate, covariance = _alone(its_slope, its_curvature, space.size)
+        estimate, covariance = _alone(its_slope, its_curvature, curvature, space.size)
         estimates.append(estimate)
         covariances.append(covariance)
-    mean, covariance = _alone(slope, curvature, space.size)
+    mean, covariance = _alone(slope, curvature, curvature, space.size)
     inverse = np.linalg.inv(np.asarray(full.transform))
     return Anchor(
         inverse @ mean,
@@ -139,8 +137,14 @@ def _kept(precision: Floats, whole: Floats) -> Floats:
     return back.T @ lifted @ back
 
 
-def _alone(slope: Floats, curvature: Floats, size: int) -> tuple[Floats, Floats]:
-    """Newton step and covariance of the first `size` coordinates with the others profiled out."""
-    transform = whitening_of(curvature)
-    covariance = transform @ transform.T
-    return (covariance @ slope)[:size], covariance[:size, :size]
+def _alone(slope: Floats, curvature: Floats, whole: Floats, size: int) -> tuple[Floats, Floats]:
+    """Newton step and covariance of the first `size` coordinates with the others profiled out.
+
+    Where there is next to no curvature, compared with the whole, there is no step and a very wide covariance.
+    """
+    transform = whitening_of(whole)
+    values, vectors = np.linalg.eigh(transform.T @ curvature @ transform)
+    axes = (transform @ vectors)[:size]
+    step = np.where(values > FLATTEST, 1.0 / np.maximum(values, FLATTEST), 0.0)
+    covariance = (axes / np.maximum(values, FLATTEST)) @ axes.T
+    return axes @ (step * ((transform @ vectors).T @ slope)), covariance
