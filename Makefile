@@ -17,10 +17,10 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(INSTALLED) ## simulate a sheared suspension and recover what was put in
+demo: $(INSTALLED) ## simulate a sheared suspension and recover what was put in, with a certified posterior
 	rm -rf demo && mkdir demo
 	$(RUN)hpcxpcs simulate laminar_flow -o demo/shear.hdf --angles 12 --frames 400 --noise 0.01 --seed 7 --config demo/config.yaml
-	$(RUN)hpcxpcs fit demo/config.yaml --method nlsq --run demo/run
+	$(RUN)hpcxpcs fit demo/config.yaml --run demo/run
 
 test: lint types ## lint, types, then all tests
 	$(ONE_THREAD) $(RUN)python -m pytest $(TEST_ARGS)

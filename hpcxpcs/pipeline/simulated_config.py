@@ -44,5 +44,4 @@ def _settings(truth: Mapping[str, Any], file_path: str) -> dict[str, Any]:
             "parameter_names": [item.name for item in table],
             "fixed_parameters": fixed,
         },
-        "optimization": {"method": "nlsq"},
     }

@@ -20,12 +20,14 @@ class Outcome:
 
 
 def simulated(folder, model="static", name="flow", **settings):
-    """Write name.hdf and name.yaml into `folder` and return the configuration's path."""
+    """Write name.hdf and name.yaml (method nlsq) into `folder` and return the configuration's path."""
     spec = {"angles": 3, "frames": 40, "contrast": 0.3, "seed": 3, **settings}
     config = Path(folder) / f"{name}.yaml"
     hpcxpcs.simulate(
         hpcxpcs.SimulationSpec(model, output=config.with_suffix(".hdf"), config=config, force=True, **spec)
     )
+    with config.open("a") as stream:
+        stream.write("optimization: {method: nlsq}\n")
     return config
 
 

@@ -71,7 +71,7 @@ CONFIGURATIONS = {
     "a list for a section": ("scaling=[1, 2]", "scaling"),
     "an unknown mode": ("scaling.mode=fourrier", "scaling.mode", "fourrier", "fourier"),
     "an unknown model": ("analysis_mode=statik", "analysis_mode", "statik", "did you mean 'static'"),
-    "a method that does not exist": ("optimization.method=cmc", "optimization.method", '"cmc"', "nlsq"),
+    "a method that does not exist": ("optimization.method=mcmc", "optimization.method", '"mcmc"', "nlsq"),
     "σ of zero": ("noise.sigma=0", "noise.sigma", "greater than 0"),
     "a negative σ": ("noise.sigma=-0.01", "noise.sigma", "-0.01", "greater than 0"),
     "a σ that is not a number": ("noise.sigma=.nan", "noise.sigma"),
@@ -115,8 +115,8 @@ def test_all_mistakes_are_told_at_once(config, tmp_path, capfd):
 
 
 def test_a_method_that_does_not_exist_is_a_wrong_option(config, tmp_path, capfd):
-    outcome = fit(capfd, config, tmp_path / "run", options=("--method", "cmc"))
-    assert outcome.code == 2 and "'cmc' is not" in outcome.err and "nlsq" in outcome.err
+    outcome = fit(capfd, config, tmp_path / "run", options=("--method", "mcmc"))
+    assert outcome.code == 2 and "'mcmc' is not" in outcome.err and "nlsq" in outcome.err
     assert not (tmp_path / "run").exists()
 
 
