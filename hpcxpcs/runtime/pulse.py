@@ -26,6 +26,9 @@ EVENT_SECONDS = 5.0
 RENEWALS_PER_LEASE = 4
 HANG_EXIT = 1
 
+LAST_WORDS_SECONDS = 0.5
+"""Before a hanging process ends itself: a launcher that loses a rank drops what it has not read by then."""
+
 
 class Stop(Protocol):
     """What tells a process to stop, such as preemption.StopRequest."""
@@ -140,5 +143,6 @@ def end_process(pulse: Pulse) -> None:
         append(pulse.run, "hung", task=pulse.task.name, cause=cause)
         text = f"hpcxpcs: error: {pulse.task.name} hangs ({cause}); process {os.getpid()} ends itself\n{pulse.stack()}"
         os.write(sys.stderr.fileno(), text.encode(errors="replace"))
+        time.sleep(LAST_WORDS_SECONDS)
     finally:
         os._exit(HANG_EXIT)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 0.05
 """Between two looks of an idle rank for messages. MPI itself would spin, and take the core from a rank at work."""
 
+FORWARDING_SECONDS = 0.5
+"""For the launcher to pass on what was printed: when a rank aborts, it drops what it has not read by then."""
+
 INTERRUPTED = 130
 
 
@@ -70,6 +73,7 @@ def end_all(world: Intracomm, code: int) -> NoReturn:
     """End all ranks, this one included, whatever they are doing."""
     sys.stdout.flush()
     sys.stderr.flush()
+    time.sleep(FORWARDING_SECONDS)
     world.Abort(code)
     os._exit(code)  # with MPICH Abort comes back
 
