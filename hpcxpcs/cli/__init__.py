@@ -23,7 +23,7 @@ EXAMPLES = """\
 \b
 Examples:
   hpcxpcs config new laminar_flow > config.yaml
-  hpcxpcs fit config.yaml --method nlsq
+  hpcxpcs fit config.yaml
   hpcxpcs COMMAND --help
 """
 

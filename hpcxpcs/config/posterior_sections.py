@@ -42,7 +42,7 @@ class Sharding(Section):
     )
     num_shards: CountOrAuto = Field(
         default="auto",
-        description="number of shards; auto takes up to 16, with at least 2000 pairs per free parameter in each",
+        description="number of shards; auto takes up to 4, with at least 2000 pairs per free parameter in each",
     )
 
 

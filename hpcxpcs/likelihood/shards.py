@@ -30,8 +30,9 @@ from hpcxpcs.likelihood.pairs import EVERY_PAIR, Lattice, Piece
 
 Integers = NDArray[np.int64]
 
-MOST_SHARDS, PAIRS_PER_PARAMETER = 16, 2000
-"""Of the default count: shards beyond 16 buy little, and each needs data enough to be nearly Gaussian."""
+MOST_SHARDS, PAIRS_PER_PARAMETER = 4, 2000
+"""Of the default count: a condensed gradient costs the same for a shard as for all data, so every shard adds its own
+warm-up and draws (bench/posterior.py); each needs data enough to be nearly Gaussian."""
 
 BALANCE = 0.1
 """Largest tolerated distance of a shard's number of pairs from the mean, as a fraction, of a lattice cut."""
@@ -275,7 +276,7 @@ def partition(strategy: str, count: int, n_frames: int, seed: int, *, first: int
 
 
 def default_count(pairs: Floats | float, n_free: int) -> int:
-    """The largest square ≤ 16 that leaves each shard 2000 pairs per free parameter, at least 1; pairs (n_phi,)."""
+    """The largest square ≤ 4 that leaves each shard 2000 pairs per free parameter, at least 1; pairs (n_phi,)."""
     affordable = float(np.sum(pairs)) / (PAIRS_PER_PARAMETER * max(1, n_free))
     return int(np.clip(np.floor(np.sqrt(affordable)), 1, np.sqrt(MOST_SHARDS))) ** 2
 

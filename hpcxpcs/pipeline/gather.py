@@ -33,6 +33,7 @@ from hpcxpcs.pipeline.raw_check import (
 from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.pipeline.sampling import finished_chains
 from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of
+from hpcxpcs.runtime.progress import telling
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.tasks import Task, new_task
 
@@ -150,7 +151,8 @@ class Gathering:
         return chain_file(task.index, sealed)
 
     def _do(self, tasks: Sequence[Task]) -> None:
-        report = self.executor.run_tasks(self.run, tasks)
+        with telling(self.run, self.reporter.detail):
+            report = self.executor.run_tasks(self.run, tasks)
         if report.failed:
             raise PosteriorError(
                 f"{self.run.folder}: {', '.join(report.failed)} failed: see {self.run.failures} and {self.run.logs}"

@@ -21,7 +21,9 @@ from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.pipeline.stage import PREPARE, is_prepared, prepare
 from hpcxpcs.runtime.claims import take
 from hpcxpcs.runtime.events import append
+from hpcxpcs.runtime.failures import forget_failures
 from hpcxpcs.runtime.plan import changed_versions
+from hpcxpcs.runtime.progress import telling
 from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Pulse, Stop
 from hpcxpcs.runtime.run import PLAN_FILE, Run, discard, state_of
 from hpcxpcs.runtime.work import SHORTEST_PAUSE
@@ -125,11 +127,16 @@ def combined_from_what_is_there(
 def sampled(run: Run, executor: Executor, reporter: Reporter) -> Posterior:
     """Prepare, sample and gather a run, as far as that has not been done; Stopped when time is up."""
     ensure_prepared(run, executor.stop, reporter)
+    for task in run.plan.tasks:
+        if state_of(run, task) == "failed":
+            reporter.warn(f"{task.name} was given up by an earlier command; it is tried again")
+            forget_failures(run, task)
     waiting = [task for task in run.plan.tasks if state_of(run, task) != "done"]
     if waiting:
         kinds = "shards" if run.plan.method == "cmc" else "chains on all data"
         reporter.phase(f"sampling {len(waiting)} {kinds} with {min(executor.workers, len(waiting))} workers")
-    report = executor.run_tasks(run, run.plan.tasks)
+    with telling(run, reporter.detail):
+        report = executor.run_tasks(run, run.plan.tasks)
     if report.stopped is not None and report.unfinished:
         raise Stopped(
             f"{run.folder}: stopped with everything saved, {len(report.done)} of {len(run.plan.tasks)} tasks done "
