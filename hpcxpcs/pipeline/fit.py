@@ -22,6 +22,7 @@ from hpcxpcs.inference.posterior import Posterior
 from hpcxpcs.inference.records import PointFit
 from hpcxpcs.physics.model import Model
 from hpcxpcs.pipeline.choices import config_of, configured, run_folder
+from hpcxpcs.pipeline.compile_log import compile_log
 from hpcxpcs.pipeline.crew import Executor, crew
 from hpcxpcs.pipeline.plan import plan_for
 from hpcxpcs.pipeline.posterior import begin, combined_from_what_is_there, completed, mark_complete, sampled
@@ -189,6 +190,7 @@ def _concluded(
     found = _written(
         config, run.folder, data, model, point, posterior, dict(timings), reporter, on_answer, begun
     )
+    compile_log().tell(run, "results")
     mark_complete(run, posterior, found.exit_code)
     return found
 

@@ -20,7 +20,8 @@ from hpcxpcs.inference.prepared import Prepared, restored
 from hpcxpcs.inference.records import CompressionReport, PointFit
 from hpcxpcs.pipeline.choices import config_of
 from hpcxpcs.pipeline.compile_cache import compile_cache
-from hpcxpcs.pipeline.crew import Executor
+from hpcxpcs.pipeline.compile_log import compile_log
+from hpcxpcs.pipeline.crew import Executor, task_function
 from hpcxpcs.pipeline.plan import exact_tasks
 from hpcxpcs.pipeline.posterior_record import ChainFile, Evidence, assembled, chain_file, verdict_of
 from hpcxpcs.pipeline.raw_check import (
@@ -33,9 +34,14 @@ from hpcxpcs.pipeline.raw_check import (
 from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.pipeline.sampling import finished_chains
 from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of
+from hpcxpcs.runtime.executors.in_process import InProcess
 from hpcxpcs.runtime.progress import telling
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.tasks import Task, new_task
+from hpcxpcs.runtime.work import lazily
+
+LIGHT_CHECK = 4.0e8
+"""Evaluations of the raw model (pairs times points) that one process does within some seconds."""
 
 
 @dataclass
@@ -52,6 +58,7 @@ class Gathering:
 
     def __post_init__(self) -> None:
         """Read the prepared likelihood and the point fit."""
+        compile_log()
         self.config = config_of(self.run.plan)
         compile_cache(self.config.runtime.compilation_cache_dir, self.reporter.warn)
         parameters = resolved_parameters(self.config)
@@ -61,10 +68,13 @@ class Gathering:
     def posterior(self) -> Posterior:
         """The posterior of the run with every reason to trust it or not."""
         evidence = self._exact() if self.run.plan.method == "exact" else self._consensus()
+        compile_log().tell(self.run, "gather")
         compression = self._checked(evidence)
-        return assembled(
+        posterior = assembled(
             self.run, self.config, self.prepared, self.point, evidence, compression, self.timings
         )
+        compile_log().tell(self.run, "gather")
+        return posterior
 
     def _consensus(self) -> Evidence:
         shards = self._shard_files()
@@ -150,9 +160,11 @@ class Gathering:
             )
         return chain_file(task.index, sealed)
 
-    def _do(self, tasks: Sequence[Task]) -> None:
+    def _do(self, tasks: Sequence[Task], *, light: bool = False) -> None:
+        """Have tasks done; light ones here, because starting workers would take longer."""
+        executor = InProcess(lazily(task_function), self.executor.stop) if light else self.executor
         with telling(self.run, self.reporter.detail):
-            report = self.executor.run_tasks(self.run, tasks)
+            report = executor.run_tasks(self.run, tasks)
         if report.failed:
             raise PosteriorError(
                 f"{self.run.folder}: {', '.join(report.failed)} failed: see {self.run.failures} and {self.run.logs}"
@@ -176,5 +188,6 @@ class Gathering:
             write_check_points(self.run, theta)
         tasks = check_tasks(self.run)
         self.reporter.phase("checking the compression against the raw pairs")
-        self._do(tasks)
+        pairs = float(np.asarray(self.prepared.full.pairs).sum())
+        self._do(tasks, light=pairs * POINTS < LIGHT_CHECK)
         return compression_found(self.run, self.prepared, self.point.compression, tasks, self.reporter.warn)

@@ -14,6 +14,7 @@ from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import Stopped, StoreError
 from hpcxpcs.files.json_safe import write_json
 from hpcxpcs.inference.posterior import Posterior
+from hpcxpcs.pipeline.compile_log import compile_log
 from hpcxpcs.pipeline.crew import Executor
 from hpcxpcs.pipeline.gather import Gathering
 from hpcxpcs.pipeline.plan import plan_for
@@ -96,7 +97,9 @@ def ensure_prepared(run: Run, stop: Stop, reporter: Reporter) -> None:
             with Pulse(run, task, claim, stop, USUAL_PATIENCE):
                 if not is_prepared(run):
                     append(run, "started", task=task.name, token=claim.owner.token)
+                    log = compile_log()
                     prepare(run, reporter)
+                    log.tell(run, task.name)
                     append(run, "done", task=task.name)
         finally:
             claim.release()

@@ -21,6 +21,7 @@ from hpcxpcs.inference.stream import STREAM_VERSION
 from hpcxpcs.inference.target import Target
 from hpcxpcs.pipeline.choices import config_of
 from hpcxpcs.pipeline.compile_cache import compile_cache
+from hpcxpcs.pipeline.compile_log import compile_log
 from hpcxpcs.pipeline.raw_check import check_angle
 from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of
 from hpcxpcs.runtime.pulse import Pulse
@@ -46,15 +47,16 @@ _log = logging.getLogger(__name__)
 
 def task_function(run: Run) -> TaskFunction:
     """What does any task of a run in this process; compiled code and the likelihood are loaded once."""
-    config = config_of(run.plan)
+    config, log = config_of(run.plan), compile_log()
     compile_cache(config.runtime.compilation_cache_dir, _log.warning)
     prepared = restored(*likelihood_of(run), coordinates_of(run), resolved_parameters(config))
     sampling = Sampling(run, config, prepared)
 
     def function(at: Run, task: Task, pulse: Pulse) -> Outcome:
-        if task.kind == "check":
-            return check_angle(at, task, config)
-        return sampling.do(task, pulse)
+        try:
+            return check_angle(at, task, config) if task.kind == "check" else sampling.do(task, pulse)
+        finally:
+            log.tell(at, task.name)
 
     return function
 
