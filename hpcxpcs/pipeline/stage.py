@@ -104,7 +104,8 @@ def prepare(run: Run, reporter: Reporter) -> None:
     reporter.phase(f"reading {config.data_file.name}")
     data = load_data(config)
     point, fitted, measurement, _ = fitted_point(data, config, reporter, timings)
-    reporter.phase(f"cutting {run.plan.shards['count']} shards and condensing the likelihood")
+    cutting = f"cutting {run.plan.shards['count']} shards and " if run.plan.method == "cmc" else ""
+    reporter.phase(f"{cutting}condensing the likelihood")
     begun = time.perf_counter()
     prepared = _prepared(run, config, point, fitted, measurement)
     timings["condense"] = time.perf_counter() - begun

@@ -14,6 +14,10 @@ TELL_SECONDS = 5.0
 """Between two looks at the files of the tasks; the draws do not depend on whether anybody looks."""
 
 
+MANY = {"shard": "shards", "exact": "chains", "check": "angle checks"}
+"""What several tasks of a kind are called; there is one preparation, and no need to count it."""
+
+
 @contextmanager
 def telling(run: Run, tell: Callable[[str], None], seconds: float = TELL_SECONDS) -> Iterator[None]:
     """Inside this block, `tell` is called with a headline every few `seconds`, from a thread of its own."""
@@ -39,9 +43,9 @@ def telling(run: Run, tell: Callable[[str], None], seconds: float = TELL_SECONDS
 def headline(found: RunStatus) -> str:
     """One line: tasks by state, steps, speed and time to go, as far as they are known."""
     parts = [
-        f"{states['done']} of {sum(states.values())} {kind}s done"
-        + _others(states["running"], states["failed"])
+        f"{states['done']} of {sum(states.values())} {MANY[kind]} done" + _others(states["running"], states["failed"])
         for kind, states in found.counts.items()
+        if kind in MANY
     ]
     if found.steps_total:
         parts.append(f"{found.steps_done / found.steps_total:.0%} of all steps")
