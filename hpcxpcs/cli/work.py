@@ -66,8 +66,8 @@ def command(
     from hpcxpcs.runtime.run import Run
     from hpcxpcs.runtime.work import lazily, work
 
-    _settle()
     opened = Run.open(run)
+    _settle()
     patience = Patience(lease or LEASE, hang_after or USUAL_PATIENCE.hang_after)
     with StopRequest(find_deadline(time_limit)) as asked:
         report = work(
