@@ -6,13 +6,15 @@ good, the resampled draws are draws of the full-data posterior, whatever the app
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import logsumexp
 
 from hpcxpcs.inference.consensus import Combined
+from hpcxpcs.inference.mixture import fit_mixture
 from hpcxpcs.inference.modes import find_modes
 from hpcxpcs.inference.proposal import Proposal, proposal_at, proposal_from
 from hpcxpcs.inference.psis import Smoothed, k_hat_limit, smooth
@@ -27,17 +29,20 @@ LARGEST_SHIFT = 0.1
 LARGEST_STRETCH = 0.05
 """Relative error of a standard deviation up to which the consensus itself counts as right."""
 
-ENOUGH = 0.25
+ENOUGH = 0.5
 """Effective share of the draws below which a better proposal is worth another weighing."""
 
-REFITS = 2
+COMFORTABLE = 0.5
+"""Pareto shape below which weights have a finite variance: above, a better proposal is worth another weighing."""
+
+REFITS = 4
 """How often the proposal is fitted again to the weighted draws before the verdict stands."""
 
 REFIT_WORTH = 2.0
 """Effective draws per coordinate below which weighted draws say too little for a new proposal."""
 
-DEFENCE = 0.2
-"""Share of the old proposal in a new one, so that it never gets narrower than what was tried before."""
+DEFENCE, DEFENCE_STRETCH = 0.1, 4.0
+"""Share of one wide component in a fitted proposal, and its variances in units of the weighted draws'."""
 
 LogPosterior = Callable[[Floats], Floats]
 
@@ -84,6 +89,7 @@ class Certificate:
 
 
 class _Weighed(NamedTuple):
+    proposal: Proposal
     draws: Floats
     log_posterior: Floats
     weights: Floats
@@ -118,13 +124,15 @@ def certify(
     bound = k_hat_limit(draws) if limit is None else limit
     rng = np.random.default_rng(seed)
     proposal = proposal_from(find_modes(combined.draws, seed=seed))
-    weighed = best = _weigh(proposal, log_posterior, rng, draws)
-    rounds = [_round(weighed)]
-    while len(rounds) <= REFITS and best.worth(bound) < (True, ENOUGH * draws) and _tells(weighed):
-        proposal = _refitted(proposal, weighed)
-        weighed = _weigh(proposal, log_posterior, rng, draws)
-        rounds.append(_round(weighed))
-        best = max(best, weighed, key=lambda one: one.worth(bound))
+    tried = [_weigh(proposal, log_posterior, rng, draws)]
+    best = tried[0]
+    while len(tried) <= REFITS and not _settled(best, bound, draws):
+        better = _refitted(tried, seed)
+        if better is None:
+            break
+        tried.append(_weigh(better, log_posterior, rng, draws))
+        best = max(best, tried[-1], key=lambda one: one.worth(bound))
+    rounds = [_round(weighed) for weighed in tried]
     return _concluded(combined, best, rounds, bound, rng)
 
 
@@ -135,28 +143,46 @@ def _weigh(proposal: Proposal, log_posterior: LogPosterior, rng: np.random.Gener
     bad = ~np.isfinite(logs)
     logs[bad] = -np.inf
     if bad.all():
-        return _Weighed(x, logs, np.full(count, 1.0 / count), None, count)
+        return _Weighed(proposal, x, logs, np.full(count, 1.0 / count), None, count)
     smoothed = smooth(logs - proposal.log_density(x))
-    return _Weighed(x, logs, np.exp(smoothed.log_weights), smoothed, int(bad.sum()))
+    return _Weighed(proposal, x, logs, np.exp(smoothed.log_weights), smoothed, int(bad.sum()))
 
 
 def _round(weighed: _Weighed) -> Round:
     return Round(weighed.k_hat, weighed.ess, weighed.nonfinite)
 
 
-def _tells(weighed: _Weighed) -> bool:
-    """Whether the weights show where a better proposal should be."""
-    return weighed.ess >= REFIT_WORTH * weighed.draws.shape[1]
+def _settled(best: _Weighed, limit: float, draws: int) -> bool:
+    """Whether another weighing could hardly do better."""
+    return best.k_hat < min(limit, COMFORTABLE) and best.ess >= ENOUGH * draws
 
 
-def _refitted(proposal: Proposal, weighed: _Weighed) -> Proposal:
-    """A proposal at the weighted mean and covariance, regularised by all draws, with some of the old one kept."""
-    mean, covariance = _moments(weighed)
-    dim = mean.size
-    deviation = weighed.draws - mean
-    broad = deviation.T @ deviation / len(deviation)
-    trust = weighed.ess / (weighed.ess + dim + 1.0)
-    return proposal_at(mean, trust * covariance + (1.0 - trust) * broad).blended(proposal, DEFENCE)
+def _pooled(tried: Sequence[_Weighed]) -> tuple[Floats, Smoothed]:
+    """All draws (n,d) so far, weighed as draws of the mixture of all proposals so far."""
+    draws = np.concatenate([one.draws for one in tried])
+    logs = np.concatenate([one.log_posterior for one in tried])
+    mixed = logsumexp([one.proposal.log_density(draws) for one in tried], axis=0)
+    return draws, smooth(logs - mixed)
+
+
+def _refitted(tried: Sequence[_Weighed], seed: int) -> Proposal | None:
+    """A proposal fitted to all weighted draws so far, with a wide component beside it; None where they say too little.
+
+    It is fitted before the draws that will be weighed next are made, so that these are independent of it.
+    """
+    if tried[-1].smoothed is None:
+        return None
+    draws, smoothed = _pooled(tried)
+    dim = draws.shape[1]
+    if not smoothed.ess >= REFIT_WORTH * dim:
+        return None
+    weights, trust = np.exp(smoothed.log_weights), smoothed.ess / (smoothed.ess + dim + 1.0)
+    mean = weights @ draws
+    deviation = draws - mean
+    narrow, broad = (weights * deviation.T) @ deviation, deviation.T @ deviation / len(draws)
+    covariance = trust * narrow + (1.0 - trust) * broad
+    wide = proposal_at(mean, DEFENCE_STRETCH * covariance)
+    return fit_mixture(draws, weights, mean, covariance, ess=smoothed.ess, seed=seed).blended(wide, DEFENCE)
 
 
 def _moments(weighed: _Weighed) -> tuple[Floats, Floats]:

@@ -35,7 +35,7 @@ class Proposal:
     def log_density(self, x: Floats) -> Floats:
         """Normalised log-density (n,) at x (n,d)."""
         logs = [
-            np.log(weight) + _log_student(x, mean, factor)
+            np.log(weight) + log_student(x, mean, factor)
             for weight, mean, factor in zip(self.weights, self.means, self.factors, strict=True)
         ]
         return np.asarray(logsumexp(logs, axis=0))
@@ -59,7 +59,8 @@ def proposal_at(mean: Floats, covariance: Floats) -> Proposal:
     return Proposal(np.ones(1), mean[None], np.linalg.cholesky(covariance)[None])
 
 
-def _log_student(x: Floats, mean: Floats, factor: Floats) -> Floats:
+def log_student(x: Floats, mean: Floats, factor: Floats) -> Floats:
+    """Normalised log-density (n,) of Student's t with ν = 7 and scale factor · factorᵀ (d,d) at x (n,d)."""
     dim = mean.size
     squared = np.sum(solve_triangular(factor, (x - mean).T, lower=True) ** 2, axis=0)
     constant = gammaln(0.5 * (FREEDOM + dim)) - gammaln(0.5 * FREEDOM) - 0.5 * dim * np.log(FREEDOM * np.pi)
