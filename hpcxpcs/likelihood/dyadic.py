@@ -122,10 +122,10 @@ def score_covariance(scores: ClusteredScores, n_physics: int, design: Floats, *,
 def _add_to_frames(clusters: Floats, raw: RawPairs, times: Array, sums: Array) -> None:
     """Add per-tile sums (B, m, side) to the frames with the given times (B, side); padding carries zeros.
 
-    A tile covers consecutive frames; its last time tells which (the first may be moved off t = 0).
+    A tile covers `side` consecutive frames from a multiple of `side` on; its first time, which may have been moved
+    off t = 0, tells which.
     """
     side = times.shape[1]
-    last = np.rint((np.asarray(times[:, -1]) - raw.axis.start) / raw.axis.step).astype(int)
-    for stop, block in zip(last + 1, np.swapaxes(np.asarray(sums), 1, 2), strict=True):
-        if side <= stop <= clusters.shape[0]:
-            clusters[stop - side : stop] += block
+    first = np.rint((np.asarray(times[:, 0]) - raw.axis.start) / raw.axis.step).astype(int)
+    for begin, block in zip(first // side * side, np.swapaxes(np.asarray(sums), 1, 2), strict=True):
+        clusters[begin : begin + side] += block

@@ -119,13 +119,13 @@ def tile_batches(matrix: AngleMatrix, phi: float, axis: TimeAxis) -> Iterator[Ra
     """One angle cut into TILE × TILE tiles on and above the diagonal, BATCH at a time, padded with weight 0."""
     side = min(TILE, -(-axis.count // 8) * 8)
     blocks = -(-axis.count // side)
-    times = axis.times(np.maximum(np.arange(blocks * side), axis.first_usable)).reshape(blocks, side)
+    times = axis.times(np.clip(np.arange(blocks * side), axis.first_usable, axis.count - 1)).reshape(blocks, side)
     upper = [(r, c) for r in range(blocks) for c in range(r, blocks)]
     size = min(BATCH, len(upper))
     for start in range(0, len(upper), size):
         chosen = upper[start : start + size]
         data, weights = np.zeros((2, 1, size, side, side))
-        row_times, column_times = np.ones((2, size, side))
+        row_times, column_times = np.tile(times[0], (2, size, 1))
         for place, (r, c) in enumerate(chosen):
             row_times[place], column_times[place] = times[r], times[c]
             _fill_tile(matrix, (r * side, c * side), data[0, place], weights[0, place])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -74,7 +74,8 @@ class Gathering:
             self.run, self.config, self.prepared, self.point, evidence, compression, self.timings
         )
         compile_log().tell(self.run, "gather")
-        return posterior
+        cut_warnings = tuple(likelihood_of(self.run)[1]["warnings"])
+        return replace(posterior, warnings=(*posterior.warnings, *cut_warnings))
 
     def _consensus(self) -> Evidence:
         shards = self._shard_files()

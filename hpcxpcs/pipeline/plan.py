@@ -13,6 +13,7 @@ from typing import Any
 from hpcxpcs import __version__
 from hpcxpcs.config import Config, resolved_parameters
 from hpcxpcs.data.twotime import TwoTime
+from hpcxpcs.errors import ConfigError
 from hpcxpcs.inference.stream import STREAM_VERSION
 from hpcxpcs.likelihood.shards import default_count
 from hpcxpcs.runtime.plan import Plan, new_run_id
@@ -27,6 +28,11 @@ RECORDED_PACKAGES = ("hpcxpcs", "jax", "jaxlib", "numpyro", "nlsq", "numpy", "sc
 
 def plan_for(config: Config, data: TwoTime) -> Plan:
     """The plan of a configuration (method cmc or exact) and its data."""
+    if config.conventions.integrator != "exact":
+        raise ConfigError(
+            f"conventions.integrator: {config.conventions.integrator} has no posterior, because its shapes cannot be "
+            "compressed: set it to exact, or use --method nlsq"
+        )
     options = config.optimization.cmc
     free = sum(parameter.fixed is None for parameter in resolved_parameters(config))
     count = options.sharding.num_shards

@@ -107,11 +107,14 @@ def prepare(run: Run, reporter: Reporter) -> None:
     cutting = f"cutting {run.plan.shards['count']} shards and " if run.plan.method == "cmc" else ""
     reporter.phase(f"{cutting}condensing the likelihood")
     begun = time.perf_counter()
-    prepared = _prepared(run, config, point, fitted, measurement)
+    prepared, warnings = _prepared(run, config, point, fitted, measurement)
+    for warning in warnings:
+        reporter.warn(warning)
     timings["condense"] = time.perf_counter() - begun
     arrays, values = pack(point)
     _write(run, run.point / "fit.h5", POINT, arrays, {**values, "phase_seconds": timings})
     arrays, values = stored(prepared)
+    values["warnings"] = warnings
     grid = grid_of(data)
     arrays |= {"q": np.asarray(data.q), "grid": np.array([grid.start, grid.step, float(grid.count)])}
     _write(run, run.task_file(PREPARE), LIKELIHOOD, arrays, values, PREPARE.name)
@@ -119,12 +122,13 @@ def prepare(run: Run, reporter: Reporter) -> None:
 
 def _prepared(
     run: Run, config: Config, point: PointFit, fitted: Fitted, measurement: Measurement
-) -> Prepared:
+) -> tuple[Prepared, list[str]]:
+    """The likelihood ready for sampling, and what its user should know about how it was cut."""
     represented = fitted.represented
     if represented.is_raw:
         raise DataError(
             f"{config.data_file}: these data cannot be compressed to {config.likelihood.tolerance:g} nats, which "
-            "sampling needs: raise likelihood.tolerance, set conventions.integrator to exact, or use --method nlsq"
+            "sampling needs: raise likelihood.tolerance, or use --method nlsq"
         )
     shards, anchored = run.plan.shards, run.plan.shards["anchor"] == "point_fit"
     count = int(shards["count"]) if run.plan.method == "cmc" else 1
@@ -139,7 +143,8 @@ def _prepared(
     axis = measurement.axis
     sets = partition(shards["strategy"], count, axis.count, run.plan.seed, first=axis.first_usable)
     parts = shard_moments(measurement.angles, measurement.phi, represented.moments.cells, axis, sets)
-    return prepare_shards(space, full, chosen, parts, count, anchored)
+    warnings = [sets[0].warning] if count > 1 and sets[0].warning else []
+    return prepare_shards(space, full, chosen, parts, count, anchored), warnings
 
 
 def _write(

@@ -11,8 +11,10 @@ import pytest
 from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.likelihood import raw as raw_module
 from hpcxpcs.likelihood.cells import TimeAxis
+from hpcxpcs.likelihood.dyadic import clustered_scores
 from hpcxpcs.likelihood.products import Products, evaluate, no_tangents
-from hpcxpcs.likelihood.raw import frame_subset
+from hpcxpcs.likelihood.raw import RawPairs, frame_subset
+from hpcxpcs.physics.model import TimeGrid, build_model
 from tests.likelihood.measured import Case, measured, shape_of, slopes_of, usable_pairs
 
 DEAD = (2, 5)
@@ -127,3 +129,17 @@ def test_a_subset_of_frames_sums_the_pairs_among_them(tiny):
 
     assert_close(found, summed(tiny, among), 1e-7)
     assert list(tiles.pairs) == [len(among(m)) for m in tiny.matrices]
+
+
+@pytest.mark.parametrize("frames", [60, 64, 130, 131])
+def test_given_a_model_that_exists_on_frames_alone_then_padding_asks_for_no_other_times(frames: int) -> None:
+    step = 1.0e-3
+    grid = TimeGrid(0.0, step, frames)
+    model = build_model("static", q=0.0054, integrator="trapezoid", grid=grid)
+    matrix = AngleMatrix(np.full((frames, frames), 1.1), np.ones(frames, dtype=bool), None, None)
+    raw = RawPairs(lambda k: matrix, np.zeros(1), TimeAxis(0.0, step, frames))
+    theta = jnp.array([1.0e5, -0.3, 10.0])
+    products = raw.products(model, theta, jnp.eye(3))
+    assert all(np.all(np.isfinite(leaf)) for leaf in products)
+    scores = clustered_scores(raw, model, theta, jnp.eye(3), np.array([[0.1, 1.0]]), np.array([0.01]))
+    assert np.all(np.isfinite(scores.by_frame)) and np.all(np.any(scores.by_frame[0, 1:] != 0.0, axis=1))
