@@ -62,7 +62,11 @@ class StoreError(HpcxpcsError):
 
 
 class TornFile(StoreError):
-    """The file is incomplete or altered: its content does not have the length and the hash it was given."""
+    """The file does not have the length and the hash it was given: incomplete or altered; `what` says how."""
+
+    def __init__(self, text: str, what: str = "") -> None:
+        super().__init__(text)
+        self.what = what or text
 
 
 class ForeignFile(StoreError):

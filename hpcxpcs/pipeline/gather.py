@@ -36,7 +36,7 @@ from hpcxpcs.pipeline.sampling import finished_chains
 from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of
 from hpcxpcs.runtime.executors.in_process import InProcess
 from hpcxpcs.runtime.progress import telling
-from hpcxpcs.runtime.run import Run
+from hpcxpcs.runtime.run import Run, set_aside_damaged
 from hpcxpcs.runtime.tasks import Task, new_task
 from hpcxpcs.runtime.work import lazily
 
@@ -163,6 +163,7 @@ class Gathering:
 
     def _do(self, tasks: Sequence[Task], *, light: bool = False) -> None:
         """Have tasks done; light ones here, because starting workers would take longer."""
+        set_aside_damaged(self.run, tasks, self.reporter.warn)
         executor = InProcess(lazily(task_function), self.executor.stop) if light else self.executor
         with telling(self.run, self.reporter.detail):
             report = executor.run_tasks(self.run, tasks)

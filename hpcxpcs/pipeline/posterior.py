@@ -26,7 +26,7 @@ from hpcxpcs.runtime.failures import forget_failures
 from hpcxpcs.runtime.plan import changed_versions
 from hpcxpcs.runtime.progress import telling
 from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Pulse, Stop
-from hpcxpcs.runtime.run import PLAN_FILE, Run, discard, state_of
+from hpcxpcs.runtime.run import PLAN_FILE, Run, discard, set_aside_damaged, state_of
 from hpcxpcs.runtime.work import SHORTEST_PAUSE
 
 COMPLETE_FILE = "complete.json"
@@ -84,6 +84,7 @@ def mark_complete(run: Run, posterior: Posterior, exit_code: int) -> None:
 def ensure_prepared(run: Run, stop: Stop, reporter: Reporter) -> None:
     """Prepare the likelihood of a run, or wait while another process does."""
     task = PREPARE
+    set_aside_damaged(run, (task,), reporter.warn)
     while not is_prepared(run):
         if (reason := stop.should_stop()) is not None:
             raise Stopped(
@@ -114,6 +115,7 @@ def combined_from_what_is_there(
     run: Run, executor: Executor, reporter: Reporter, *, partial: bool
 ) -> Posterior:
     """Gather a run without sampling its shards; StoreError names what is missing unless `partial`."""
+    set_aside_damaged(run, (PREPARE, *run.plan.tasks), reporter.warn)
     missing = () if is_prepared(run) else ("prepare-00000",)
     missing = (*missing, *unfinished(run))
     if missing and not (partial and is_prepared(run)):
@@ -130,6 +132,7 @@ def combined_from_what_is_there(
 def sampled(run: Run, executor: Executor, reporter: Reporter) -> Posterior:
     """Prepare, sample and gather a run, as far as that has not been done; Stopped when time is up."""
     ensure_prepared(run, executor.stop, reporter)
+    set_aside_damaged(run, run.plan.tasks, reporter.warn)
     for task in run.plan.tasks:
         if state_of(run, task) == "failed":
             reporter.warn(f"{task.name} was given up by an earlier command; it is tried again")

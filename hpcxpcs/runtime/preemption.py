@@ -106,11 +106,14 @@ class StopRequest:
         self._reason = self._reason or reason
 
     def should_stop(self, next_block_seconds: float = 0.0) -> str | None:
-        """Return why to stop now, in words, or None when a block of about this many seconds still fits."""
+        """Return why to stop now, in words, or None when a block of about this many seconds still fits.
+
+        The answer is final: once a reason was given, every later question gets it too.
+        """
         if self._reason is None and self.deadline is not None:
             left = self.deadline.remaining(self._clock())
             if left < BLOCK_SPREAD * next_block_seconds + self.margin:
-                return (
+                self.request(  # kept: whoever asks next, with no block in mind, must hear the same
                     f"{max(0.0, left):.0f} s are left ({self.deadline.source}): too short for another "
                     f"{next_block_seconds:.3g} s of work and {self.margin:.3g} s to leave"
                 )

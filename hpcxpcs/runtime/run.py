@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "discard",
     "new_run_id",
     "refuse_difference",
+    "set_aside_damaged",
     "state_of",
 ]
 
@@ -142,6 +144,20 @@ def state_of(run: Run, task: Task) -> State:
         return "running"
     attempts = failures.failed_attempts(run, task)
     return "failed" if attempts >= failures.MOST_ATTEMPTS else "waiting"
+
+
+def set_aside_damaged(run: Run, tasks: Iterable[Task], warn: Callable[[str], None]) -> None:
+    """Take files of finished tasks out of the way whose content is not what was written: the tasks are done again.
+
+    State is read from headers alone, so a damaged file would count as done, and be found out when it is too late.
+    """
+    for task in tasks:
+        path = run.task_file(task)
+        if state_of(run, task) != "done" or (found := sealed.damage(path)) is None:
+            continue
+        warn(f"{path}: {found}: {task.name} is done again, the file is kept as {path.stem}.damaged")
+        with writing(path), suppress(FileNotFoundError):
+            path.replace(path.with_suffix(".damaged"))
 
 
 def discard(folder: Path) -> None:

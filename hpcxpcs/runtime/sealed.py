@@ -110,6 +110,20 @@ def newest_good(path: Path, *, kind: str, run_id: str, warn: Callable[[str], Non
     return None
 
 
+def damage(path: Path) -> str | None:
+    """Say what is wrong with the content of a sealed file after reading all of it; None when it is whole or gone."""
+    try:
+        with path.open("rb") as stream:
+            _checked_header(stream, path)
+    except FileNotFoundError:
+        return None
+    except TornFile as error:
+        return error.what
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror}): check permissions and disk") from error
+    return None
+
+
 def peek(path: Path) -> Header | None:
     """Read only the header; None when the file is absent, cut short or has no readable header."""
     try:
@@ -224,7 +238,7 @@ def _is_good(path: Path, sealed: Sealed) -> bool:
 
 
 def _torn(path: Path, what: str) -> TornFile:
-    return TornFile(f"{path}: {what}: remove it and run the same command again, which computes it anew")
+    return TornFile(f"{path}: {what}: remove it and run the same command again, which computes it anew", what)
 
 
 def _require_ours(header: Header, path: Path, kind: str, run_id: str) -> None:

@@ -159,6 +159,13 @@ def test_given_a_deadline_that_is_over_then_even_no_work_is_too_much():
     assert StopRequest(Deadline(10.0, "x"), clock=lambda: 11.0).should_stop() is not None
 
 
+def test_given_a_block_that_did_not_fit_then_the_same_reason_is_given_to_whoever_asks_next():
+    stop = StopRequest(Deadline(1000.0, "--time-limit"), margin=10.0, clock=lambda: 900.0)
+    reason = stop.should_stop(80.0)
+    assert "--time-limit" in reason
+    assert stop.should_stop() == reason
+
+
 @pytest.mark.parametrize(("seconds", "margin"), [(5.0, 0.5), (100_000.0, 30.0), (-5.0, 0.0)])
 def test_given_a_time_limit_then_the_margin_is_a_share_of_it_but_bounded(seconds, margin):
     assert StopRequest(Deadline(seconds, "x"), clock=lambda: 0.0).margin == pytest.approx(margin)

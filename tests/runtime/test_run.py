@@ -10,7 +10,7 @@ import pytest
 from hpcxpcs.errors import OutputError, PlanMismatch, StoreError, TornFile
 from hpcxpcs.runtime import claims
 from hpcxpcs.runtime.failures import MOST_ATTEMPTS, forget_failures, record_failure
-from hpcxpcs.runtime.run import Run, discard, state_of
+from hpcxpcs.runtime.run import Run, discard, set_aside_damaged, state_of
 from hpcxpcs.runtime.sealed import write_sealed
 from tests.runtime.store import TASK, age, finished, sample_plan, sample_sealed
 
@@ -147,6 +147,30 @@ def test_given_a_folder_that_may_only_be_read_then_states_can_be_read(run, monke
     claims.take(run.claims, TASK.name)
     monkeypatch.setattr(claims.os, "open", lambda *_: (_ for _ in ()).throw(PermissionError()))
     assert state_of(run, TASK) == "running"
+
+
+def test_given_a_finished_file_with_one_bit_changed_then_it_is_set_aside_and_the_task_waits(run):
+    path = run.task_file(TASK)
+    write_sealed(path, sample_sealed(4))
+    write_sealed(path, finished())
+    altered = bytearray(path.read_bytes())
+    altered[-100] ^= 1
+    path.write_bytes(altered)
+    warned = []
+    set_aside_damaged(run, run.plan.tasks, warned.append)
+    (warning,) = warned
+    assert f"{path}: does not have the hash it was given" in warning
+    assert "kept as 00003.damaged" in warning
+    assert path.with_suffix(".damaged").read_bytes() == altered
+    assert state_of(run, TASK) == "waiting"
+
+
+def test_given_whole_files_and_checkpoints_then_none_is_set_aside(run):
+    path = run.task_file(TASK)
+    for content in (sample_sealed(4), finished()):
+        write_sealed(path, content)
+        set_aside_damaged(run, run.plan.tasks, pytest.fail)
+        assert path.exists()
 
 
 def test_given_a_fresh_start_then_the_work_is_gone_and_results_and_logs_stay(run):
