@@ -1,0 +1,83 @@
+"""One small problem and its posterior in one piece, which other ways to compute it are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.acceptance.jobs import Jobs, copied, digest, prepared_digest
+from tests.cli.fitting import simulated
+
+SHARDS = 6
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A problem, its complete run by one process in one go, and the same run with only the likelihood prepared."""
+
+    config: Path
+    run: Path
+    prepared: Path
+    digest: str
+    prepared_digest: str
+
+    def variant(self, place: Path, **sections: dict) -> Path:
+        """The configuration with some sections or keys of them changed."""
+        settings = yaml.safe_load(self.config.read_text())
+        for name, section in sections.items():
+            settings[name] = {**settings.get(name, {}), **section}
+        place.write_text(yaml.safe_dump(settings))
+        return place
+
+
+def small_problem(folder: Path) -> Path:
+    """Six shards of a static sample, two short chains each, judged leniently enough to be accepted."""
+    config = simulated(folder, angles=3, frames=60)
+    settings = yaml.safe_load(config.read_text())
+    settings["experimental_data"]["file_path"] = str(config.with_suffix(".hdf"))
+    settings["output"] = {"plots": False, "report": False, "fitted_data": False}
+    settings["optimization"] = {
+        "method": "cmc",
+        "cmc": {
+            "sharding": {"num_shards": SHARDS},
+            "per_shard_mcmc": {"num_warmup": 100, "num_samples": 100, "num_chains": 2},
+            "validation": {"max_r_hat": 1.2, "min_ess": 50},
+            "certificate": {"on_reject": "report"},
+        },
+    }
+    settings["runtime"] = {"workers": 1, "checkpoint_every": 50}
+    config.write_text(yaml.safe_dump(settings))
+    return config
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory, private_cache: None) -> Iterator[Reference]:
+    folder = tmp_path_factory.mktemp("reference")
+    config, run = small_problem(folder), folder / "run"
+    with Jobs(folder, config) as jobs:
+        jobs.fit(run)
+    rest = ("complete.json", "events.jsonl", "results", "shards", "checks", "data/check*.h5")
+    prepared = copied(run, folder / "prepared", without=rest)
+    yield Reference(config, run, prepared, digest(run), prepared_digest(run))
+
+
+@pytest.fixture(scope="session")
+def rejected(tmp_path_factory: pytest.TempPathFactory, reference: Reference) -> tuple[Path, tuple[str, ...]]:
+    """A run with another seed and shards that cannot please, and the settings that make it so."""
+    folder = tmp_path_factory.mktemp("rejected")
+    sampling = "optimization.cmc.per_shard_mcmc.seed=43"
+    settings = (sampling, "optimization.cmc.validation.min_ess=4000")
+    options = [part for setting in settings for part in ("--set", setting)]
+    with Jobs(folder, reference.config) as jobs:
+        jobs.fit(folder / "run", *options, expect=3)
+    return folder / "run", settings
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, reference: Reference) -> Iterator[Jobs]:
+    with Jobs(tmp_path, reference.config) as found:
+        yield found
