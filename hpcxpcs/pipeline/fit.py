@@ -25,7 +25,14 @@ from hpcxpcs.pipeline.choices import config_of, configured, run_folder
 from hpcxpcs.pipeline.compile_log import compile_log
 from hpcxpcs.pipeline.crew import Executor, crew
 from hpcxpcs.pipeline.plan import plan_for
-from hpcxpcs.pipeline.posterior import begin, combined_from_what_is_there, completed, mark_complete, sampled
+from hpcxpcs.pipeline.posterior import (
+    begin,
+    combined_from_what_is_there,
+    completed,
+    mark_complete,
+    sampled,
+    writing_alone,
+)
 from hpcxpcs.pipeline.reporter import Reporter, Silent
 from hpcxpcs.pipeline.stage import fitted_point, grid_of, model_of, point_of
 from hpcxpcs.results.quality import quality_flag
@@ -134,7 +141,9 @@ def _posterior_fit(
     run = begin(folder, config, data, reporter, fresh=fresh)
     _refuse_complete(run)
     posterior = sampled(run, executor, reporter)
-    return _concluded(run, config, data, posterior, reporter, on_answer, begun)
+    with writing_alone(run, executor.stop):
+        _refuse_complete(run)
+        return _concluded(run, config, data, posterior, reporter, on_answer, begun)
 
 
 def continued(
@@ -162,7 +171,10 @@ def continued(
     else:
         _refuse_complete(run)
         posterior = sampled(run, executor, reporter)
-    return _concluded(run, config, data, posterior, reporter, on_answer, begun)
+    with writing_alone(run, executor.stop):
+        if not gather_only:
+            _refuse_complete(run)
+        return _concluded(run, config, data, posterior, reporter, on_answer, begun)
 
 
 def _refuse_complete(run: Run) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ from hpcxpcs.runtime.work import SHORTEST_PAUSE
 
 COMPLETE_FILE = "complete.json"
 """Says that the results of a run are written, and how it ended."""
+
+RESULTS = "results"
+WRITING_LEASE = 900.0
+"""Name of the claim on the results, and seconds after which it is void when its owner is gone on another node."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,21 @@ def ensure_prepared(run: Run, stop: Stop, reporter: Reporter) -> None:
                     append(run, "done", task=task.name)
         finally:
             claim.release()
+
+
+@contextmanager
+def writing_alone(run: Run, stop: Stop) -> Iterator[None]:
+    """Keep the results of a run to oneself; waits while another process of the run writes them."""
+    while (claim := take(run.claims, RESULTS, lease=WRITING_LEASE)) is None:
+        if (reason := stop.should_stop()) is not None:
+            raise Stopped(
+                f"{run.folder}: stopped while another process writes the results ({reason}); run the same command again"
+            )
+        time.sleep(SHORTEST_PAUSE)
+    try:
+        yield
+    finally:
+        claim.release()
 
 
 def unfinished(run: Run) -> tuple[str, ...]:
