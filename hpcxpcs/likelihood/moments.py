@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 
 from hpcxpcs.likelihood.cells import Cell, TimeAxis
 from hpcxpcs.likelihood.interpolation import Floats
@@ -49,7 +51,8 @@ class MomentArrays:
         data = jnp.zeros((classes, members, size))
         for group in self.groups:
             basis = columns(model, theta, tangents, group.t1, group.t2, self.phi[:, :, None, None])
-            gram, data = gram + _quadratic(basis, group.gram), data + _linear(basis, group.data)
+            form, projected = (_few, _few_linear) if basis.shape[2:4] == (1, 1) else (_quadratic, _linear)
+            gram, data = gram + form(basis, group.gram), data + projected(basis, group.data)
         flat = classes * members
         return Products(
             gram.reshape(flat, size, size)[self.place], data.reshape(flat, size)[self.place], self.power
@@ -71,6 +74,43 @@ def _linear(basis: Array, data: Array) -> Array:
     size, classes, members = basis.shape[:3]
     columns_first = basis.transpose(1, 2, 0, 3, 4).reshape(classes, members, size, -1)
     return (columns_first @ data.reshape(classes, members, -1, 1))[..., 0]
+
+
+@jax.custom_jvp
+def _few(basis: Array, gram: Array) -> Array:
+    """As _quadratic, of one cell and one member per mask: loops that XLA fuses, where products of many tiny matrices
+    would cost a call each."""
+    return _inner(basis[:, :, 0, 0], _weighted(basis[:, :, 0, 0], gram))[:, None]
+
+
+@partial(_few.defjvp, symbolic_zeros=True)
+def _few_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    """V_i G dV_j from G V_i, as G is symmetric: the way back needs no product with G."""
+    (basis, gram), (change, its_change) = primals, tangents
+    columns = basis[:, :, 0, 0]
+    weighted = _weighted(columns, gram)
+    slope = jnp.zeros((gram.shape[0], *2 * basis.shape[:1]))
+    if not isinstance(change, SymbolicZero):
+        half = _inner(change[:, :, 0, 0], weighted)
+        slope = half + half.swapaxes(1, 2)
+    if not isinstance(its_change, SymbolicZero):
+        slope = slope + _inner(columns, _weighted(columns, its_change))
+    return _inner(columns, weighted)[:, None], slope[:, None]
+
+
+def _weighted(columns: Array, gram: Array) -> Array:
+    """G V of columns (m, K, M), shape (m, K, M)."""
+    return jnp.sum(columns[:, :, :, None] * gram[:, 0], axis=2)
+
+
+def _inner(one: Array, other: Array) -> Array:
+    """Σ one_i other_j of (m, K, M), shape (K, m, m)."""
+    return jnp.sum(one[:, None] * other[None], axis=-1).transpose(2, 0, 1)
+
+
+def _few_linear(basis: Array, data: Array) -> Array:
+    """As _linear, of one cell and one member per mask."""
+    return jnp.sum(basis[:, :, 0, 0] * data[:, 0, 0], axis=-1).T[:, None]
 
 
 @dataclass(frozen=True)

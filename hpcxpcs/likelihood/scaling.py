@@ -138,10 +138,16 @@ def normal_equations(
     fixed = jnp.einsum("aij,aj->ai", gram, scaling.base)
     power = products.power - 2.0 * jnp.einsum("ai,ai->a", scaling.base, data)
     power = power + jnp.einsum("ai,ai->a", scaling.base, fixed)
-    design = scaling.design
-    information = jnp.einsum("aik,a,aij,ajl->kl", design, weight, gram, design)
-    right = jnp.einsum("aik,a,ai->k", design, weight, data - fixed)
-    return information + jnp.diag(tempering * scaling.precision), right, jnp.sum(weight * power)
+    bases = scaling.contrast_basis, scaling.offset_basis
+    weighted = weight[:, None, None] * gram
+    rows = [
+        jnp.concatenate([(one.T * weighted[:, i, j]) @ other for j, other in enumerate(bases)], axis=1)
+        for i, one in enumerate(bases)
+    ]
+    information = jnp.concatenate(rows, axis=0) + jnp.diag(tempering * scaling.precision)
+    unexplained = weight[:, None] * (data - fixed)
+    right = jnp.concatenate([unexplained[:, i] @ basis for i, basis in enumerate(bases)])
+    return information, right, jnp.sum(weight * power)
 
 
 def solve(scaling: Scaling, products: Products, sigma: Array) -> Solution:
@@ -163,12 +169,32 @@ def scaled_root(information: Array) -> tuple[Array, Array]:
     return scale, jnp.linalg.cholesky(information / jnp.outer(scale, scale) + 1e-14 * jnp.eye(scale.shape[0]))
 
 
+@jax.custom_jvp
 def log_gaussian_integral(information: Array, right: Array) -> Array:
     """log ∫ exp(−½ xᵀ A x + hᵀ x) dx for an information matrix A (k, k) and right-hand side h (k,)."""
+    return _integrated(information, right)[0]
+
+
+@log_gaussian_integral.defjvp
+def _log_gaussian_integral_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """∂/∂A = −½ (x xᵀ + A⁻¹) and ∂/∂h = x with x = A⁻¹h: far fewer operations than back through the factorisation."""
+    (information, right), (its_change, change) = primals, tangents
+    value, half, scale, root = _integrated(information, right)
+    inverse_root = jax.scipy.linalg.solve_triangular(root, jnp.diag(1.0 / scale), lower=True)
+    mean = inverse_root.T @ half
+    slope = -0.5 * (jnp.outer(mean, mean) + inverse_root.T @ inverse_root)
+    return value, jnp.sum(slope * its_change) + mean @ change
+
+
+def _integrated(information: Array, right: Array) -> tuple[Array, Array, Array, Array]:
+    """The logarithm of the integral, R⁻¹ diag(s)⁻¹ h, and s and R of `scaled_root`."""
     scale, root = scaled_root(information)
     half = jax.scipy.linalg.solve_triangular(root, right / scale, lower=True)
     log_det = 2.0 * jnp.sum(jnp.log(jnp.diag(root))) + 2.0 * jnp.sum(jnp.log(scale))
-    return 0.5 * half @ half - 0.5 * log_det + 0.5 * right.shape[0] * jnp.log(2.0 * jnp.pi)
+    value = 0.5 * half @ half - 0.5 * log_det + 0.5 * right.shape[0] * jnp.log(2.0 * jnp.pi)
+    return value, half, scale, root
 
 
 def spread_log_likelihood(scaling: Scaling, products: Products, sigma: Array, log_widths: Array) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -19,7 +20,8 @@ _LARGEST_EXPONENT = 300.0
 # Stands for an integral from 0 that diverges (t = 0, p <= -1): no correlation survives it, yet it is finite.
 _DIVERGED = -1.0e100
 _SERIES_BELOW = 0.25
-_SERIES_TERMS = 12
+_EXPONENTIAL_SERIES = tuple(1.0 / math.factorial(k + 1) for k in range(12))
+_EXPONENTIAL_SLOPES = tuple((k + 1) / math.factorial(k + 2) for k in range(12))
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,38 @@ class TimeGrid:
         return self.start + self.step * jnp.arange(self.count)
 
 
+@jax.custom_jvp
 def _exponential_slope(z: Array) -> Array:
     """expm1(z)/z with value and derivatives accurate through z = 0."""
+    small, near, far = _near_and_far(z)
+    return jnp.where(small, _polynomial(near, _EXPONENTIAL_SERIES), jnp.expm1(far) / far)
+
+
+@_exponential_slope.defjvp
+def _exponential_slope_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """Value and slope (e^z − value)/z from one exponential; left alone, XLA computes one for every later use."""
+    (z,), (change,) = primals, tangents
+    small, near, far = _near_and_far(z)
+    above = jnp.expm1(far)
+    ratio = above / far
+    slope = jnp.where(small, _polynomial(near, _EXPONENTIAL_SLOPES), (above + 1.0 - ratio) / far)
+    value = jnp.where(small, _polynomial(near, _EXPONENTIAL_SERIES), ratio)
+    value, slope = jax.lax.optimization_barrier((value, jnp.where(z < _LARGEST_EXPONENT, slope, 0.0)))
+    return value, slope * change
+
+
+def _near_and_far(z: Array) -> tuple[Array, Array, Array]:
+    """Whether the series is used, and arguments for it and for the closed form, harmless where the other is used."""
     small = jnp.abs(z) < _SERIES_BELOW
-    near = jnp.where(small, z, 0.0)
-    series = jnp.full_like(near, 1.0 / math.factorial(_SERIES_TERMS))
-    for k in range(_SERIES_TERMS - 1, 0, -1):
-        series = series * near + 1.0 / math.factorial(k)
-    far = jnp.where(small, 1.0, jnp.minimum(z, _LARGEST_EXPONENT))
-    return jnp.where(small, series, jnp.expm1(far) / far)
+    return small, jnp.where(small, z, 0.0), jnp.where(small, 1.0, jnp.minimum(z, _LARGEST_EXPONENT))
+
+
+def _polynomial(x: Array, coefficients: tuple[float, ...]) -> Array:
+    """Σ c_k x^k."""
+    total = jnp.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        total = total * x + coefficient
+    return total
 
 
 def power_integral(t: ArrayLike, p: ArrayLike) -> Array:
