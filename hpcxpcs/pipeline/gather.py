@@ -74,7 +74,7 @@ class Gathering:
             self.run, self.config, self.prepared, self.point, evidence, compression, self.timings
         )
         compile_log().tell(self.run, "gather")
-        cut_warnings = tuple(likelihood_of(self.run)[1]["warnings"])
+        cut_warnings = tuple(likelihood_of(self.run)[1].get("warnings", ()))
         return replace(posterior, warnings=(*posterior.warnings, *cut_warnings))
 
     def _consensus(self) -> Evidence:
