@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -123,14 +123,6 @@ class TwoTime:
         """Return the matrix of angle k for plots: (N, N) float64, diagonal repaired, NaN at dead frames."""
         c2, masks, _ = self._screened(k)
         return clean.repaired_diagonal(c2, masks.dead)
-
-    def in_memory(self) -> TwoTime:
-        """Return the same record with all matrices read, so that files are not touched again."""
-        known_hash = self.matrices.content_hash()
-        stack = [self.matrices.c2(k) for k in range(self.n_phi)]
-        sigmas = [self.matrices.sigma(k) for k in range(self.n_phi)]
-        present = [sigma for sigma in sigmas if sigma is not None]
-        return replace(self, matrices=InMemory(stack, present or None, known_hash))
 
     def fingerprint(self) -> str:
         """Return a hash (hex) that differs when anything that enters a fit differs.

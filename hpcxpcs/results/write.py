@@ -2,59 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import OutputError
 from hpcxpcs.files.atomic import Fault, replacing_folder
 from hpcxpcs.files.json_safe import write_json
-from hpcxpcs.physics.model import Model
 from hpcxpcs.results.bands import BAND_MATRICES, write_credible_data
 from hpcxpcs.results.cmc import write_posterior
 from hpcxpcs.results.comparison import compared
 from hpcxpcs.results.fitted import reason_to_skip, write_fitted_data
 from hpcxpcs.results.nlsq import write_point_fit
 from hpcxpcs.results.posterior_records import Posterior
-from hpcxpcs.results.records import Answer, Fit, RunRecord, Trouble, WrittenResults
+from hpcxpcs.results.records import Answer, Trouble, WrittenResults
 from hpcxpcs.results.summary import provenance_record, summary_record, with_hashes
 
 Progress = Callable[[str], None]
 FITTED_DATA = Path("nlsq") / "fitted_data.npz"
 CREDIBLE_DATA = Path("cmc") / "fitted_data.npz"
-
-
-def write_results(
-    folder: Path,
-    *,
-    fit: Fit,
-    data: TwoTime,
-    model: Model,
-    config_dict: Mapping[str, Any],
-    fingerprint: str,
-    command: Sequence[str],
-    timings: Mapping[str, float],
-    plots: bool,
-    report: bool,
-    fitted_data: bool,
-    truth: Mapping[str, Any] | None,
-    exit_code: int,
-    posterior: Posterior | None = None,
-    on_progress: Progress | None = None,
-) -> WrittenResults:
-    """Write everything a fit leaves behind into `folder`, which replaces an older one as a whole."""
-    run = RunRecord(config_dict, fingerprint, command, timings, exit_code, truth)
-    answer = Answer(fit, data, model, run, posterior)
-    return write_pictures(
-        write_numbers(folder, answer),
-        answer,
-        plots=plots,
-        report=report,
-        fitted_data=fitted_data,
-        on_progress=on_progress,
-    )
 
 
 def write_numbers(folder: Path, answer: Answer, *, fault: Fault | None = None) -> WrittenResults:

@@ -13,7 +13,7 @@ from hpcxpcs.errors import StoreError
 from hpcxpcs.files.atomic import Fault, atomic_create_bytes, atomic_write_bytes, sync_folder, writing
 from hpcxpcs.runtime import claims, failures, sealed
 from hpcxpcs.runtime.plan import Plan, new_run_id, refuse_difference
-from hpcxpcs.runtime.tasks import TASK_FOLDERS, Task, new_task
+from hpcxpcs.runtime.tasks import TASK_FOLDERS, Task
 
 __all__ = [
     "DONE",
@@ -74,11 +74,6 @@ class Run:
         return run
 
     @property
-    def plan_file(self) -> Path:
-        """The plan; its presence says that the run has begun."""
-        return self.folder / PLAN_FILE
-
-    @property
     def data(self) -> Path:
         """Folder of prepared arrays."""
         return self.folder / "data"
@@ -116,18 +111,6 @@ class Run:
     def task_file(self, task: Task) -> Path:
         """Checkpoint of a task while it runs, its result when it is done."""
         return self.folder / task.file
-
-    def shard_file(self, index: int) -> Path:
-        """File of shard `index`."""
-        return self.task_file(new_task("shard", index))
-
-    def exact_file(self, index: int) -> Path:
-        """File of chain `index` of the full-data posterior."""
-        return self.task_file(new_task("exact", index))
-
-    def check_file(self, index: int) -> Path:
-        """File of the raw-data check of angle `index`."""
-        return self.task_file(new_task("check", index))
 
     def data_file(self, name: str) -> Path:
         """File of the prepared arrays called `name`."""

@@ -152,17 +152,6 @@ def test_given_another_selection_or_sigma_then_the_fingerprint_changes(path):
     assert len(set(prints)) == len(prints)
 
 
-def test_given_everything_in_memory_then_the_file_may_go_and_nothing_else_changes(path):
-    lazy = load(config_for(path))
-    expected = [lazy.angle(k).c2 for k in range(3)]
-    held = lazy.in_memory()
-    assert held.fingerprint() == lazy.fingerprint()
-    path.unlink()
-    assert all(np.array_equal(held.angle(k).c2, expected[k]) for k in range(3))
-    with pytest.raises(DataError, match="no such file"):
-        lazy.angle(0)
-
-
 def test_given_a_file_that_changes_after_loading_then_it_is_refused(path):
     data = load(config_for(path))
     write("nexus", path, stack_of(Q, PHI, stride=2))

@@ -18,7 +18,7 @@ from hpcxpcs import __version__
 from hpcxpcs.errors import OutputError
 from hpcxpcs.results import fitted, plots
 from hpcxpcs.results import write as writer
-from hpcxpcs.results.write import write_numbers, write_pictures, write_results
+from hpcxpcs.results.write import write_numbers, write_pictures
 from tests.results.sample import CONFIG, NAMES, sample_answer, sample_run, strictly_parsed
 
 ROOT = Path(__file__).parents[2]
@@ -174,26 +174,6 @@ def test_given_a_folder_that_cannot_be_made_then_the_error_names_it(answer, tmp_
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match=str(tmp_path / "file" / "results")):
         write_numbers(tmp_path / "file" / "results", answer)
-
-
-def test_given_the_parts_of_an_answer_then_one_call_writes_everything(answer, tmp_path):
-    written = write_results(
-        tmp_path / "results",
-        fit=answer.fit,
-        data=answer.data,
-        model=answer.model,
-        config_dict=CONFIG,
-        fingerprint="f" * 64,
-        command=["hpcxpcs"],
-        timings={"fit": 1.0},
-        plots=False,
-        report=True,
-        fitted_data=False,
-        truth=None,
-        exit_code=0,
-    )
-    assert names(written.folder) == NUMBERS | {"report.html"}
-    assert record(written.folder, "provenance.json")["config_fingerprint"] == "f" * 64
 
 
 WRITE_AND_DIE = textwrap.dedent(

@@ -3,13 +3,12 @@
 import hashlib
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from hpcxpcs.results import chain_plots, fitted
 from hpcxpcs.results import write as writer
-from hpcxpcs.results.write import write_numbers, write_pictures, write_results
-from tests.results.sample import CONFIG, sample_answer, sample_run, strictly_parsed
+from hpcxpcs.results.write import write_numbers, write_pictures
+from tests.results.sample import sample_answer, sample_run, strictly_parsed
 from tests.results.sample_posterior import SAMPLED, rejected, sampled_answer
 from tests.results.test_write import NUMBERS as FIT_NUMBERS
 from tests.results.test_write import names
@@ -97,25 +96,3 @@ def test_given_bands_above_the_limit_then_the_summary_says_why_there_are_none(an
     skipped = record(tmp_path, "summary.json")["files_skipped"]
     assert [item["file"] for item in skipped] == ["cmc/fitted_data.npz"]
     assert names(tmp_path) == NUMBERS | {"nlsq/fitted_data.npz"}
-
-
-def test_given_the_parts_of_an_answer_then_one_call_writes_the_posterior_too(answer, tmp_path):
-    written = write_results(
-        tmp_path / "results",
-        fit=answer.fit,
-        data=answer.data,
-        model=answer.model,
-        config_dict=CONFIG,
-        fingerprint="f" * 64,
-        command=["hpcxpcs"],
-        timings={"fit": 1.0},
-        plots=False,
-        report=False,
-        fitted_data=False,
-        truth=None,
-        exit_code=0,
-        posterior=answer.posterior,
-    )
-    assert names(written.folder) == NUMBERS
-    with np.load(written.folder / "cmc" / "samples.npz", allow_pickle=False) as archive:
-        assert archive["param_names"].tolist() == list(SAMPLED)

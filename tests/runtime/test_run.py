@@ -10,8 +10,9 @@ import pytest
 from hpcxpcs.errors import OutputError, PlanMismatch, StoreError, TornFile
 from hpcxpcs.runtime import claims
 from hpcxpcs.runtime.failures import MOST_ATTEMPTS, forget_failures, record_failure
-from hpcxpcs.runtime.run import Run, discard, set_aside_damaged, state_of
+from hpcxpcs.runtime.run import PLAN_FILE, Run, discard, set_aside_damaged, state_of
 from hpcxpcs.runtime.sealed import write_sealed
+from hpcxpcs.runtime.tasks import new_task
 from tests.runtime.store import TASK, age, finished, sample_plan, sample_sealed
 
 ROOT = Path(__file__).parents[2]
@@ -34,16 +35,15 @@ def run(tmp_path):
 
 def test_given_a_new_run_then_every_folder_is_there_and_it_can_be_opened(run):
     assert Run.open(run.folder) == run
-    assert json.loads(run.plan_file.read_text())["run_id"] == run.plan.run_id
+    assert json.loads((run.folder / PLAN_FILE).read_text())["run_id"] == run.plan.run_id
     folders = {entry.name for entry in run.folder.iterdir() if entry.is_dir()}
     assert folders == {"data", "point", "shards", "exact", "checks", "claims", "failures", "logs"}
 
 
 def test_given_a_run_then_each_task_has_its_file(run):
-    assert run.shard_file(12) == run.folder / "shards" / "00012.h5"
-    assert run.exact_file(2) == run.folder / "exact" / "00002.h5"
-    assert run.check_file(5) == run.folder / "checks" / "00005.h5"
-    assert run.task_file(TASK) == run.shard_file(TASK.index)
+    assert run.task_file(new_task("shard", 12)) == run.folder / "shards" / "00012.h5"
+    assert run.task_file(new_task("exact", 2)) == run.folder / "exact" / "00002.h5"
+    assert run.task_file(new_task("check", 5)) == run.folder / "checks" / "00005.h5"
     assert run.data_file("full") == run.folder / "data" / "full.h5"
     assert run.results == run.folder / "results"
 
@@ -54,10 +54,10 @@ def test_given_the_same_plan_again_then_the_first_run_is_continued(run):
 
 
 def test_given_another_plan_then_it_is_refused_and_the_run_stays(run):
-    before = run.plan_file.read_bytes()
+    before = (run.folder / PLAN_FILE).read_bytes()
     with pytest.raises(PlanMismatch, match=r"a run: .*seed was 7, is 8"):
         Run.create(run.folder, sample_plan(seed=8))
-    assert run.plan_file.read_bytes() == before
+    assert (run.folder / PLAN_FILE).read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["missing", "empty", "file/below"])
@@ -69,7 +69,7 @@ def test_given_a_folder_without_a_run_then_the_error_says_how_to_start_one(tmp_p
 
 
 def test_given_an_altered_plan_then_it_is_neither_opened_nor_replaced(run):
-    run.plan_file.write_text(run.plan_file.read_text().replace('"chains": 4', '"chains": 5'))
+    (run.folder / PLAN_FILE).write_text((run.folder / PLAN_FILE).read_text().replace('"chains": 4', '"chains": 5'))
     for attempt in (lambda: Run.open(run.folder), lambda: Run.create(run.folder, sample_plan())):
         with pytest.raises(TornFile, match="changed after it was written"):
             attempt()
