@@ -13,6 +13,7 @@ import click
 
 from hpcxpcs import __version__
 from hpcxpcs.errors import HpcxpcsError
+from hpcxpcs.runtime.blas import one_blas_thread
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -115,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    one_blas_thread()
     try:
         returned = program.main(
             args=None if arguments is None else list(arguments), prog_name="hpcxpcs", standalone_mode=False

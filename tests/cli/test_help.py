@@ -189,3 +189,16 @@ def test_given_the_start_of_a_command_then_it_is_completed_without_importing_it(
     )  # fmt: skip
     assert child.stdout.split() == ["plain", "doctor", *cli.COMMANDS["doctor"].summary.split()]
     assert "hpcxpcs.cli.doctor" not in child.stderr
+
+
+def test_given_any_command_then_linear_algebra_that_is_loaded_later_has_one_thread():
+    program = "import os\nfrom hpcxpcs.cli import main\nmain(['--version'])\nprint(os.environ['OPENBLAS_NUM_THREADS'])"
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "4"},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.stdout.split()[-1] == "1"
