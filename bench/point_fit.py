@@ -38,10 +38,10 @@ class Run:
     compression: dict[str, float]
 
 
-def simulate(folder: Path) -> Path:
+def simulate(folder: Path, angles: int = ANGLES, frames: int = FRAMES) -> Path:
     """Write the file and a configuration for it; returns the configuration."""
     config = folder / "shear.yaml"
-    size = ("--angles", str(ANGLES), "--frames", str(FRAMES), "--noise", str(NOISE), "--seed", "3")
+    size = ("--angles", str(angles), "--frames", str(frames), "--noise", str(NOISE), "--seed", "3")
     arguments = ("simulate", "laminar_flow", "-o", str(folder / "shear.hdf"), *size, "--config", str(config))
     subprocess.run((*PROGRAM, *arguments), check=True, stdout=subprocess.DEVNULL)
     return config
@@ -63,7 +63,16 @@ def fit(config: Path, cache: Path) -> Run:
     """Run `hpcxpcs fit` once and account for it."""
     run = config.parent / "run"
     environment = {**os.environ, "HPCXPCS_CACHE_DIR": str(cache)}
-    arguments = ("fit", str(config), "--method", "nlsq", "--run", str(run), "--set", "output.fitted_data=false")
+    arguments = (
+        "fit",
+        str(config),
+        "--method",
+        "nlsq",
+        "--run",
+        str(run),
+        "--set",
+        "output.fitted_data=false",
+    )
     begin = time.time()
     process = subprocess.Popen((*PROGRAM, *arguments), env=environment, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -105,7 +114,11 @@ def main() -> None:
         print(f"{ANGLES} angles × {FRAMES}², {size:.0f} MB on disk, pure read {read:.2f} s")
         phases = "  ".join(f"{phase[:5]:>5}" for phase in PHASES)
         print(f"         answer   /read /target    {phases}     total     cpu  memory")
-        print("              s                    " + "      s" * (len(PHASES) - 1) + "    s         s       s      MB")
+        print(
+            "              s                    "
+            + "      s" * (len(PHASES) - 1)
+            + "    s         s       s      MB"
+        )
         runs = [fit(config, folder / "cache") for _ in range(1 + WARM_RUNS)]
         warm = sorted(runs[1:], key=lambda run: run.answer)[len(runs[1:]) // 2]
         print(line("cold", runs[0], read), line("warm", warm, read), sep="\n")

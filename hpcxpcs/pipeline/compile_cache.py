@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,20 @@ from hpcxpcs.runtime.machine import cache_folder
 REMEDY = "name a folder of yours with runtime.compilation_cache_dir, or null to do without"
 REQUEST_EVENT = "/jax/compilation_cache/compile_requests_use_cache"
 HIT_EVENT = "/jax/compilation_cache/cache_hits"
+COMPILE_DURATIONS = "/jax/core/compile/"
+"""What the durations of tracing, lowering, and compiling or loading start with."""
 
 
 @dataclass(frozen=True)
 class CacheUse:
-    """How often compiled code was found in the cache, and how often it had to be compiled."""
+    """How often compiled code was found in the cache, how often it had to be compiled, and seconds (wall) of both.
+
+    The seconds include tracing and lowering, which the cache does not save.
+    """
 
     hits: int
     misses: int
+    seconds: float
 
 
 class CacheRecorder:
@@ -36,28 +43,43 @@ class CacheRecorder:
         self._lock = threading.Lock()
         self._requests = 0
         self._hits = 0
+        self._spans: list[tuple[float, float]] = []
 
     @property
     def use(self) -> CacheUse:
-        """Hits and misses so far; a torn entry is a miss."""
+        """Use so far; a torn entry is a miss."""
         with self._lock:
-            return CacheUse(self._hits, self._requests - self._hits)
+            seconds = sum(end - begin for begin, end in self._spans)
+            return CacheUse(self._hits, self._requests - self._hits, seconds)
 
     def __enter__(self) -> Self:
         from jax import monitoring
 
         monitoring.register_event_listener(self._listen)
+        monitoring.register_event_duration_secs_listener(self._time)
         return self
 
     def __exit__(self, *_: object) -> None:
         from jax import monitoring
 
         monitoring.unregister_event_listener(self._listen)
+        monitoring.unregister_event_duration_listener(self._time)
 
     def _listen(self, event: str, **_: object) -> None:
         with self._lock:
             self._requests += event == REQUEST_EVENT
             self._hits += event == HIT_EVENT
+
+    def _time(self, event: str, duration_secs: float, **_: object) -> None:
+        """Keep the span of a step that has just ended; spans inside it (traces nest) are part of it."""
+        if not event.startswith(COMPILE_DURATIONS):
+            return
+        with self._lock:
+            end = time.monotonic()
+            begin = end - duration_secs
+            while self._spans and self._spans[-1][1] > begin:
+                begin = min(begin, self._spans.pop()[0])
+            self._spans.append((begin, end))
 
 
 def compile_cache(

@@ -15,18 +15,20 @@ class CompileLog:
     def __init__(self) -> None:
         self._recorder = CacheRecorder()
         self._recorder.__enter__()
-        self._told = CacheUse(0, 0)
+        self._told = CacheUse(0, 0, 0.0)
 
     def tell(self, run: Run, during: str) -> None:
-        """Append an event "compiled" with the hits and misses since the last one, if there are any.
+        """Append an event "compiled" with hits, misses and seconds since the last one, if there are any.
 
-        Both count programs asked for; those that this process already had in memory are not asked for again.
+        Hits and misses count programs asked for; those that this process already had in memory are not asked for
+        again.
         """
         use = self._recorder.use
         hits, misses = use.hits - self._told.hits, use.misses - self._told.misses
+        seconds = round(use.seconds - self._told.seconds, 3)
         self._told = use
         if hits or misses:
-            append(run, "compiled", during=during, hits=hits, misses=misses)
+            append(run, "compiled", during=during, hits=hits, misses=misses, seconds=seconds)
 
 
 @cache
