@@ -1,0 +1,138 @@
+"""Cut into many shards that know little each, plain consensus is off by more than a standard deviation: who notices?
+
+Contrast and offset are known, so that every shard of 45 to 70 pairs still has a proper posterior of three parameters
+and the noise, but a skewed one that the prior's share decides.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hpcxpcs
+from hpcxpcs.config import config_from_mapping
+from hpcxpcs.data.noise import NoiseSpec
+from tests.calibration.posteriors import (
+    Fit,
+    Sampled,
+    consensus_posterior,
+    exact_posterior,
+    fitted,
+    physical,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+FRAMES, NOISE = 60, 0.04
+REPAIRABLE, HOPELESS = 25, 64
+SHORT = {"num_warmup": 50, "num_samples": 50, "num_chains": 2}
+LENIENT = {"max_r_hat": 1.2, "min_ess": 50, "max_divergence_rate": 0.5, "min_success_rate": 0.01}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    """A noisy static measurement whose angles share contrast and offset."""
+    return hpcxpcs.simulate(
+        hpcxpcs.SimulationSpec(
+            "static",
+            angles=3,
+            frames=FRAMES,
+            contrast=0.3,
+            contrast_spread=0.0,
+            offset_spread=0.0,
+            noise=NoiseSpec("iid", sd=NOISE),
+            seed=3,
+            output=tmp_path_factory.mktemp("plain") / "x.hdf",
+        )
+    )
+
+
+def mapping(file: Path, **cmc) -> dict:
+    """Plain consensus of this file."""
+    return {
+        "analysis_mode": "static",
+        "experimental_data": {"file_path": str(file)},
+        "analyzer_parameters": {"scattering": {"wavevector_q": 0.0054}},
+        "scaling": {"mode": "constant", "constant": {"contrast": 0.3, "offset": 1.0}},
+        "noise": {"sigma": NOISE},
+        "optimization": {"method": "cmc", "cmc": {"anchor": "none", "per_shard_mcmc": SHORT, **cmc}},
+        "output": {"plots": False, "report": False, "fitted_data": False},
+        "runtime": {"workers": 1},
+    }
+
+
+@pytest.fixture(scope="module")
+def fit(file) -> Fit:
+    return fitted(hpcxpcs.load(mapping(file)), config_from_mapping(mapping(file)))
+
+
+@pytest.fixture(scope="module")
+def exact(fit) -> Sampled:
+    return exact_posterior(fit, 200, 1000)
+
+
+@pytest.fixture(scope="module")
+def plain(fit) -> Sampled:
+    return consensus_posterior(fit, REPAIRABLE, anchored=False, warmup=150, draws=150)
+
+
+def test_plain_consensus_is_off_by_more_than_a_standard_deviation_and_the_certificate_says_so(plain):
+    assert np.max(np.abs(plain.certificate.mean_shift)) > 1.0
+    assert plain.word == "corrected"
+    assert "has been corrected" in plain.certificate.reason
+
+
+def test_the_certificates_shift_is_the_distance_to_the_exact_posterior(plain, exact, fit):
+    prepared = fit.prepared(REPAIRABLE, anchored=False)
+    own, _ = physical(prepared, plain.consensus.draws)
+    off = np.abs(own.mean(axis=0) - exact.values.mean(axis=0)) / exact.values.std(axis=0)
+    assert off.max() > 0.5
+
+
+def test_the_corrected_draws_are_the_exact_posterior(plain, exact):
+    spread = exact.values.std(axis=0)
+    noise = np.sqrt(1.0 / plain.ess + 1.0 / exact.ess)
+    off = np.abs(plain.values.mean(axis=0) - exact.values.mean(axis=0)) / spread
+    assert np.all(off < 0.1 + 2.0 * noise), off
+    assert np.all(np.abs(plain.values.std(axis=0) / spread - 1.0) < 0.05 + 2.0 * noise)
+
+
+@pytest.fixture(scope="module")
+def reported(file, tmp_path_factory):
+    options = {
+        "sharding": {"num_shards": HOPELESS},
+        "certificate": {"on_reject": "report"},
+        "validation": LENIENT,
+    }
+    return hpcxpcs.fit(mapping(file, **options), run=tmp_path_factory.mktemp("reported"))
+
+
+def test_given_on_reject_report_then_a_hopeless_consensus_ends_rejected_with_exit_code_3(reported):
+    assert reported.posterior.verdict == "rejected" and reported.posterior.route == "consensus"
+    assert reported.exit_code == 3 and not reported.ok
+    assert reported.posterior.words
+
+
+def test_the_rejected_consensus_was_indeed_wrong(reported, exact):
+    spread = exact.values.std(axis=0)
+    off = np.abs(reported.posterior.summary.mean - exact.values.mean(axis=0)) / spread
+    assert off.max() > 1.0
+
+
+def test_given_on_reject_exact_then_all_data_are_sampled_and_the_posterior_is_right(file, exact, tmp_path):
+    options = {
+        "sharding": {"num_shards": HOPELESS},
+        "validation": LENIENT,
+        "per_shard_mcmc": {**SHORT, "num_samples": 100},
+    }
+    found = hpcxpcs.fit(mapping(file, **options), run=tmp_path)
+    posterior = found.posterior
+    assert posterior.route == "exact" and posterior.verdict == "exact" and found.exit_code == 0
+    assert "instead of the consensus" in posterior.words
+    noise = np.sqrt(
+        1.0 / exact.ess + 1.0 / np.minimum(posterior.summary.ess_bulk, posterior.summary.ess_tail)
+    )
+    off = np.abs(posterior.summary.mean - exact.values.mean(axis=0)) / exact.values.std(axis=0)
+    assert np.all(off < 0.1 + 2.0 * noise), off
