@@ -105,7 +105,9 @@ def _verdict_lines(posterior: Posterior, fit: Fit) -> Iterator[str]:
     yield f"sampler  {sampler_words(posterior)}"
     yield from (f"careful  {warning}" for warning in posterior_warnings(posterior, fit))
     yield from (f"advice   {words}" for words in posterior.recommendations)
-    yield f"verdict  {verdict_sentence(posterior)} {posterior.words}".rstrip()
+    if posterior.words:
+        yield f"because  {posterior.words}"
+    yield f"verdict  {verdict_sentence(posterior)}"
 
 
 def _aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:
