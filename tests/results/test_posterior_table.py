@@ -64,10 +64,10 @@ def test_given_a_posterior_then_the_text_is_aligned_and_ends_with_the_verdict():
     assert any(line.startswith("shards   3 of 4 were accepted") for line in lines)
 
 
-def test_given_a_rejected_posterior_then_warnings_and_advice_come_before_the_verdict():
+def test_given_a_rejected_posterior_then_warnings_advice_and_reason_come_before_the_verdict():
     answer = sampled_answer(**rejected())
     lines = posterior_text(answer.posterior, answer.fit, answer.data).splitlines()
-    assert [line.split()[0] for line in lines[-4:]] == ["careful", "careful", "advice", "verdict"]
+    assert [line.split()[0] for line in lines[-5:]] == ["careful", "careful", "advice", "because", "verdict"]
     assert "not a result" in lines[-1]
 
 
