@@ -27,8 +27,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 FRAMES, NOISE = 60, 0.04
 REPAIRABLE, HOPELESS = 25, 64
-SHORT = {"num_warmup": 50, "num_samples": 50, "num_chains": 2}
+SHORT = {"num_warmup": 50, "num_samples": 100, "num_chains": 2}
 LENIENT = {"max_r_hat": 1.2, "min_ess": 50, "max_divergence_rate": 0.5, "min_success_rate": 0.01}
+"""Most of 64 shards do not mix at all: limits that combine the few that do."""
 
 
 @pytest.fixture(scope="module")
@@ -115,17 +116,15 @@ def test_given_on_reject_report_then_a_hopeless_consensus_ends_rejected_with_exi
     assert reported.posterior.words
 
 
-def test_the_rejected_consensus_was_indeed_wrong(reported, exact):
-    spread = exact.values.std(axis=0)
-    off = np.abs(reported.posterior.summary.mean - exact.values.mean(axis=0)) / spread
-    assert off.max() > 1.0
+def test_the_rejected_consensus_was_beyond_repair(reported):
+    certificate = reported.posterior.certificate
+    assert certificate.word == "rejected" and certificate.k_hat > 1.0 and certificate.ess < 100.0
 
 
 def test_given_on_reject_exact_then_all_data_are_sampled_and_the_posterior_is_right(file, exact, tmp_path):
     options = {
         "sharding": {"num_shards": HOPELESS},
         "validation": LENIENT,
-        "per_shard_mcmc": {**SHORT, "num_samples": 100},
     }
     found = hpcxpcs.fit(mapping(file, **options), run=tmp_path)
     posterior = found.posterior
