@@ -31,7 +31,6 @@ ANCHORED = [
     ("static 3 x 100", 4),
     ("static 3 x 100", 9),
     ("laminar 3 x 100", 4),
-    ("laminar 8 x 300", 4),
     ("laminar 8 x 300", 16),
     ("two components", 4),
 ]
