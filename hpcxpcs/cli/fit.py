@@ -80,7 +80,7 @@ def command(
     """Fit the model of CONFIG to its data and write RUN/results.
 
     The same command starts a run, continues one that was stopped or killed, and says so when it is complete. Under
-    mpirun or srun all ranks work; otherwise worker processes on this machine do.
+    mpirun or srun the ranks work, as many as there are cores; otherwise worker processes on this machine do.
     """
     from hpcxpcs.cli.progress import PhaseLines
     from hpcxpcs.pipeline.choices import configured

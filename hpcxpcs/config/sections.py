@@ -267,6 +267,9 @@ class Runtime(Section):
     cores_per_worker: CountOrAuto = Field(
         default="auto", description="cores that count as one worker; auto is 1, more leave room for other programs"
     )
+    ranks_per_machine: CountOrAuto = Field(
+        default="auto", description="MPI ranks at work on each machine; auto is one per core, the others wait"
+    )
     checkpoint_every: Whole = Field(
         default=50, ge=1, le=100000, description="draws per chain between two checkpoints: what a kill can cost"
     )

@@ -56,11 +56,19 @@ def crew(
 ) -> Iterator[Executor | None]:
     """The executor that suits how this process was started; None on a rank that has served and is done.
 
-    `workers` overrides the configuration's; under MPI the ranks are the workers.
+    `workers` overrides the configuration's; under MPI the ranks are the workers, at most one per core.
     """
     if under_mpi():
-        apply(my_place(topology()), warn=reporter.warn)
-        with mpi_ranks(lazily(task_function), time_limit, warn=reporter.warn) as found:
+        place = my_place(topology())
+        apply(place, warn=reporter.warn)
+        most = config.runtime.ranks_per_machine
+        with mpi_ranks(
+            lazily(task_function),
+            time_limit,
+            warn=reporter.warn,
+            cpus=place.cpus,
+            most=None if most == "auto" else most,
+        ) as found:
             yield InProcess(lazily(task_function), found) if isinstance(found, StopRequest) else found
         return
     count = workers or worker_count(config)

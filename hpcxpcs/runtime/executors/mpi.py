@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn, cast
@@ -17,6 +17,7 @@ from hpcxpcs.errors import EnvironmentProblem, HpcxpcsError
 from hpcxpcs.runtime.executors.dealing import MpiRanks, Rank, serve_as
 from hpcxpcs.runtime.executors.launcher import launched, separate_worlds
 from hpcxpcs.runtime.executors.oversight import Member
+from hpcxpcs.runtime.executors.seats import Seat, at_work, waiting_words
 from hpcxpcs.runtime.preemption import Deadline, StopRequest, find_deadline
 from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience
 from hpcxpcs.runtime.work import TaskFunction
@@ -41,11 +42,15 @@ def mpi_ranks(
     time_limit: float | None,
     patience: Patience = USUAL_PATIENCE,
     warn: Callable[[str], None] = lambda text: None,
+    *,
+    cpus: Sequence[int] | None = None,
+    most: int | None = None,
 ) -> Iterator[MpiRanks | StopRequest | None]:
     """Enter on all ranks, first of all: rank 0 gets the ranks to work with, the others serve and then get None.
 
-    A process that is alone gets its StopRequest only. An exception inside the block ends all ranks at once, so
-    everything that other ranks wait for belongs into it.
+    A process that works alone gets its StopRequest only. An exception inside the block ends all ranks at once, so
+    everything that other ranks wait for belongs into it. With the `cpus` of this rank, only as many ranks work as
+    have a core, or `most` on each machine.
     """
     mpi = _load_mpi()
     world: Intracomm = mpi.COMM_WORLD
@@ -56,17 +61,39 @@ def mpi_ranks(
             yield stop
         return
     with _ending_together(world), _common_stop(world, time_limit) as stop:
+        crew = _crew_of(world, cpus, most, warn)
         rank = Rank(world.rank, function, stop, patience)
-        members = world.gather(Member(rank.name, socket.gethostname(), os.getpid()))
-        from mpi4py.futures import MPICommExecutor
+        if crew is None:
+            yield None
+        elif crew.size == 1:
+            yield stop
+        else:
+            members = crew.gather(Member(rank.name, socket.gethostname(), os.getpid()))
+            from mpi4py.futures import MPICommExecutor
 
-        with serve_as(rank), MPICommExecutor(world, root=0, backoff=IDLE_SECONDS) as found:
-            pool = cast("Pool | None", found)
-            yield (
-                None
-                if pool is None
-                else MpiRanks(pool, rank, tuple(members or ()), lambda: end_all(world, 1))
-            )
+            with serve_as(rank), MPICommExecutor(crew, root=0, backoff=IDLE_SECONDS) as found:
+                pool = cast("Pool | None", found)
+                yield (
+                    None
+                    if pool is None
+                    else MpiRanks(pool, rank, tuple(members or ()), lambda: end_all(world, 1))
+                )
+        _meet(world)
+
+
+def _crew_of(
+    world: Intracomm, cpus: Sequence[int] | None, most: int | None, warn: Callable[[str], None]
+) -> Intracomm | None:
+    """The ranks that work; None on one that waits."""
+    if cpus is None:
+        return world
+    working = at_work(world.allgather(Seat(socket.gethostname(), tuple(cpus))), most)
+    if all(working):
+        return world
+    if world.rank == 0:
+        warn(waiting_words(working))
+    found = cast("Intracomm", world.Split(0 if working[world.rank] else 1, world.rank))
+    return found if working[world.rank] else None
 
 
 def end_all(world: Intracomm, code: int) -> NoReturn:
