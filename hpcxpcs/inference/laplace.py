@@ -98,7 +98,7 @@ def _joint_expansion(space: Space, target: Target, centre: Floats, steps: Floats
 def anchor(space: Space, full: Target, shards: Sequence[Target]) -> Anchor:
     """Expand full posterior and shard likelihoods at the full target's origin (its mode)."""
     x = full.origin
-    theta, scale, _ = space.parameters(x)
+    theta, scale, _ = space.parameters(x, full.softness)
     solution = profiled(full.scaling, products_at(space, full, theta), full.sigma * scale).solution
     levels = solution.coefficients
     centre = np.concatenate([np.asarray(x), np.asarray(levels)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -39,6 +40,9 @@ SMALLEST_SCALE = 1.0e-6
 _OWN = ("pairs", "tempering", "precision", "shift", "transform")
 """What a shard's target does not share with the full one, besides its moments."""
 
+_SHARED = ("sigma", "origin", "softness")
+"""What it does share."""
+
 _SCALING = ("contrast_basis", "offset_basis", "precision", "contrast_base", "offset_base")
 
 
@@ -61,12 +65,12 @@ def space_of(
     model_coordinates: Coordinates,
     parameters: Sequence[ResolvedParameter],
     time_range: tuple[float, float],
-    softness: Sequence[float],
     samples_noise: bool,
 ) -> Space:
-    """The sampling space of a model's parameters on a time range (s)."""
+    """The sampling space of a model's parameters on a time range (s); the softness of its support is the target's."""
     lower, upper = zip(*(supported(parameter) for parameter in parameters), strict=True)
-    support = Support(model_coordinates, lower, upper, *time_range, tuple(softness))
+    unused = (1.0,) * len(model_coordinates.free)
+    support = Support(model_coordinates, lower, upper, *time_range, unused)
     return Space(support, PriorTerms.of(parameters), samples_noise)
 
 
@@ -88,9 +92,9 @@ def prepare_full(
     scale = max(point.noise_scale, SMALLEST_SCALE)
     transform = whitening(replace(objective, coordinates=coordinates).expand(u)) * scale
     spread = np.sqrt((transform**2).sum(axis=1))
-    space = space_of(coordinates, parameters, time_range, (1.0,) * u.size, samples_noise)
-    space = replace(space, support=space.support.softened(u, spread))
-    origin = space.support.from_coordinates(u)
+    space = space_of(coordinates, parameters, time_range, samples_noise)
+    support = space.support.softened(u, spread)
+    origin = support.from_coordinates(u)
     if samples_noise:
         origin = np.append(origin, np.log(scale))
         transform = _with_corner(transform, 1.0 / np.sqrt(2.0 * point.pairs.sum()))
@@ -105,6 +109,7 @@ def prepare_full(
         shift=jnp.asarray(nothing),
         origin=jnp.asarray(origin),
         transform=jnp.asarray(transform),
+        softness=jnp.asarray(support.softness),
     )
     strength = (point.scaling.contrast / (point.sigma * scale)) ** 2
     return _at_mode(space, target, moments, strength, seed, width)
@@ -133,12 +138,16 @@ def _cloud(space: Space, target: Target, seed: int, width: float) -> Floats:
     rng = np.random.default_rng([seed, 1])
     count = CLOUD_SETS * space.size
     z = np.concatenate([width * size * rng.standard_normal((count, space.size)) for size in CLOUD])
-    found = np.asarray(_parameters(space, target, z))
+    found = np.asarray(_parameters(space, target, jnp.asarray(z)))
     return found[np.all(np.isfinite(found), axis=1)]
 
 
-def _parameters(space: Space, target: Target, z: Floats) -> jax.Array:
-    return jax.vmap(lambda one: space.parameters(position(target, one))[0])(jnp.asarray(z))
+@partial(jax.jit, static_argnums=0)
+def _parameters(space: Space, target: Target, z: jax.Array) -> jax.Array:
+    def one(its: jax.Array) -> jax.Array:
+        return space.parameters(position(target, its), target.softness)[0]
+
+    return jax.vmap(one)(z)
 
 
 def prepare_shards(
@@ -170,8 +179,7 @@ def stored(prepared: Prepared) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     full, anchored = prepared.full, prepared.anchor
     arrays = {f"full/{name}": array for name, array in to_arrays(full.arrays).items()}
     arrays |= {f"scaling/{name}": np.asarray(getattr(full.scaling, name)) for name in _SCALING}
-    arrays |= {name: np.asarray(getattr(full, name)) for name in ("sigma", "pairs", "origin", "transform")}
-    arrays["softness"] = np.array(prepared.space.support.softness)
+    arrays |= {name: np.asarray(getattr(full, name)) for name in (*_SHARED, "pairs", "transform")}
     arrays["time_range"] = np.array([prepared.space.support.first, prepared.space.support.last])
     shards = prepared.shards if len(prepared.shards) > 1 else ()
     for index, shard in enumerate(shards):
@@ -199,21 +207,18 @@ def restored(
 ) -> Prepared:
     """What `stored` kept, for the model and the parameters it was made with."""
     first, last = map(float, arrays["time_range"])
-    space = space_of(
-        coordinates, parameters, (first, last), tuple(map(float, arrays["softness"])), values["samples_noise"]
-    )
+    space = space_of(coordinates, parameters, (first, last), values["samples_noise"])
     scaling = Scaling(values["scaling_mode"], *(jnp.asarray(arrays[f"scaling/{name}"]) for name in _SCALING))
     nothing = jnp.zeros(space.size + scaling.precision.size)
     full = Target(
         arrays=_moment_arrays(arrays, "full/"),
         scaling=scaling,
-        sigma=jnp.asarray(arrays["sigma"]),
         pairs=jnp.asarray(arrays["pairs"]),
         tempering=jnp.ones(()),
         precision=jnp.outer(nothing, nothing),
         shift=nothing,
-        origin=jnp.asarray(arrays["origin"]),
         transform=jnp.asarray(arrays["transform"]),
+        **{name: jnp.asarray(arrays[name]) for name in _SHARED},
     )
     shards = [full]
     if values["shards"] > 1:
@@ -229,14 +234,8 @@ def restored(
 
 
 def _shard_of(full: Target, arrays: Mapping[str, np.ndarray], prefix: str) -> Target:
-    own = {name: jnp.asarray(arrays[prefix + name]) for name in _OWN}
-    return Target(
-        arrays=_moment_arrays(arrays, prefix),
-        scaling=full.scaling,
-        sigma=full.sigma,
-        origin=full.origin,
-        **own,
-    )
+    own: dict[str, Any] = {name: jnp.asarray(arrays[prefix + name]) for name in _OWN}
+    return replace(full, arrays=_moment_arrays(arrays, prefix), **own)
 
 
 def _moment_arrays(arrays: Mapping[str, np.ndarray], prefix: str) -> MomentArrays:

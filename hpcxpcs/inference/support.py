@@ -57,7 +57,8 @@ def soft_clip_inverse(value: Array, low: Array, high: Array, softness: Array) ->
 class Support:
     """The map x (f,) → fit coordinates u (f,) for bounds lower, upper (p,) and a time range (s); hashable.
 
-    `softness` (f,) is in units of each fit coordinate.
+    `softness` (f,) is in units of each fit coordinate; compiled functions take it as an argument, which depends on
+    the data, instead of this one.
     """
 
     coordinates: Coordinates
@@ -67,37 +68,33 @@ class Support:
     last: float
     softness: tuple[float, ...]
 
-    def to_coordinates(self, x: Array) -> tuple[Array, Array]:
+    def to_coordinates(self, x: Array, softness: Array | None = None) -> tuple[Array, Array]:
         """Fit coordinates u (f,) of sampling coordinates x (f,), and log |∂u/∂x|."""
         u, total = x, jnp.zeros(())
+        soft = jnp.asarray(self.softness) if softness is None else softness
         for step in self._steps():
             low, high = step.interval(self, u)
-            value, slope = soft_clip(x[step.place], low, high, jnp.asarray(self.softness[step.place]))
+            value, slope = soft_clip(x[step.place], low, high, soft[step.place])
             u, total = u.at[step.place].set(value), total + slope
         return u, total
 
     def from_coordinates(self, u: Floats) -> Floats:
         """Sampling coordinates x (f,) of fit coordinates u (f,), moved inside where they touch a bound."""
-        inside = jnp.asarray(u)
-        x = inside
-        for step in self._steps():
-            low, high = step.interval(self, inside)
-            softness = jnp.asarray(self.softness[step.place])
-            x = x.at[step.place].set(soft_clip_inverse(inside[step.place], low, high, softness))
-            inside = inside.at[step.place].set(soft_clip(x[step.place], low, high, softness)[0])
-        return np.asarray(x)
+        plain = replace(self, softness=(1.0,) * len(self.softness))
+        return np.asarray(_inverse(plain, jnp.asarray(u), jnp.asarray(self.softness)))
 
-    def to_physical(self, x: Array) -> tuple[Array, Array]:
+    def to_physical(self, x: Array, softness: Array | None = None) -> tuple[Array, Array]:
         """All physical parameters theta (p,) of sampling coordinates x (f,), and log |∂theta/∂x| of the free ones."""
-        u, clipped = self.to_coordinates(x)
+        u, clipped = self.to_coordinates(x, softness)
         theta = self.coordinates.to_physical(u)
         return theta, clipped + self._log_volume(u, theta)
 
     def softened(self, u: Floats, spread: Floats) -> Support:
         """The same support with clips as soft as the posterior is wide: spread (f,) in units of u, NaN = unknown."""
         found = list(self.softness)
-        for step in self._steps():
-            low, high = (float(end) for end in step.interval(self, jnp.asarray(u)))
+        plain = replace(self, softness=(1.0,) * len(self.softness))
+        for step, ends in zip(self._steps(), _intervals(plain, jnp.asarray(u)), strict=True):
+            low, high = map(float, ends)
             widest = SOFTEST * (high - low)
             sd = float(spread[step.place])
             found[step.place] = min(sd, widest) if np.isfinite(sd) and sd > 0.0 else widest
@@ -275,6 +272,24 @@ def _log_ratio(share: Array) -> tuple[Array, Array]:
     """ln |b| and whether b < 0, for b = e^(−y) − 1; never −∞, so that derivatives stay finite."""
     ratio = jnp.expm1(-share)
     return jnp.log(jnp.maximum(jnp.abs(ratio), 1e-300)), ratio < 0.0
+
+
+@partial(jax.jit, static_argnums=0)
+def _intervals(support: Support, u: Array) -> tuple[tuple[Array, Array], ...]:
+    """Ends of the interval of each step, given fit coordinates u (f,)."""
+    return tuple(step.interval(support, u) for step in support._steps())
+
+
+@partial(jax.jit, static_argnums=0)
+def _inverse(support: Support, u: Array, softness: Array) -> Array:
+    """Sampling coordinates x (f,) of fit coordinates u (f,), with the softness (f,) given."""
+    x = inside = u
+    for step in support._steps():
+        low, high = step.interval(support, inside)
+        soft = softness[step.place]
+        x = x.at[step.place].set(soft_clip_inverse(inside[step.place], low, high, soft))
+        inside = inside.at[step.place].set(soft_clip(x[step.place], low, high, soft)[0])
+    return x
 
 
 @partial(jax.jit, static_argnums=0)

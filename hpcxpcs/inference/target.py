@@ -36,10 +36,10 @@ class Space:
         """Number d of sampling coordinates."""
         return len(self.support.coordinates.free) + self.samples_noise
 
-    def parameters(self, x: Array) -> tuple[Array, Array, Array]:
+    def parameters(self, x: Array, softness: Array | None = None) -> tuple[Array, Array, Array]:
         """Physical parameters theta (p,), the noise scale, and log prior density of x (with the volume element)."""
         count = len(self.support.coordinates.free)
-        theta, volume = self.support.to_physical(x[:count])
+        theta, volume = self.support.to_physical(x[:count], softness)
         scale = jnp.exp(x[count]) if self.samples_noise else jnp.ones(())
         return theta, scale, volume + self.prior.log_density(theta)
 
@@ -56,6 +56,7 @@ class Space:
         "shift",
         "origin",
         "transform",
+        "softness",
     ],
     meta_fields=[],
 )
@@ -65,7 +66,8 @@ class Target:
 
     `arrays`, `sigma` and `pairs` (n_phi,) are the likelihood; `tempering` is the power of the prior (of the
     parameters and of the scaling); the cavity exp(−½ wᵀ Λ w + bᵀ w) of w = (x − origin, coefficients of the scaling)
-    (d + k,) stands for what this task does not see: `precision` Λ, `shift` b, zero for none.
+    (d + k,) stands for what this task does not see: `precision` Λ, `shift` b, zero for none. `softness` (f,) is that
+    of the support: an array, so that other data of the same shape need no compilation.
     """
 
     arrays: MomentArrays
@@ -77,6 +79,7 @@ class Target:
     shift: Array
     origin: Array
     transform: Array
+    softness: Array
 
 
 def position(target: Target, z: Array) -> Array:
@@ -92,7 +95,7 @@ def products_at(space: Space, target: Target, theta: Array) -> Products:
 def log_density(space: Space, target: Target, z: Array) -> Array:
     """Log density (nats, up to a constant) at whitened coordinates z (d,); −∞ where it is not a number."""
     step = target.transform @ z
-    theta, scale, prior = space.parameters(target.origin + step)
+    theta, scale, prior = space.parameters(target.origin + step, target.softness)
     value = marginal_log_likelihood(
         target.scaling,
         products_at(space, target, theta),
@@ -116,7 +119,7 @@ def _factor(target: Target, step: Array) -> tuple[Array, Array]:
 
 def joint_log_density(space: Space, target: Target, x: Array, coefficients: Array) -> Array:
     """Log density of sampling coordinates x (d,) and scaling coefficients (k,) together, without the cavity."""
-    theta, scale, prior = space.parameters(x)
+    theta, scale, prior = space.parameters(x, target.softness)
     noise = target.sigma * scale
     per_angle = target.scaling.base + target.scaling.design @ coefficients
     chi_squared = jnp.sum(chi_squared_per_angle(products_at(space, target, theta), per_angle, noise))
@@ -163,7 +166,7 @@ def described(space: Space, target: Target, z: Array, normal: Array) -> tuple[Ar
     def describe(pair: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         one, numbers = pair
         step = target.transform @ one
-        theta, scale, _ = space.parameters(target.origin + step)
+        theta, scale, _ = space.parameters(target.origin + step, target.softness)
         coefficients = coefficient_draw(
             target.scaling,
             products_at(space, target, theta),

@@ -124,6 +124,7 @@ class Experiment:
             shift=nothing,
             origin=jnp.asarray(start),
             transform=jnp.diag(jnp.asarray([0.05, 0.05, 0.1, 0.05])),
+            softness=jnp.asarray(space.support.softness),
         )
         mode = find_mode(space, target)
         full = replace(target, origin=jnp.asarray(mode.x), transform=jnp.asarray(mode.transform))

@@ -124,6 +124,7 @@ def posed(case: Case, mode: str = "individual", *, samples_noise: bool = True) -
         tempering=jnp.ones(()),
         origin=jnp.asarray(np.concatenate([support.from_coordinates(u), np.zeros(space.size - u.size)])),
         transform=jnp.asarray(transform),
+        softness=jnp.asarray(support.softness),
         **_no_cavity(space, scaling),
     )
     return Posed(case, space, moments, full)

@@ -16,7 +16,7 @@ from tests.inference.posteriors import Posed, posed
 
 WARMUP, STEPS, CHAINS = 100, 180, 2
 STREAM = (7, nuts.SHARD, 0, 0)
-_OWN = ("pairs", "tempering", "precision", "shift", "origin", "transform", "sigma")
+_OWN = ("pairs", "tempering", "precision", "shift", "origin", "transform", "softness", "sigma")
 
 
 def problem() -> Posed:
