@@ -11,7 +11,12 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
-from hpcxpcs.likelihood.gaussian import chi_squared_per_angle, coefficient_draw, marginal_log_likelihood, profile
+from hpcxpcs.likelihood.gaussian import (
+    chi_squared_per_angle,
+    coefficient_draw,
+    marginal_log_likelihood,
+    profile,
+)
 from hpcxpcs.likelihood.scaling import Scaling, build_scaling
 from tests.likelihood.dense import THETA, Dense, prior_root, problem, shape
 
