@@ -204,7 +204,8 @@ def compared(config: Path, cache: Path, ways: Sequence[int | str], settings: Seq
             print(line(f"{case.name}, {count} core{'s'[: count - 1]}", found[case]), flush=True)
     if len(cores) > 1:
         print(
-            "\nstrong scaling     1 core  2 cores   times  efficiency\n                        s        s                  %"
+            "\nstrong scaling     1 core  2 cores   times  efficiency\n"
+            "                        s        s                  %"
         )
         for way in ways:
             print(scaling_line(found[Case(way, 1)], found[Case(way, 2)]))

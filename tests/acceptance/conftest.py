@@ -49,7 +49,7 @@ def small_problem(folder: Path) -> Path:
             "certificate": {"on_reject": "report"},
         },
     }
-    settings["runtime"] = {"workers": 1, "checkpoint_every": 50}
+    settings["runtime"] = {"workers": 1, "ranks_per_machine": 7, "checkpoint_every": 50}
     config.write_text(yaml.safe_dump(settings))
     return config
 

@@ -21,7 +21,7 @@ def at_work(run):
 def test_given_64_ranks_then_as_many_work_as_there_are_cores_and_the_draws_are_the_same(
     jobs, reference, tmp_path
 ):
-    job = jobs.fit(tmp_path / "run", before=ranks(64))
+    job = jobs.fit(tmp_path / "run", "--set", "runtime.ranks_per_machine=auto", before=ranks(64))
     assert digest(tmp_path / "run") == reference.digest
     cores = len(os.sched_getaffinity(0))
     assert 1 <= len(at_work(tmp_path / "run")) <= cores
