@@ -37,6 +37,8 @@ bench: $(INSTALLED) ## measure, and print tables
 	$(RUN)python bench/point_fit.py
 	$(RUN)python bench/moments.py
 	$(RUN)python bench/coverage.py
+	$(RUN)python -m bench.posterior
+	$(RUN)python -m bench.ranks
 
 clean: ## remove .venv, caches, the demo and built packages
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .nlsq_cache

@@ -203,10 +203,8 @@ def compared(config: Path, cache: Path, ways: Sequence[int | str], settings: Seq
             found[case] = posterior(config, cache, case, settings)
             print(line(f"{case.name}, {count} core{'s'[: count - 1]}", found[case]), flush=True)
     if len(cores) > 1:
-        print(
-            "\nstrong scaling     1 core  2 cores   times  efficiency\n"
-            "                        s        s                  %"
-        )
+        print("\nstrong scaling     1 core  2 cores   times  efficiency")
+        print("                        s        s                  %")
         for way in ways:
             print(scaling_line(found[Case(way, 1)], found[Case(way, 2)]))
     shards = [forecast(found[Case(way, 1)]) for way in ways if way != EXACT]
