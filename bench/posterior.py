@@ -32,6 +32,9 @@ SHARDS = (1, 4, 16, 64)
 EXACT = "exact"
 CORES = (1, 2)
 MOST_CORES = 1024
+WORTH = 1.05
+"""Times as fast from which a difference counts."""
+
 QUIET = ("output.plots=false", "output.report=false", "output.fitted_data=false")
 QUICK = ("optimization.cmc.per_shard_mcmc.num_warmup=100", "optimization.cmc.per_shard_mcmc.num_samples=300")
 
@@ -175,11 +178,13 @@ def when_sharding_pays(exact: Forecast, shards: Sequence[Forecast]) -> str:
     """On how many cores which number of shards is faster than the chains on all data, in a sentence."""
     better = []
     for one in shards:
-        cores = [n for n in range(1, MOST_CORES + 1) if one.answer(n) < 0.95 * exact.answer(n)]
-        if cores:
-            most = max(exact.answer(n) / one.answer(n) for n in cores)
-            reach = f"from {cores[0]}" if cores[-1] == MOST_CORES else f"on {cores[0]} to {cores[-1]}"
-            better.append(f"{one.name} is up to {most:.1f} times as fast {reach} cores")
+        gain = [exact.answer(cores) / one.answer(cores) for cores in range(1, MOST_CORES + 1)]
+        slower = [cores for cores, times in enumerate(gain, start=1) if times < WORTH]
+        first = max(slower, default=0) + 1
+        if first <= MOST_CORES:
+            better.append(
+                f"{one.name} from {first} cores on (up to {max(gain[first - 1 :]):.1f} times as fast)"
+            )
     shard = (
         f"a task of {shards[-1].name} takes {shards[-1].each:.1f} s, a chain on all data {exact.each:.1f} s"
     )
@@ -189,7 +194,7 @@ def when_sharding_pays(exact: Forecast, shards: Sequence[Forecast]) -> str:
             "gradient costs the same for a shard as for all data. It pays where data do not fit one machine's memory "
             "or must be compared with each other part by part."
         )
-    return f"Sharding pays in time where {'; '.join(better)}: {shard}."
+    return f"Sharding pays in time with {'; '.join(better)}: {shard}."
 
 
 def compared(config: Path, cache: Path, ways: Sequence[int | str], settings: Sequence[str]) -> None:
