@@ -86,7 +86,8 @@ class Experiment:
         first, last = DT, DT * (FRAMES - 1)
         model = build_model("static", q=Q)
         coordinates = Coordinates(model, reference_time(first, last), ())
-        return space_of(coordinates, self.parameters, (first, last), (0.1, 0.1, 0.2), True)
+        space = space_of(coordinates, self.parameters, (first, last), True)
+        return replace(space, support=replace(space.support, softness=(0.1, 0.1, 0.2)))
 
     def drawn(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """The truth in the order of QUANTITIES (8,), and matrices (2, N, N)."""

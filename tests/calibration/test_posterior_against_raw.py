@@ -100,7 +100,7 @@ def raw_density(prepared: Prepared, reference: RawPosterior, z: jax.Array) -> ja
 
     def simple(one: jax.Array) -> jax.Array:
         x = prepared.full.origin + prepared.full.transform @ one
-        theta, scale, _ = prepared.space.parameters(x)
+        theta, scale, _ = prepared.space.parameters(x, prepared.full.softness)
         return jnp.append(reference.coordinates(theta), jnp.log(scale))
 
     return reference.marginal(simple(z)) + jnp.linalg.slogdet(jax.jacfwd(simple)(z))[1]
