@@ -29,6 +29,7 @@ def configuration(path, analysis_mode="laminar_flow", scaling="auto", **sections
         "experimental_data": {"file_path": str(path)},
         "analyzer_parameters": {"scattering": {"wavevector_q": 0.0054}},
         "scaling": scaling if isinstance(scaling, dict) else {"mode": scaling},
+        "optimization": {"method": "nlsq"},
         "output": NUMBERS_ONLY,
         **sections,
     }
