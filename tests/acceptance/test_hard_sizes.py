@@ -103,7 +103,7 @@ def usual(files, tmp_path_factory):
 @pytest.mark.parametrize("values", FAR_OFF)
 def test_start_values_that_are_far_off_lead_to_the_same_answer(files, usual, values, starts, tmp_path):
     given = {"parameter_names": list(usual.names), "values": list(FAR_OFF[values])}
-    settings = {"initial_parameters": given, "optimization": {"nlsq": {"multi_start": starts}}}
+    settings = {"initial_parameters": given, "optimization": {"method": "nlsq", "nlsq": {"multi_start": starts}}}
     found = hpcxpcs.fit(configuration(files["8 x 300²", "own"], **settings), run=tmp_path).point
     assert found.ok
     assert np.all(np.abs(found.values - usual.values) < 0.05 * usual.uncertainty)
