@@ -9,6 +9,9 @@ INSTALLED := $(VENV)/.installed
 RUN := $(VENV)/bin/
 SCRIPTS := .ci/run $(wildcard jobs/*.sbatch jobs/*.pbs)
 
+# two processes, a file of tests at a time; TEST_ARGS= runs them one after the other, TEST_ARGS="-k NAME" some
+TEST_ARGS ?= -n 2 --dist loadfile
+
 # one thread per library call: the tests compare numbers, and small machines run several of them
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
