@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -23,3 +26,18 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HPCXPCS_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+MOST_MAPPINGS = 20_000
+"""Memory mappings of a process before compiled code is dropped: each compiled function takes some, and Linux allows
+65530 by default, after which the process crashes."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room_for_compiled_code() -> Iterator[None]:
+    """Drop JAX's compiled code after a file of tests when there is a lot of it."""
+    yield
+    maps = Path("/proc/self/maps")
+    if "jax" in sys.modules and maps.exists() and len(maps.read_text().splitlines()) > MOST_MAPPINGS:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
