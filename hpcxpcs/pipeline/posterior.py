@@ -17,7 +17,6 @@ from hpcxpcs.files.json_safe import write_json
 from hpcxpcs.inference.posterior import Posterior
 from hpcxpcs.pipeline.compile_log import compile_log
 from hpcxpcs.pipeline.crew import Executor
-from hpcxpcs.pipeline.gather import Gathering
 from hpcxpcs.pipeline.plan import plan_for
 from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.pipeline.stage import PREPARE, is_prepared, prepare
@@ -146,7 +145,7 @@ def combined_from_what_is_there(
         )
     for name in missing:
         reporter.warn(f"{name} is not finished and is left out")
-    return Gathering(run, executor, reporter).posterior()
+    return _gathered(run, executor, reporter)
 
 
 def sampled(run: Run, executor: Executor, reporter: Reporter) -> Posterior:
@@ -170,4 +169,11 @@ def sampled(run: Run, executor: Executor, reporter: Reporter) -> Posterior:
         )
     for name in report.failed:
         reporter.warn(f"{name} was given up after several attempts: see {run.failures / name}")
+    return _gathered(run, executor, reporter)
+
+
+def _gathered(run: Run, executor: Executor, reporter: Reporter) -> Posterior:
+    # imported when needed: it brings in the samplers, which a point fit has no use for
+    from hpcxpcs.pipeline.gather import Gathering
+
     return Gathering(run, executor, reporter).posterior()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from hpcxpcs.errors import EnvironmentProblem, OutputError
-from hpcxpcs.runtime.claims import holding
-from hpcxpcs.runtime.events import read_events
+from hpcxpcs.runtime.claims import holding, take
+from hpcxpcs.runtime.events import append, read_events
 from hpcxpcs.runtime.executors.local import LocalWorkers
+from hpcxpcs.runtime.executors.oversight import Begun, Member, begun_by
 from hpcxpcs.runtime.failures import read_failures
 from hpcxpcs.runtime.preemption import Deadline, StopRequest
 from hpcxpcs.runtime.pulse import Patience
@@ -137,6 +139,24 @@ def test_given_a_worker_killed_from_outside_then_its_task_is_done_by_another(tmp
     assert death["task"] == SECOND.name
     assert "was ended by SIGKILL" in death["cause"]
     assert read_failures(run, SECOND) == ()
+
+
+def test_given_a_worker_that_died_before_it_noted_its_claim_then_the_claim_tells_what_it_had(tmp_path):
+    run = toy.toy_run(tmp_path)
+    me = Member("worker 1 of 2", socket.gethostname(), os.getpid())
+    assert begun_by(run, run.plan.tasks, me) is None
+    claim = take(run.claims, SECOND.name)
+    assert begun_by(run, run.plan.tasks, me) == Begun(SECOND, claim.owner.token)
+
+
+def test_given_a_worker_that_died_with_its_task_done_then_it_had_none(tmp_path):
+    run = toy.toy_run(tmp_path)
+    me = Member("worker 1 of 2", socket.gethostname(), os.getpid())
+    claim = take(run.claims, SECOND.name)
+    append(run, "started", task=SECOND.name, token=claim.owner.token)
+    assert begun_by(run, run.plan.tasks, me) == Begun(SECOND, claim.owner.token)
+    append(run, "done", task=SECOND.name)
+    assert begun_by(run, run.plan.tasks, me) is None
 
 
 def test_given_a_task_that_kills_its_worker_each_time_then_it_is_given_up_and_named(tmp_path):

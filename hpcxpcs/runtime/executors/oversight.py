@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from hpcxpcs.runtime.claims import holding
@@ -48,15 +48,24 @@ class Begun(NamedTuple):
     token: str
 
 
-def begun_by(run: Run, tasks: Iterable[Task], member: Member) -> Begun | None:
-    """Return what a member was doing last, from the events: its claim may be another's by now."""
+def begun_by(run: Run, tasks: Sequence[Task], member: Member) -> Begun | None:
+    """Return what a member was doing last: by the events, because its claim may be another's by now.
+
+    Between claiming a task and saying so, the claim is all there is.
+    """
     known = {task.name: task for task in tasks}
+    ended = ""
     for event in reversed(read_events(run.events)):
         if event.get("task") in known and (event.get("host"), event.get("pid")) == member[1:]:
-            if event["event"] in ENDINGS:
-                return None
             if event["event"] == "started":
                 return Begun(known[event["task"]], str(event.get("token", "")))
+            if event["event"] in ENDINGS:
+                ended = event["task"]
+                break
+    for task in tasks:
+        found = holding(run.claims, task.name) if task.name != ended else None
+        if found is not None and (found.owner.host, found.owner.pid) == member[1:]:
+            return Begun(task, found.owner.token)
     return None
 
 

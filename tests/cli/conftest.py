@@ -1,0 +1,31 @@
+"""The small measurement that bad and doubtful input starts from."""
+
+import shutil
+
+import pytest
+
+from tests.cli.fitting import QUICK, parameters, simulated
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """A static suspension at three angles, 40 frames each."""
+    return simulated(tmp_path_factory.mktemp("static"))
+
+
+@pytest.fixture(scope="module")
+def reference(config, tmp_path_factory):
+    """The parameters of a fit of that file as it is."""
+    import hpcxpcs
+
+    run = tmp_path_factory.mktemp("reference")
+    assert hpcxpcs.fit(config, run=run, overrides=QUICK).exit_code == 0
+    return parameters(run)
+
+
+@pytest.fixture
+def copy(config, tmp_path):
+    """A copy of file and configuration that a test may damage."""
+    for path in (config, config.with_suffix(".hdf")):
+        shutil.copy(path, tmp_path / path.name)
+    return tmp_path / config.name
