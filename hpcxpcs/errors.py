@@ -53,6 +53,10 @@ class EnvironmentProblem(HpcxpcsError):
     """Something that the machine should provide is missing or broken."""
 
 
+class SchedulerProblem(EnvironmentProblem):
+    """A batch scheduler is missing, refused a request or gave an answer that makes no sense."""
+
+
 class PlanMismatch(ConfigError):
     """The run folder was started with another configuration, other data or other drawing code."""
 
