@@ -27,7 +27,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 FRAMES, NOISE = 60, 0.04
 REPAIRABLE = 25
-SHORT = {"num_warmup": 50, "num_samples": 100, "num_chains": 2}
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +48,14 @@ def file(tmp_path_factory) -> Path:
 
 
 def mapping(file: Path, **cmc) -> dict:
-    """Plain consensus of this file."""
+    """Consensus of this file, plain unless asked otherwise."""
     return {
         "analysis_mode": "static",
         "experimental_data": {"file_path": str(file)},
         "analyzer_parameters": {"scattering": {"wavevector_q": 0.0054}},
         "scaling": {"mode": "constant", "constant": {"contrast": 0.3, "offset": 1.0}},
         "noise": {"sigma": NOISE},
-        "optimization": {"method": "cmc", "cmc": {"anchor": "none", "per_shard_mcmc": SHORT, **cmc}},
+        "optimization": {"method": "cmc", "cmc": {"anchor": "none", **cmc}},
         "output": {"plots": False, "report": False, "fitted_data": False},
         "runtime": {"workers": 1},
     }
@@ -96,3 +95,54 @@ def test_the_corrected_draws_are_the_exact_posterior(plain, exact):
     off = np.abs(plain.values.mean(axis=0) - exact.values.mean(axis=0)) / spread
     assert np.all(off < 0.1 + 2.0 * noise), off
     assert np.all(np.abs(plain.values.std(axis=0) / spread - 1.0) < 0.05 + 2.0 * noise)
+
+
+FEW = 4
+SAMPLING = {"num_warmup": 150, "num_samples": 400, "num_chains": 2}
+LENIENT = {"max_r_hat": 1.1, "min_ess": 100}
+
+
+@pytest.fixture
+def unreachable_bar(monkeypatch):
+    """The check asks for more effective draws than there are draws: how a consensus fails it is not the question."""
+    monkeypatch.setattr("hpcxpcs.inference.certificate.FEWEST_EFFECTIVE", 1e9)
+
+
+def doomed(file: Path, on_reject: str, validation: dict | None = None) -> dict:
+    return mapping(
+        file,
+        anchor="point_fit",
+        sharding={"num_shards": FEW},
+        per_shard_mcmc=SAMPLING,
+        validation=validation or LENIENT,
+        certificate={"on_reject": on_reject},
+    )
+
+
+def test_given_on_reject_report_then_a_consensus_that_fails_its_check_ends_with_exit_code_3(
+    file, unreachable_bar, tmp_path
+):
+    found = hpcxpcs.fit(doomed(file, "report"), run=tmp_path)
+    posterior = found.posterior
+    assert posterior.verdict == "rejected" and posterior.route == "consensus"
+    assert not posterior.certificate.valid and posterior.words == posterior.certificate.reason
+    assert found.exit_code == 3 and not found.ok
+
+
+def test_given_on_reject_exact_then_all_data_are_sampled_and_the_posterior_is_right(
+    file, exact, unreachable_bar, tmp_path
+):
+    found = hpcxpcs.fit(doomed(file, "exact"), run=tmp_path)
+    posterior = found.posterior
+    assert posterior.route == "exact" and posterior.verdict == "exact" and found.exit_code == 0
+    assert "instead of the consensus" in posterior.words
+    ess = np.minimum(posterior.summary.ess_bulk, posterior.summary.ess_tail)
+    off = np.abs(posterior.summary.mean - exact.values.mean(axis=0)) / exact.values.std(axis=0)
+    assert np.all(off < 0.1 + 2.0 * np.sqrt(1.0 / exact.ess + 1.0 / ess)), off
+
+
+def test_given_shards_that_do_not_reach_what_was_asked_then_nothing_is_combined(file, tmp_path):
+    found = hpcxpcs.fit(doomed(file, "report", {"min_ess": 1e6}), run=tmp_path)
+    assert found.exit_code == 3 and found.posterior.verdict == "rejected"
+    assert f"0 of {FEW} shards were accepted" in found.posterior.words
+    assert found.posterior.certificate is None
