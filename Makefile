@@ -7,7 +7,7 @@ SHELL := bash
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 RUN := $(VENV)/bin/
-SCRIPTS := .ci/run $(wildcard jobs/*.sbatch jobs/*.pbs)
+SCRIPTS := .ci/run tests/slurm/install.sh $(wildcard jobs/*.sbatch jobs/*.pbs)
 
 # two processes, a file of tests at a time; TEST_ARGS= runs them one after the other, TEST_ARGS="-k NAME" some
 TEST_ARGS ?= -n 2 --dist loadfile
@@ -26,6 +26,7 @@ demo: $(INSTALLED) ## simulate a sheared suspension and recover what was put in,
 	$(RUN)hpcxpcs fit demo/config.yaml --run demo/run
 
 test: lint types ## lint, types, then all tests
+	@tests/slurm/install.sh
 	$(ONE_THREAD) $(RUN)python -m pytest $(TEST_ARGS)
 
 lint: $(INSTALLED) ## style of Python code and job scripts

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Self
 
+from hpcxpcs.runtime.batch_job import slurm_job
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 BLOCK_SPREAD = 1.5  # blocks of one chain differ in length: trees are deeper in some places than in others
 LONGEST_MARGIN = 30.0  # seconds for a checkpoint on a slow file system and the way out
@@ -133,13 +135,9 @@ def _slurm_end_time(environ: Mapping[str, str], ask: Ask, now: float) -> tuple[f
 
 
 def _slurm_queue(environ: Mapping[str, str], ask: Ask, now: float) -> tuple[float, str] | None:
-    """An array task is asked for by its index: one of the tasks shares its job number with the whole array."""
-    job = environ.get("SLURM_JOB_ID")
-    if not job:
+    """What squeue says; Slurm sets no SLURM_JOB_END_TIME before version 23."""
+    if (job := slurm_job(environ)) is None:
         return None
-    array, index = environ.get("SLURM_ARRAY_JOB_ID"), environ.get("SLURM_ARRAY_TASK_ID")
-    if array and index:
-        job = f"{array}_{index}"
     lines = (ask(["squeue", "-h", "-j", job, "-o", "%L"]) or "").split()
     seconds = slurm_seconds(lines[0]) if len(lines) == 1 else None
     return None if seconds is None else (seconds, f"squeue on job {job}")

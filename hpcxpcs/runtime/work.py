@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hpcxpcs.errors import ClaimLost, OutputError
+from hpcxpcs.runtime.batch_job import batch_job
 from hpcxpcs.runtime.claims import Claim, take
 from hpcxpcs.runtime.events import append
 from hpcxpcs.runtime.failures import record_failure
@@ -78,7 +79,7 @@ def do_task(
     try:
         if state_of(run, task) == "done":
             return "done"
-        append(run, "started", task=task.name, token=claim.owner.token)
+        append(run, "started", task=task.name, token=claim.owner.token, **batch_job())
         return _attempt(run, task, function, claim, stop, patience)
     except BaseException as error:
         append(run, "left", task=task.name, cause=f"{type(error).__name__}: {error}")

@@ -1,0 +1,115 @@
+"""Whatever the queue does to tasks, the draws are those of an undisturbed run, and at most a block is done twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpcxpcs.runtime.status import read_status
+from tests.runtime import toy
+from tests.slurm.batch import Batch, events_of, status_of, steps
+
+
+def begun(batch: Batch, run, job: str, tasks: int) -> None:
+    """Wait until all tasks of an array are in the middle of a shard."""
+    batch.until(lambda: len(batch.running(job)) == tasks and steps(run) >= tasks * toy.DRAWS)
+
+
+def continued(run) -> dict[str, int]:
+    """How often each shard was taken up by a job that had been requeued."""
+    again: dict[str, int] = {}
+    for event in events_of(run, "started"):
+        if event["restarts"]:
+            again[event["task"]] = again.get(event["task"], 0) + 1
+    return again
+
+
+def test_given_a_requeue_in_mid_run_then_the_task_saves_waits_and_helps_again(batch):
+    run = batch.toy_run(6, blocks=28, seconds=0.2)
+    job = batch.submit(run.folder, tasks=3)
+    begun(batch, run, job, 3)
+    batch.slurm.requeue([f"{job}_1"])
+    batch.until(lambda: batch.agreed(run, job) and batch.looks(job)[1].state == "waiting")
+    assert batch.looks(job)[1].reason == "BeginTime"
+    assert len(events_of(run, "stopped")) == 1
+    assert status_of(run)["counts"]["shard"]["running"] == 2
+    batch.until_done(run, job)
+    assert len(events_of(run, "stopped")) == 1
+    assert continued(run), "it came back while there was work, and helped"
+    assert "restart 0" in log(run, job, 1) and "restart 1" in log(run, job, 1), "one log of both"
+
+
+def test_given_a_job_of_higher_priority_then_the_array_makes_way_and_goes_on_afterwards(batch):
+    run = batch.toy_run(8, blocks=10, seconds=0.2)
+    low = batch.submit(run.folder, tasks=8, queue="low")
+    begun(batch, run, low, 8)
+    high = batch.lab.ask(
+        "sbatch", "--parsable", "-p", "high", "--exclusive", "-N", 2, "-o", "/dev/null", "--wrap", "sleep 2"
+    ).strip()
+    batch.until(lambda: batch.agreed(run, low) and batch.states(low) == {"waiting"})
+    batch.until(lambda: batch.states(high) == {"running"})
+    assert status_of(run)["state"] == "waiting"
+    assert status_of(run)["counts"]["shard"]["running"] == 0
+    assert len(events_of(run, "stopped")) == 8, "all were warned, and saved what they had"
+    batch.until_done(run, low)
+    assert set(continued(run)) == {task.name for task in run.plan.tasks}
+
+
+def test_given_a_node_that_is_drained_then_its_tasks_end_in_peace_and_no_other_goes_there(batch):
+    run = batch.toy_run(10, seconds=0.5)
+    first = batch.submit(run.folder, tasks=8)
+    begun(batch, run, first, 8)
+    batch.lab.ask("scontrol", "update", "nodename=n2", "state=drain", "reason=test")
+    try:
+        second = batch.submit(run.folder, tasks=6)
+        batch.until_done(run, first, second)
+        assert {look.node for look in batch.looks(first)} == {"n1", "n2"}
+        assert {look.node for look in batch.looks(second)} == {"n1"}
+    finally:
+        batch.lab.ask("scontrol", "update", "nodename=n2", "state=resume")
+
+
+def test_given_a_node_that_goes_down_then_its_tasks_are_requeued_and_the_others_go_on(batch):
+    run = batch.toy_run(8, blocks=12, seconds=0.2)
+    job = batch.submit(run.folder, tasks=8)
+    begun(batch, run, job, 8)
+    batch.lab.ask("scontrol", "update", "nodename=n2", "state=down", "reason=test")
+    batch.until(lambda: len(batch.running(job)) == 4)
+    batch.until(
+        lambda: status_of(run)["counts"]["shard"]["running"] == 4
+    )  # Slurm does not wait for their end
+    assert {look.node for look in batch.looks(job) if look.state == "running"} == {"n1"}
+    batch.until_done(run, job)
+
+
+def test_given_a_node_that_falls_silent_then_its_job_starts_elsewhere_while_the_old_process_draws_on(batch):
+    run = batch.toy_run(4, blocks=25, seconds=0.2)
+    batch.lab.ask("scontrol", "update", "nodename=n1", "state=drain", "reason=test")
+    job = batch.submit(run.folder)
+    begun(batch, run, job, 1)
+    (old,) = [task.holder for task in read_status(run).tasks if task.state == "running"]
+    batch.lab.kill_node("n2")
+    batch.lab.ask("scontrol", "update", "nodename=n1", "state=resume")
+    batch.lab.ask("scontrol", "update", "nodename=n2", "state=down", "reason=test")
+    try:
+        batch.until(lambda: batch.states(job) == {"waiting"})
+        assert [task.holder for task in read_status(run).tasks if task.state == "running"] == [old], (
+            "Slurm thinks that nothing runs, the run knows better"
+        )
+        batch.until(lambda: len(batch.running(job)) == 1 and len(holders(run)) == 2)
+        assert old in holders(run)
+        batch.until(lambda: not batch.states(job) & {"waiting", "running"})
+    finally:
+        batch.lab.start_node("n2")
+    assert status_of(run)["state"] == "done"
+    assert toy.digest(run) == toy.expected_digest(4, 25)
+    assert not list(run.failures.iterdir())
+
+
+def holders(run) -> set[str | None]:
+    """Who works on the run."""
+    return {task.holder for task in read_status(run).tasks if task.state == "running"}
+
+
+def log(run, job: str, index: int) -> str:
+    """What a task has written, over all its restarts."""
+    return Path(run.logs / f"array-{job}_{index}.log").read_text()
