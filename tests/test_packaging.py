@@ -64,9 +64,21 @@ def test_given_the_wheel_then_it_holds_every_file_of_the_package_and_nothing_els
         for path in (ROOT / "hpcxpcs").rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
-    assert packed == there
+    sites = {f"hpcxpcs/site_configs/{path.name}" for path in (ROOT / "site_configs").iterdir()}
+    assert packed == there | sites
     assert "hpcxpcs/py.typed" in packed
     assert "hpcxpcs/results/templates/report.html.j2" in packed
+
+
+def test_given_the_wheel_unpacked_elsewhere_then_it_finds_the_sites_that_it_carries(wheel, tmp_path):
+    wheel.extractall(tmp_path)
+    program = (
+        "from hpcxpcs.config.site_files import find_site; site = find_site('laptop').site; print(site.source)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+    assert Path(found.strip()) == tmp_path / "hpcxpcs" / "site_configs" / "laptop.yaml"
 
 
 def test_given_the_wheel_then_its_version_is_that_of_the_package(wheel):

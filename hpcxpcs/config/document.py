@@ -23,6 +23,17 @@ _TAGS = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What a file ought to be, in the words of its errors: a key that it has, and where to get one."""
+
+    key: str
+    template: str
+
+
+CONFIGURATION = Kind("analysis_mode", "`hpcxpcs config new MODEL` prints a template")
+
+
 @dataclass
 class Document:
     """Plain data, the line (from 1) of every key and list item, and what is wrong with the text itself."""
@@ -56,7 +67,7 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """First bytes of an HDF5 file."""
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, kind: Kind = CONFIGURATION) -> Document:
     """The content of a YAML or JSON file; ConfigError when it is not readable text of either kind."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -69,10 +80,10 @@ def read_document(path: Path) -> Document:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     is_json = path.suffix.lower() == ".json" or text.lstrip().startswith("{")
-    return parse_document(text, str(path), as_json=is_json)
+    return parse_document(text, str(path), as_json=is_json, kind=kind)
 
 
-def parse_document(text: str, name: str, *, as_json: bool = False) -> Document:
+def parse_document(text: str, name: str, *, as_json: bool = False, kind: Kind = CONFIGURATION) -> Document:
     """The mapping that a YAML or JSON text holds; ConfigError when it is malformed or holds no mapping."""
     if as_json:
         text = _strict_json(text, name)
@@ -89,17 +100,17 @@ def parse_document(text: str, name: str, *, as_json: bool = False) -> Document:
         raise ConfigError(f"{name}: malformed YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ConfigError(f"{name}: is nested too deeply") from None
-    return _checked(document)
+    return _checked(document, kind)
 
 
-def _checked(document: Document) -> Document:
+def _checked(document: Document, kind: Kind) -> Document:
     if document.data is None:
-        raise ConfigError(f"{document.name}: is empty; `hpcxpcs config new MODEL` prints a template")
+        raise ConfigError(f"{document.name}: is empty; {kind.template}")
     if document.problems:
         raise config_error(document.problems, document.place, document.name)
     if not isinstance(document.data, dict):
-        kind = "a list" if isinstance(document.data, list) else "a single value"
-        raise ConfigError(f"{document.name}: holds {kind}, but must hold keys such as analysis_mode")
+        found = "a list" if isinstance(document.data, list) else "a single value"
+        raise ConfigError(f"{document.name}: holds {found}, but must hold keys such as {kind.key}")
     return document
 
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hpcxpcs.config.field_types import inner_section, leaf_paths
+from hpcxpcs.config.field_types import holds_named_sections, inner_section, leaf_paths
 from hpcxpcs.config.problems import NO_VALUE, KeyPath, Problem, dotted, suggestion
 from hpcxpcs.config.schema import Config
 
@@ -26,13 +26,13 @@ _OUT_OF_RANGE = {
 }
 
 
-def explained(detail: Any, data: Any) -> Problem:
-    """One finding of pydantic (an item of `ValidationError.errors()`) on data, as a Problem."""
+def explained(detail: Any, data: Any, root: type[BaseModel] = Config) -> Problem:
+    """One finding of pydantic (an item of `ValidationError.errors()`) on data for `root`, as a Problem."""
     path = tuple(part for part in detail["loc"] if part != "[key]")
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return Problem(path, _unknown_key(path))
-    field = _field_at(path)
+        return Problem(path, _unknown_key(path, root))
+    field = _field_at(path, root)
     value = _value_at(data, path, detail["input"])
     if kind == "missing":
         predicate = "is missing"
@@ -63,30 +63,36 @@ def _value_at(data: Any, path: KeyPath, otherwise: Any) -> Any:
     return data
 
 
-def _unknown_key(path: KeyPath) -> str:
+def _unknown_key(path: KeyPath, root: type[BaseModel]) -> str:
     """Why a key is refused: what the section knows, what was meant, or where the key belongs."""
-    section = _section_at(path[:-1])
+    section = _section_at(path[:-1], root)
     known = tuple(section.model_fields) if section else ()
     key = str(path[-1])
     hint = suggestion(key, known)
-    elsewhere = [dotted(found) for found in leaf_paths(Config) if found[-1] == key]
+    elsewhere = [dotted(found) for found in leaf_paths(root) if found[-1] == key]
     if not hint and elsewhere:
         hint = f"; did you mean {elsewhere[0]}?"
     return f"is not a known key{hint or '; known here: ' + ', '.join(known)}"
 
 
-def _section_at(path: KeyPath) -> type[BaseModel] | None:
-    section: type[BaseModel] | None = Config
+def _section_at(path: KeyPath, root: type[BaseModel]) -> type[BaseModel] | None:
+    """The section that holds the keys below a path; None where the next part is a name of the user's."""
+    section: type[BaseModel] | None = root
+    entries: type[BaseModel] | None = None  # of a mapping whose next part is a name
     for part in path:
-        if isinstance(part, str) and section is not None:
+        if entries is not None:
+            section, entries = entries, None
+        elif isinstance(part, str) and section is not None:
             field = section.model_fields.get(part)
             section = inner_section(field) if field else None
+            if field is not None and holds_named_sections(field):
+                section, entries = None, section
     return section
 
 
-def _field_at(path: KeyPath) -> FieldInfo | None:
+def _field_at(path: KeyPath, root: type[BaseModel]) -> FieldInfo | None:
     names = [part for part in path if isinstance(part, str)]
     if not names:
         return None
-    section = _section_at(tuple(names[:-1]))
+    section = _section_at(tuple(names[:-1]), root)
     return section.model_fields.get(names[-1]) if section else None

@@ -25,6 +25,8 @@ from hpcxpcs.config.parameters import MODEL_NAMES, parameter_named
 from hpcxpcs.config.prior import PRIOR_KINDS, Prior, read_prior
 from hpcxpcs.config.problems import KeyPath, suggestion
 
+_MAPPINGS = (dict, Mapping)
+
 Number = Annotated[float, BeforeValidator(read_number)]
 Whole = Annotated[int, BeforeValidator(read_whole)]
 
@@ -167,14 +169,19 @@ def leaf_paths(section: type[BaseModel], path: KeyPath = ()) -> Iterator[KeyPath
             yield from leaf_paths(inner, (*path, name))
 
 
+def holds_named_sections(field: FieldInfo) -> bool:
+    """Whether a field is a mapping from names that the user chooses to sections."""
+    return get_origin(field.annotation) in _MAPPINGS and inner_section(field) is not None
+
+
 def inner_section(field: FieldInfo) -> type[BaseModel] | None:
-    """The section inside a field's annotation, also when optional or in a list."""
+    """The section inside a field's annotation, also when optional, in a list or under a name."""
     annotation: Any = field.annotation
     candidates = [annotation]
     while candidates:
         candidate = candidates.pop()
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
-        if get_origin(candidate) in (Union, types.UnionType, tuple):
+        if get_origin(candidate) in (Union, types.UnionType, tuple, *_MAPPINGS):
             candidates += get_args(candidate)
     return None
