@@ -101,9 +101,9 @@ def refusals(site: Site, queue: Queue, wish: Wish) -> tuple[str, ...]:
     if wish.kind == "array" and wish.tasks > 1 and not queue.array:
         found.append("it takes no job arrays")
     if resources.nodes < queue.min_nodes:
-        found.append(f"{_nodes(resources.nodes)} are asked for, its fewest are {queue.min_nodes}")
+        found.append(f"{_asked(resources.nodes)} asked for, its fewest are {queue.min_nodes}")
     if queue.max_nodes is not None and resources.nodes > queue.max_nodes:
-        found.append(f"{_nodes(resources.nodes)} are asked for, its most are {queue.max_nodes}")
+        found.append(f"{_asked(resources.nodes)} asked for, its most are {queue.max_nodes}")
     found += _refused_time(queue, resources)
     if node is not None:
         found += _refused_node(node, resources)
@@ -130,6 +130,10 @@ def described(name: str, queue: Queue) -> str:
 
 def _nodes(count: int | str) -> str:
     return f"{count} node" if str(count) == "1" else f"{count} nodes"
+
+
+def _asked(nodes: int) -> str:
+    return f"{_nodes(nodes)} {'is' if nodes == 1 else 'are'}"
 
 
 def _refused_time(queue: Queue, resources: Resources) -> list[str]:
