@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpcxpcs.cli import sites
 from hpcxpcs.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -18,12 +19,16 @@ EXAMPLES = """\
 Examples:
   hpcxpcs config new laminar_flow -o config.yaml
   hpcxpcs config check config.yaml
+  hpcxpcs config sites
 """
 
 
 @click.group(name="config", epilog=EXAMPLES)
 def command() -> None:
     """Make, check and describe configuration files."""
+
+
+command.add_command(sites.command, "sites")
 
 
 @command.command(epilog="\b\nExample:\n  hpcxpcs config new two_component -o config.yaml")
