@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from hpcxpcs.cli.progress import PhaseLines
     from hpcxpcs.config import Config
-    from hpcxpcs.pipeline.crew import Executor
+    from hpcxpcs.pipeline.executor import Executor
 
 EXAMPLES = """\
 \b

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from hpcxpcs.pipeline.reporter import Reporter
     from hpcxpcs.runtime.preemption import StopRequest
     from hpcxpcs.runtime.run import Run
     from hpcxpcs.runtime.tasks import Task
@@ -57,23 +58,27 @@ def command(
 ) -> None:
     """Do tasks of the run in the folder RUN until nothing is left, together with whoever else works there.
 
-    The run is prepared and gathered by `hpcxpcs fit`. Start as many of these as you like, on any node that sees
-    the folder, at any time: results do not depend on who did what.
+    The first to come prepares the run if that has not been done; `hpcxpcs resume` or `fit` gathers it. Start as many of
+    these as you like, on any node that sees the folder, at any time: results do not depend on who did what.
     """
+    from hpcxpcs.cli.progress import PhaseLines
     from hpcxpcs.runtime.claims import LEASE
     from hpcxpcs.runtime.preemption import StopRequest, find_deadline
     from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience
     from hpcxpcs.runtime.run import Run
-    from hpcxpcs.runtime.work import lazily, work
+    from hpcxpcs.runtime.work import lazily, open_tasks, work
 
     opened = Run.open(run)
+    tasks = _tasks(opened, shard, only)
     _settle()
     patience = Patience(lease or LEASE, hang_after or USUAL_PATIENCE.hang_after)
     with StopRequest(find_deadline(time_limit)) as asked:
+        if leader is None and open_tasks(opened, tasks):
+            _ensure_ready(opened, asked, PhaseLines())
         report = work(
             opened,
             lazily(_task_function),
-            _tasks(opened, shard, only),
+            tasks,
             asked if leader is None else _WithLeader(asked, leader),
             patience=patience,
             wait=shard is None,
@@ -102,6 +107,12 @@ def _settle() -> None:
     from hpcxpcs.runtime.topology import topology
 
     apply(my_place(topology()), warn=lambda text: click.echo(f"hpcxpcs: warning: {text}", err=True))
+
+
+def _ensure_ready(run: Run, stop: StopRequest, reporter: Reporter) -> None:
+    from hpcxpcs.pipeline.crew import ensure_ready
+
+    ensure_ready(run, stop, reporter)
 
 
 def _task_function(run: Run) -> TaskFunction:

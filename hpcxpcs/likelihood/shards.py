@@ -30,10 +30,6 @@ from hpcxpcs.likelihood.pairs import EVERY_PAIR, Lattice, Piece
 
 Integers = NDArray[np.int64]
 
-MOST_SHARDS, PAIRS_PER_PARAMETER = 4, 2000
-"""Of the default count: a condensed gradient costs the same for a shard as for all data, so every shard adds its own
-warm-up and draws (bench/posterior.py); each needs data enough to be nearly Gaussian."""
-
 BALANCE = 0.1
 """Largest tolerated distance of a shard's number of pairs from the mean, as a fraction, of a lattice cut."""
 
@@ -273,12 +269,6 @@ def partition(strategy: str, count: int, n_frames: int, seed: int, *, first: int
         raise ValueError(f"{count} shards of {n_frames} frames: at least one shard and two frames are needed")
     cut = _CUTS[strategy](count, n_frames, seed, first)
     return tuple(PairSet(index, cut) for index in range(count))
-
-
-def default_count(pairs: Floats | float, n_free: int) -> int:
-    """The largest square ≤ 4 that leaves each shard 2000 pairs per free parameter, at least 1; pairs (n_phi,)."""
-    affordable = float(np.sum(pairs)) / (PAIRS_PER_PARAMETER * max(1, n_free))
-    return int(np.clip(np.floor(np.sqrt(affordable)), 1, np.sqrt(MOST_SHARDS))) ** 2
 
 
 def shard_moments(

@@ -5,12 +5,13 @@ Nothing here imports JAX: ranks that get no task never pay for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from hpcxpcs.config import Config
+from hpcxpcs.pipeline.begin import is_prepared
 from hpcxpcs.pipeline.choices import worker_count
+from hpcxpcs.pipeline.executor import Executor
 from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.runtime.environment import apply
 from hpcxpcs.runtime.executors.in_process import InProcess
@@ -19,28 +20,10 @@ from hpcxpcs.runtime.executors.local import LocalWorkers
 from hpcxpcs.runtime.executors.mpi import mpi_ranks
 from hpcxpcs.runtime.placement import my_place
 from hpcxpcs.runtime.preemption import StopRequest, find_deadline
+from hpcxpcs.runtime.pulse import Stop
 from hpcxpcs.runtime.run import Run
-from hpcxpcs.runtime.tasks import Task
 from hpcxpcs.runtime.topology import topology
-from hpcxpcs.runtime.work import TaskFunction, WorkReport, lazily
-
-
-class Executor(Protocol):
-    """Whatever does tasks of a run, and knows when to stop."""
-
-    @property
-    def stop(self) -> StopRequest:
-        """Whether to stop."""
-        ...
-
-    @property
-    def workers(self) -> int:
-        """How many processes work."""
-        ...
-
-    def run_tasks(self, run: Run, tasks: Sequence[Task]) -> WorkReport:
-        """Do tasks, longest first; returns how they stand."""
-        ...
+from hpcxpcs.runtime.work import TaskFunction, lazily
 
 
 def task_function(run: Run) -> TaskFunction:
@@ -48,6 +31,14 @@ def task_function(run: Run) -> TaskFunction:
     from hpcxpcs.pipeline.sampling import task_function as made
 
     return made(run)
+
+
+def ensure_ready(run: Run, stop: Stop, reporter: Reporter) -> None:
+    """Have the likelihood of a run prepared, by this process or another; Stopped when time is up before."""
+    if not is_prepared(run):
+        from hpcxpcs.pipeline.posterior import ensure_prepared
+
+        ensure_prepared(run, stop, reporter)
 
 
 @contextmanager

@@ -16,23 +16,18 @@ from hpcxpcs.config import Config
 from hpcxpcs.data.formats import read_truth
 from hpcxpcs.data.select import load as load_data
 from hpcxpcs.data.twotime import TwoTime
-from hpcxpcs.errors import AlreadyComplete, EnvironmentProblem
+from hpcxpcs.errors import EnvironmentProblem
 from hpcxpcs.files.atomic import require_place
 from hpcxpcs.inference.posterior import Posterior
 from hpcxpcs.inference.records import PointFit
 from hpcxpcs.physics.model import Model
+from hpcxpcs.pipeline.begin import begin, mark_complete, refuse_complete
 from hpcxpcs.pipeline.choices import config_of, configured, run_folder
 from hpcxpcs.pipeline.compile_log import compile_log
-from hpcxpcs.pipeline.crew import Executor, crew
+from hpcxpcs.pipeline.crew import crew
+from hpcxpcs.pipeline.executor import Executor
 from hpcxpcs.pipeline.plan import plan_for
-from hpcxpcs.pipeline.posterior import (
-    begin,
-    combined_from_what_is_there,
-    completed,
-    mark_complete,
-    sampled,
-    writing_alone,
-)
+from hpcxpcs.pipeline.posterior import combined_from_what_is_there, sampled, writing_alone
 from hpcxpcs.pipeline.reporter import Reporter, Silent
 from hpcxpcs.pipeline.stage import fitted_point, grid_of, model_of, point_of
 from hpcxpcs.results.quality import quality_flag
@@ -139,10 +134,10 @@ def _posterior_fit(
 ) -> FitRun:
     data = load_data(config)
     run = begin(folder, config, data, reporter, fresh=fresh)
-    _refuse_complete(run)
+    refuse_complete(run)
     posterior = sampled(run, executor, reporter)
     with writing_alone(run, executor.stop):
-        _refuse_complete(run)
+        refuse_complete(run)
         return _concluded(run, config, data, posterior, reporter, on_answer, begun)
 
 
@@ -169,22 +164,12 @@ def continued(
     if gather_only:
         posterior = combined_from_what_is_there(run, executor, reporter, partial=partial)
     else:
-        _refuse_complete(run)
+        refuse_complete(run)
         posterior = sampled(run, executor, reporter)
     with writing_alone(run, executor.stop):
         if not gather_only:
-            _refuse_complete(run)
+            refuse_complete(run)
         return _concluded(run, config, data, posterior, reporter, on_answer, begun)
-
-
-def _refuse_complete(run: Run) -> None:
-    ended = completed(run)
-    if ended is not None:
-        raise AlreadyComplete(
-            f"{run.folder}: complete ({ended.verdict}: {ended.words}); nothing is left to do. The report is "
-            f"{run.results / 'report.html'}; hpcxpcs fit --fresh computes everything anew",
-            ended.exit_code,
-        )
 
 
 def _concluded(
@@ -203,7 +188,7 @@ def _concluded(
         config, run.folder, data, model, point, posterior, dict(timings), reporter, on_answer, begun
     )
     compile_log().tell(run, "results")
-    mark_complete(run, posterior, found.exit_code)
+    mark_complete(run, posterior.verdict, posterior.words, found.exit_code)
     return found
 
 

@@ -21,7 +21,7 @@ from hpcxpcs.inference.records import CompressionReport, PointFit
 from hpcxpcs.pipeline.choices import config_of
 from hpcxpcs.pipeline.compile_cache import compile_cache
 from hpcxpcs.pipeline.compile_log import compile_log
-from hpcxpcs.pipeline.crew import Executor, task_function
+from hpcxpcs.pipeline.executor import Executor
 from hpcxpcs.pipeline.plan import exact_tasks
 from hpcxpcs.pipeline.posterior_record import ChainFile, Evidence, assembled, chain_file, verdict_of
 from hpcxpcs.pipeline.raw_check import (
@@ -32,7 +32,7 @@ from hpcxpcs.pipeline.raw_check import (
     write_check_points,
 )
 from hpcxpcs.pipeline.reporter import Reporter
-from hpcxpcs.pipeline.sampling import finished_chains
+from hpcxpcs.pipeline.sampling import finished_chains, task_function
 from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of
 from hpcxpcs.runtime.executors.in_process import InProcess
 from hpcxpcs.runtime.progress import telling

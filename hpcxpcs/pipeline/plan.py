@@ -15,7 +15,7 @@ from hpcxpcs.config import Config, resolved_parameters
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import ConfigError
 from hpcxpcs.inference.stream import STREAM_VERSION
-from hpcxpcs.likelihood.shards import default_count
+from hpcxpcs.likelihood.shard_count import default_count
 from hpcxpcs.runtime.plan import Plan, new_run_id
 from hpcxpcs.runtime.tasks import Task, new_task
 

@@ -1,88 +1,29 @@
-"""A posterior run from its folder's point of view: start or continue, prepare, sample, gather, be complete."""
+"""A posterior run from its folder's point of view: prepare, sample, gather, and write alone."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from hpcxpcs.config import Config
-from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import Stopped, StoreError
-from hpcxpcs.files.json_safe import write_json
 from hpcxpcs.inference.posterior import Posterior
+from hpcxpcs.pipeline.begin import PREPARE, is_prepared
 from hpcxpcs.pipeline.compile_log import compile_log
-from hpcxpcs.pipeline.crew import Executor
-from hpcxpcs.pipeline.plan import plan_for
+from hpcxpcs.pipeline.executor import Executor
 from hpcxpcs.pipeline.reporter import Reporter
-from hpcxpcs.pipeline.stage import PREPARE, is_prepared, prepare
+from hpcxpcs.pipeline.stage import prepare
 from hpcxpcs.runtime.claims import take
 from hpcxpcs.runtime.events import append
 from hpcxpcs.runtime.failures import forget_failures
-from hpcxpcs.runtime.plan import changed_versions
 from hpcxpcs.runtime.progress import telling
 from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Pulse, Stop
-from hpcxpcs.runtime.run import PLAN_FILE, Run, discard, set_aside_damaged, state_of
+from hpcxpcs.runtime.run import Run, set_aside_damaged, state_of
 from hpcxpcs.runtime.work import SHORTEST_PAUSE
-
-COMPLETE_FILE = "complete.json"
-"""Says that the results of a run are written, and how it ended."""
 
 RESULTS = "results"
 WRITING_LEASE = 900.0
 """Name of the claim on the results, and seconds after which it is void when its owner is gone on another node."""
-
-
-@dataclass(frozen=True)
-class Completed:
-    """A run whose results are there: verdict in one word, why, and the exit code it ended with."""
-
-    verdict: str
-    words: str
-    exit_code: int
-
-
-def begin(folder: Path, config: Config, data: TwoTime, reporter: Reporter, *, fresh: bool = False) -> Run:
-    """Start the run in a folder, or go on with it; PlanMismatch names the first difference."""
-    if fresh:
-        discard(folder)
-        (folder / COMPLETE_FILE).unlink(missing_ok=True)
-    plan = plan_for(config, data)
-    continued = (folder / PLAN_FILE).exists()
-    run = Run.create(folder, plan)
-    if continued:
-        done = sum(state_of(run, task) == "done" for task in run.plan.tasks)
-        reporter.phase(f"continuing {folder}: {done} of {len(run.plan.tasks)} tasks are done")
-        for change in changed_versions(run.plan, plan):
-            reporter.warn(f"since this run was started, {change}")
-    return run
-
-
-def completed(run: Run) -> Completed | None:
-    """How a run ended; None when its results are not written."""
-    try:
-        found = json.loads((run.folder / COMPLETE_FILE).read_text())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(found, Mapping) or found.get("run_id") != run.plan.run_id:
-        return None
-    return Completed(str(found["verdict"]), str(found["words"]), int(found["exit_code"]))
-
-
-def mark_complete(run: Run, posterior: Posterior, exit_code: int) -> None:
-    """Note that the results of a run are written."""
-    record: dict[str, Any] = {
-        "run_id": run.plan.run_id,
-        "verdict": posterior.verdict,
-        "words": posterior.words,
-        "exit_code": exit_code,
-    }
-    write_json(run.folder / COMPLETE_FILE, record)
-    append(run, "complete", verdict=posterior.verdict)
 
 
 def ensure_prepared(run: Run, stop: Stop, reporter: Reporter) -> None:

@@ -23,20 +23,17 @@ from hpcxpcs.inference.records import PointFit
 from hpcxpcs.inference.stages import Fitted
 from hpcxpcs.likelihood.shards import partition, shard_moments
 from hpcxpcs.physics.model import Model, TimeGrid, build_model
+from hpcxpcs.pipeline.begin import PREPARE
 from hpcxpcs.pipeline.choices import config_of, memory_budget, point_settings
 from hpcxpcs.pipeline.compile_cache import compile_cache
 from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.pipeline.stored_fit import pack, unpack
 from hpcxpcs.runtime.machine import usable_cores
 from hpcxpcs.runtime.run import DONE, Run
-from hpcxpcs.runtime.sealed import Sealed, newest_good, peek, read_sealed, write_sealed
-from hpcxpcs.runtime.tasks import new_task
+from hpcxpcs.runtime.sealed import Sealed, newest_good, read_sealed, write_sealed
 
 HELD_SHARE = 0.25
 """Share of the memory budget that matrices may occupy between passes; larger data are read again instead."""
-
-PREPARE = new_task("prepare", 0)
-"""What this stage is called among the tasks of a run; its file is the prepared likelihood."""
 
 LIKELIHOOD, POINT = "likelihood", "point fit"
 """Kinds of the sealed files of this stage."""
@@ -89,12 +86,6 @@ def fitted_point(
     point, fitted = fit_in_stages(measurement, model, parameters, point_settings(config), reporter.phase)
     timings.update(point.timings)
     return point, fitted, measurement, model
-
-
-def is_prepared(run: Run) -> bool:
-    """Whether the likelihood of a run is there."""
-    header = peek(run.task_file(PREPARE))
-    return header is not None and header.status == DONE and header.run_id == run.plan.run_id
 
 
 def prepare(run: Run, reporter: Reporter) -> None:

@@ -50,7 +50,10 @@ def read_events(path: Path, *, most_bytes: int | None = None) -> tuple[dict[str,
 
 
 def _append_line(path: Path, line: bytes) -> None:
-    """Append in one write; a line that another process left without its end is ended first."""
+    """Append in one write; a line that another process left without its end is ended first.
+
+    One that is just being written looks the same, and gives an empty line at most.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         size = os.fstat(descriptor).st_size

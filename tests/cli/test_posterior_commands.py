@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +131,18 @@ def test_given_a_folder_without_a_run_then_every_command_says_how_to_start_one(
     for command in ("status", "resume", "gather", "work"):
         code, _, err = call(capsys, command, tmp_path)
         assert code == 1 and "holds no run" in err and "hpcxpcs fit" in err, command
+
+
+def test_given_a_run_that_is_not_prepared_when_worked_on_then_its_shards_are_sampled_and_resume_gathers_them(
+    finished: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "flow"
+    begun = ("fit", config, "--run", run, "--method", "cmc", "--time-limit", "0", *settings(*QUICK, *SHORT))
+    assert call(capsys, *begun)[0] == 75
+    # a process of its own: a worker takes its cores before JAX is there
+    worker = subprocess.run(
+        [sys.executable, "-m", "hpcxpcs", "work", run], capture_output=True, text=True, check=True
+    )
+    assert "2 of 2 tasks are done" in worker.stdout and "scouting" in worker.stderr
+    assert call(capsys, "resume", run)[0] == 0
+    np.testing.assert_array_equal(drawn(run), drawn(finished))

@@ -17,12 +17,12 @@ from hpcxpcs.likelihood.cells import TimeAxis, geometric_cells
 from hpcxpcs.likelihood.compress import compress
 from hpcxpcs.likelihood.moments import Moments
 from hpcxpcs.likelihood.pairs import lattices
+from hpcxpcs.likelihood.shard_count import default_count
 from hpcxpcs.likelihood.shards import (
     AT_ONCE,
     EPOCHS,
     STRATEGIES,
     PairSet,
-    default_count,
     partition,
     shard_moments,
 )

@@ -14,11 +14,11 @@ from hpcxpcs.errors import ConfigError
 from hpcxpcs.inference.prepared import Prepared, restored
 from hpcxpcs.inference.target import log_densities
 from hpcxpcs.likelihood.shards import STRATEGIES
+from hpcxpcs.pipeline.begin import begin, is_prepared
 from hpcxpcs.pipeline.choices import config_of, configured
 from hpcxpcs.pipeline.plan import plan_for
-from hpcxpcs.pipeline.posterior import begin
 from hpcxpcs.pipeline.reporter import Silent
-from hpcxpcs.pipeline.stage import coordinates_of, is_prepared, likelihood_of, point_of, prepare
+from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of, prepare
 from hpcxpcs.runtime.run import Run
 from tests.cli.fitting import simulated
 

@@ -131,6 +131,7 @@ def main() -> int:
 
     pipeline = types.ModuleType("hpcxpcs.pipeline.crew")
     pipeline.task_function = lambda run: draw  # type: ignore[attr-defined]
+    pipeline.ensure_ready = lambda run, stop, reporter: None  # type: ignore[attr-defined]
     sys.modules[pipeline.__name__] = pipeline
     return cli.main(["work", *sys.argv[1:]])
 
