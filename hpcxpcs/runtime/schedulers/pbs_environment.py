@@ -1,0 +1,218 @@
+"""Inside a job of submitit's PBS executor: where it is, and what to do when it has to stop.
+
+PBS warns of nothing. It sends TERM to all processes of a job when it preempts or deletes it or when its walltime is
+over, and KILL some seconds later. So a clock of ours stops a function that can be continued before the walltime is
+over; at a TERM before that its state is saved, and PBS decides whether the task runs again: it does so by itself after
+a preemption, and must not after qdel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import ClassVar
+
+from submitit.core import job_environment, logger, utils
+
+from hpcxpcs.errors import SchedulerProblem
+from hpcxpcs.runtime.schedulers.calls import call
+from hpcxpcs.runtime.schedulers.pbs_ids import parse, submitted
+
+SECONDS_TO_REQUEUE = 20.0
+MOST_OF_THE_TIME = 0.8
+"""The share of its time that a function gets at least, if the warning should come before."""
+
+LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PALS_LOCAL_RANKID")
+
+
+class PbsPaths(utils.JobPaths):
+    """Files of a job, with ids like `1234[7].server`; %A is the array's id, %a the index in it."""
+
+    @property
+    def submission_file(self) -> Path:
+        """The script, which all tasks of an array share."""
+        return self.folder / f"{self._whole()}_submission.sh"
+
+    @property
+    def resubmissions(self) -> Path:
+        """Ids of the jobs that have gone on with this one, a line each; missing when there are none."""
+        return self._format_id(self.folder / "%j_resubmitted.txt")
+
+    @property
+    def scheduler_log(self) -> Path:
+        """What PBS itself had to say, e.g. that the walltime was exceeded; it comes when the job has ended."""
+        return self._format_id(self.folder / "%j_pbs.log")
+
+    def _format_id(self, path: Path | str) -> Path:
+        text = str(path)
+        if self.job_id is None:
+            return Path(text)
+        if "%a" in text:
+            index = parse(self.job_id).index
+            if index is None:
+                raise ValueError("%a is in the folder path but this is not a job array")
+            text = text.replace("%a", str(index))
+        text = text.replace("%j", self.job_id).replace("%t", str(self.task_id))
+        return Path(text.replace("%A", self._whole()))
+
+    def _whole(self) -> str:
+        return "%j" if self.job_id is None else str(parse(self.job_id).whole)
+
+
+class PbsJobEnvironment(job_environment.JobEnvironment):
+    """What a function run by the PBS executor can ask of its job, and how it is continued."""
+
+    _env: ClassVar[dict[str, str]] = {
+        "job_id": "SUBMITIT_PBS_JOB_ID",
+        "num_tasks": "SUBMITIT_PBS_TASKS",
+        "num_nodes": "SUBMITIT_PBS_NODES",
+        "node": "SUBMITIT_PBS_NODE",
+        "global_rank": "SUBMITIT_PBS_RANK",
+        "local_rank": "SUBMITIT_PBS_RANK",
+    }
+
+    @property
+    def raw_job_id(self) -> str:
+        """The id under which the task was submitted, also when another job goes on with it."""
+        return os.environ.get(self._env["job_id"]) or os.environ["PBS_JOBID"]
+
+    @property
+    def job_id(self) -> str:
+        """The id as PBS writes it, e.g. `12.server` or `1234[7].server`."""
+        return self.raw_job_id
+
+    @property
+    def array_job_id(self) -> str | None:
+        """The id of the array, e.g. `1234[].server`; None outside of one."""
+        job = parse(self.raw_job_id)
+        return None if job.index is None else str(job.whole)
+
+    @property
+    def array_task_id(self) -> str | None:
+        """The index in the array; None outside of one."""
+        job = parse(self.raw_job_id)
+        return None if job.index is None else str(job.index)
+
+    @property
+    def paths(self) -> PbsPaths:
+        """The files of the task."""
+        paths = PbsPaths(os.environ["SUBMITIT_FOLDER"], job_id=self.job_id, task_id=self.global_rank)
+        if self.global_rank == 0:
+            _repair(paths.submitted_pickle)
+        return paths
+
+    @property
+    def hostnames(self) -> list[str]:
+        """The nodes of the job, each once."""
+        try:
+            lines = Path(os.environ["PBS_NODEFILE"]).read_text().split()
+        except (KeyError, OSError):
+            return [self.hostname]
+        return list(dict.fromkeys(lines)) or [self.hostname]
+
+    @property
+    def local_rank(self) -> int:
+        """The rank among the processes of its node: what the launcher says, otherwise nodes are filled in turn."""
+        for name in LOCAL_RANKS:
+            if name in os.environ:
+                return int(os.environ[name])
+        return self.global_rank % self._per_node()
+
+    @property
+    def node(self) -> int:
+        """The number of this node in the job."""
+        hosts = self.hostnames
+        return hosts.index(self.hostname) if self.hostname in hosts else self.global_rank // self._per_node()
+
+    def _per_node(self) -> int:
+        return max(1, self.num_tasks // max(1, self.num_nodes))
+
+    def _handle_signals(self, paths: utils.JobPaths, submission: utils.DelayedSubmission) -> None:
+        """Stop in time by a clock of our own, and save the state at TERM."""
+        if self.global_rank == 0:
+            for file in (paths.submitted_pickle, paths.result_pickle):
+                _temporary(file).unlink(missing_ok=True)
+        handler = PbsSignals(self, paths, submission)
+        signal.signal(signal.SIGTERM, handler.ended)
+        signal.signal(signal.SIGCONT, handler.bypass)
+        signal.signal(self._usr_sig(), handler.checkpoint_and_try_requeue)
+        if self.global_rank == 0 and time_left(submission._timeout_min) is not None:
+            _warn_later(self._usr_sig(), submission._timeout_min)
+
+    def _requeue(self, countdown: int) -> None:
+        """Have the task run again: by qrerun, which needs operator rights, otherwise as a new job under the old id."""
+        log = logger.get_logger()
+        running = os.environ["PBS_JOBID"]
+        try:
+            _call_from_node(["qrerun", running])
+            log.info(f"Requeued job {running} ({countdown} remaining timeouts)")
+            return
+        except SchedulerProblem as problem:
+            log.info(f"qrerun is for operators ({problem}): what is left is handed in as a new job")
+        again = shlex.split(os.environ["SUBMITIT_PBS_AGAIN"])
+        answer = _call_from_node(["qsub", "-v", f"SUBMITIT_PBS_JOB_ID={self.job_id}", *again])
+        successor = str(submitted(answer))
+        with self.paths.resubmissions.open("a") as file:
+            file.write(f"{successor}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        log.info(f"Requeued job {self.job_id} as {successor} ({countdown} remaining timeouts)")
+
+
+class PbsSignals(job_environment.SignalHandler):
+    """Saves the state of a function when PBS ends its job."""
+
+    def ended(self, signum: int, frame: FrameType | None = None) -> None:
+        """TERM: hand in what is left if the walltime is over, otherwise leave the rest to PBS."""
+        if self.env.global_rank == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        left = time_left(self._delayed._timeout_min)
+        if left is not None and left <= 0:
+            self.checkpoint_and_try_requeue(signum, frame)
+        else:
+            self.checkpoint_and_exit(signum, frame)
+
+
+def time_left(minutes: float, environ: Mapping[str, str] = os.environ) -> float | None:
+    """Seconds until the walltime is over; None outside of a job's script, which notes its start."""
+    try:
+        return float(environ["SUBMITIT_PBS_STARTED"]) + 60 * minutes - time.time()
+    except (KeyError, ValueError):
+        return None
+
+
+def _warn_later(signum: int, minutes: float) -> None:
+    """Send this process a signal some time before its walltime is over."""
+    left = time_left(minutes) or 0.0
+    warning = min(float(os.environ.get("SUBMITIT_PBS_WARNING", 90)), 60 * minutes * (1 - MOST_OF_THE_TIME))
+    timer = threading.Timer(max(left - warning, 0.0), os.kill, (os.getpid(), signum))
+    timer.daemon = True
+    timer.start()
+
+
+def _temporary(file: Path) -> Path:
+    """The name under which submitit writes a file first."""
+    return file.with_suffix(file.suffix + ".save_tmp")
+
+
+def _repair(file: Path) -> None:
+    """Finish a replacement that was killed between its two steps: submitit removes the old file, then renames."""
+    if not file.exists():
+        with contextlib.suppress(FileNotFoundError):
+            _temporary(file).rename(file)
+
+
+def _call_from_node(command: list[str]) -> str:
+    """Run a program of PBS where it may be missing from PATH, as on the nodes of some clusters."""
+    environ = dict(os.environ)
+    folders = [environ.get("PATH", os.defpath), environ.get("PBS_O_PATH", "")]
+    folders += [f"{environ['PBS_EXEC']}/bin"] if environ.get("PBS_EXEC") else []
+    environ["PATH"] = os.pathsep.join(folder for folder in folders if folder)
+    return call(command, remedy="submit the function again", seconds=SECONDS_TO_REQUEUE, environ=environ)
