@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ Examples:
   hpcxpcs doctor
   hpcxpcs doctor --dir /scratch/me/runs
   hpcxpcs doctor --json > doctor.json      (attach this to a bug report)
+  srun -n 4 hpcxpcs doctor --site          (in a job: ranks, their cores, saving and taking over)
 """
 
 
@@ -34,24 +36,49 @@ Examples:
     show_default="current folder",
     help="Folder in which to try HDF5 files and their locks.",
 )
+@click.option(
+    "--site",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME]",
+    help="Check this node for the site of that name too, by default the one that is recognised.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 @click.pass_context
-def command(context: click.Context, folder: Path, as_json: bool) -> None:
+def command(context: click.Context, folder: Path, site: str | None, as_json: bool) -> None:
     """Check Python, packages, memory, cores, file locking, compile cache, JAX and MPI.
+
+    With --site, also the scheduler's programs, whether this node is as the site file says, and that a file can be
+    saved and a task be taken over; under a launcher, that ranks find each other and have cores of their own.
 
     Each line says ok, warn or fail, what was found and what to do. The exit code is 1 when something fails.
     """
-    from hpcxpcs.runtime.checks import examine
-
     findings = []
-    for finding in examine(folder):
+    for finding in _findings(folder, site):
         findings.append(finding)
         if not as_json:
             click.echo(_line(finding))
     healthy = all(finding.status != "fail" for finding in findings)
-    if as_json:
+    if as_json and findings:
         click.echo(_document(findings, healthy))
     context.exit(0 if healthy else 1)
+
+
+def _findings(folder: Path, site: str | None) -> Iterator[Finding]:
+    """All findings; of the ranks of an MPI job, the first one alone has some."""
+    from hpcxpcs.runtime.checks import examine
+
+    if site is None:
+        yield from examine(folder)
+        return
+    from hpcxpcs.config.site_files import find_site
+    from hpcxpcs.runtime.site_checks import examine_site, look_around
+
+    chosen = find_site(site or None)
+    ranks = look_around(folder)
+    if ranks is not None:
+        yield from examine(folder)
+        yield from examine_site(chosen, ranks, folder)
 
 
 def _line(finding: Finding) -> str:

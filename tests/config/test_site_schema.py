@@ -45,7 +45,7 @@ def refused(site_file: Callable[[str], Path]) -> Refused:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_given_a_shipped_site_then_it_is_valid_and_its_launcher_can_be_filled_in(name: str) -> None:
-    site = load_site(name)
+    site = load_site(shipped_folder() / f"{name}.yaml")
     numbers = {"ranks": 8, "ranks_per_node": 4, "cores_per_rank": 2, "cpus_per_rank": 4, "nodes": 2}
     words = [word.format(**numbers) for word in site.launcher]
     assert words
@@ -55,7 +55,7 @@ def test_given_a_shipped_site_then_it_is_valid_and_its_launcher_can_be_filled_in
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_given_a_shipped_site_then_it_names_its_source_and_the_day(name: str) -> None:
-    site = load_site(name)
+    site = load_site(shipped_folder() / f"{name}.yaml")
     text = (shipped_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     assert "# Source: " in text or "# Looked up 20" in text
     if site.queues:

@@ -66,6 +66,11 @@ CLUSTER: dict[str, Any] = {
 }
 
 
+def shipped(name: str) -> Site:
+    """A shipped site, whatever sites the user of this machine has."""
+    return load_site(shipped_folder() / f"{name}.yaml")
+
+
 def cluster(**changes: Any) -> Site:
     """The made-up cluster with some keys changed."""
     return Site.model_validate({**CLUSTER, **changes}).located("cluster", None)
@@ -254,7 +259,7 @@ def test_given_no_account_where_one_is_required_then_told_where_it_goes():
 
 
 def test_given_a_site_without_queues_then_any_name_passes_unchecked():
-    site = load_site("generic-slurm")
+    site = shipped("generic-slurm")
     fit = fit_to_queue(site, Wish("array", tasks=1000, queue="whatever", walltime=1000 * HOUR))
     assert fit.queue == "whatever"
     assert fit_to_queue(site, Wish("array", tasks=3)).queue is None
@@ -298,20 +303,20 @@ def test_given_an_array_on_whole_nodes_then_each_task_pays_for_a_node():
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("wish", [Wish("array", tasks=8), Wish("gather"), Wish("mpi", ranks=64)])
 def test_given_a_shipped_site_then_an_ordinary_job_finds_a_queue(name, wish):
-    fit = fit_to_queue(load_site(name), Wish(**{**vars(wish), "account": "xpcs"}))
+    fit = fit_to_queue(shipped(name), Wish(**{**vars(wish), "account": "xpcs"}))
     assert fit.core_hours >= 1
     assert not any("{" in word for word in fit.launcher)
 
 
 def test_given_polaris_then_prod_lasts_as_long_as_its_size_allows():
-    polaris = load_site("alcf-polaris")
+    polaris = shipped("alcf-polaris")
     small = Wish("mpi", queue="prod", nodes=12, walltime=4 * HOUR, account="xpcs")
     assert "4:00:00 is asked for, its longest for 12 nodes is 3:00:00" in refusal(small, polaris)
     assert fit_to_queue(polaris, Wish(**{**vars(small), "nodes": 30})).core_hours == 30 * 32 * 4
 
 
 def test_given_polaris_then_an_array_of_single_nodes_goes_where_it_may():
-    polaris = load_site("alcf-polaris")
+    polaris = shipped("alcf-polaris")
     assert fit_to_queue(polaris, Wish("array", tasks=8, account="xpcs")).queue == "preemptable"
     text = refusal(Wish("array", tasks=8, queue="prod", account="xpcs"), polaris)
     assert "1 node is asked for, its fewest are 10" in text
@@ -319,7 +324,7 @@ def test_given_polaris_then_an_array_of_single_nodes_goes_where_it_may():
 
 
 def test_given_perlmutter_then_arrays_share_nodes_and_mpi_jobs_get_whole_ones():
-    perlmutter = load_site("nersc-perlmutter")
+    perlmutter = shipped("nersc-perlmutter")
     array, mpi = (
         fit_to_queue(perlmutter, Wish("array", tasks=8)),
         fit_to_queue(perlmutter, Wish("mpi", ranks=256)),
