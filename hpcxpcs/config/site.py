@@ -17,6 +17,11 @@ from hpcxpcs.config.problems import Problem, suggestion
 
 LAUNCHER_WORDS = ("ranks", "ranks_per_node", "cores_per_rank", "cpus_per_rank", "nodes")
 QUEUE_WORD = ("queue",)
+MODULES_KNOWN = (
+    "# shellcheck source=/dev/null",
+    "type -t module > /dev/null || source /etc/profile || true   # not every job's shell knows modules",
+)
+"""Lines before the first module: the shell of a job need not be a login shell."""
 
 _WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
@@ -243,7 +248,7 @@ class Site(Section):
     @property
     def setup_lines(self) -> tuple[str, ...]:
         """Shell lines that prepare a job: modules, then setup."""
-        loading = (f"module load {' '.join(self.modules)}",) if self.modules else ()
+        loading = (*MODULES_KNOWN, f"module load {' '.join(self.modules)}") if self.modules else ()
         return (*loading, *self.setup)
 
     def node_of(self, queue: Queue) -> NodeType | None:

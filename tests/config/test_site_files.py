@@ -234,3 +234,12 @@ def test_given_a_shipped_site_then_the_readme_lists_it():
     readme = (shipped_folder() / "README.md").read_text(encoding="utf-8")
     for path in shipped_folder().glob("*.yaml"):
         assert f"[{path.stem}]({path.name})" in readme
+
+
+def test_given_a_broken_file_of_ones_own_then_it_is_named_where_sites_are_searched_and_harmless_elsewhere(
+    home, mine
+):
+    path = mine("broken", "description: mine\nscheduler: psb\n")
+    with pytest.raises(ConfigError, match=re.escape(f"{path}:2: scheduler")):
+        chosen(home, "node1")
+    assert chosen(home, "node1", given="laptop")[0] == "laptop"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,7 +163,21 @@ def test_given_the_smallest_site_then_nothing_is_limited(site_file: Callable[[st
 
 def test_given_modules_and_setup_then_the_modules_come_first(site_file: Callable[[str], Path]) -> None:
     site = load_site(site_file(SMALLEST + "modules: [gcc/13.2, openmpi]\nsetup: [ulimit -s unlimited]\n"))
-    assert site.setup_lines == ("module load gcc/13.2 openmpi", "ulimit -s unlimited")
+    assert site.setup_lines[-2:] == ("module load gcc/13.2 openmpi", "ulimit -s unlimited")
+
+
+def test_given_a_shell_that_knows_no_modules_then_it_learns_of_them_or_says_so(
+    site_file: Callable[[str], Path],
+) -> None:
+    lines = load_site(site_file(SMALLEST + "modules: [gcc/13.2]\n")).setup_lines
+    known = 'module() { echo loads "$@"; }\n'
+    for begin, expected in (("", 127), (known, 0)):
+        script = "\n".join(["set -eo pipefail", begin, *lines, "set -u", "echo done"])
+        child = subprocess.run(
+            ["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert child.returncode == expected, child.stderr
+    assert child.stdout == "loads load gcc/13.2\ndone\n"
 
 
 def test_given_scratch_then_variables_are_filled_in_or_it_is_unknown(

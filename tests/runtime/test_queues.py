@@ -163,7 +163,7 @@ def test_given_the_fit_then_a_request_becomes_complete():
     assert complete.queue == "short"
     assert complete.account == "xpcs"
     assert complete.resources.walltime == HOUR
-    assert complete.setup == ("module load mpich", "source venv/bin/activate")
+    assert complete.setup[-2:] == ("module load mpich", "source venv/bin/activate")
     assert complete.directives == ("--constraint=cpu", "--mail-type=END")
     assert complete.command == request.command
 
