@@ -1,6 +1,6 @@
 """The fixture `fake_pbs`: programs that speak the recorded grammar of an OpenPBS server, first on PATH for one test.
 
-Import it where it is needed: `from tests.runtime.schedulers.pbs_fixture import fake_pbs  # noqa: F401`.
+A folder of tests has it when its conftest.py imports `fake_pbs_queue`; tests then take the argument `fake_pbs`.
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ class FakePbs:
         return sorted(pids - {os.getpid()})
 
 
-@pytest.fixture
-def fake_pbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePbs]:
+@pytest.fixture(name="fake_pbs")
+def fake_pbs_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePbs]:
     """A queue of this test alone; all its processes end with the test."""
     pbs = FakePbs(tmp_path / "pbs")
     monkeypatch.setenv("PATH", pbs.environment["PATH"])

@@ -126,6 +126,7 @@ def _settle_dependencies(jobs: Record, job: Record) -> None:
 
 
 def _start_node(folder: Path, number: str, index: str) -> int:
+    (folder / "orders" / f"{number}.{index}").unlink(missing_ok=True)  # of an earlier run of the task
     with (folder / "node.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-S", "-E", "-c", launcher("node"), str(folder), number, index],

@@ -43,7 +43,6 @@ def main(arguments: list[str]) -> int:
 def _start(
     folder: Path, number: str, index: str, job: book.Record, settings: book.Record
 ) -> subprocess.Popen[bytes]:
-    (folder / "orders" / f"{number}.{index}").unlink(missing_ok=True)
     out = _spool(folder, number, index, "OU").open("ab")
     err = out if job["join"] else _spool(folder, number, index, "ER").open("ab")
     login = job["command"] is None
