@@ -7,7 +7,7 @@ SHELL := bash
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 RUN := $(VENV)/bin/
-SCRIPTS := .ci/run tests/slurm/install.sh $(wildcard jobs/*.sbatch jobs/*.pbs)
+SCRIPTS := .ci/run tests/slurm/install.sh $(wildcard jobs/*.sbatch jobs/*.pbs jobs/torque/*.pbs)
 
 # two processes, a file of tests at a time; TEST_ARGS= runs them one after the other, TEST_ARGS="-k NAME" some
 TEST_ARGS ?= -n 2 --dist loadfile

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import string
 from pathlib import Path
-from typing import Literal
 
 from hpcxpcs.errors import ConfigError
 from hpcxpcs.runtime.schedulers.headers import header_lines, own_output
@@ -29,7 +28,6 @@ PURPOSES: dict[JobKind, str] = {
 }
 SCHEDULERS: dict[Dialect, str] = {"slurm": "Slurm", "pbs": "PBS", "torque": "Torque"}
 INDEX_VARIABLES: dict[Dialect, str] = {"pbs": "PBS_ARRAY_INDEX", "torque": "PBS_ARRAYID"}
-Suffix = Literal["sbatch", "pbs"]
 
 
 class _Template(string.Template):
@@ -43,6 +41,12 @@ def script_name(dialect: Dialect, kind: JobKind) -> str:
     return f"{kind}.{'sbatch' if dialect == 'slurm' else 'pbs'}"
 
 
+def log_file(run: Path, kind: JobKind, job: str, index: int | None = None) -> Path:
+    """Return where a task writes its log; `job` is the id its scheduler gave, such as 12 or 12[].server."""
+    number = re.match(r"\d+", job)
+    return run / "logs" / f"{kind}-{number[0] if number else job}{'' if index is None else f'_{index}'}.log"
+
+
 def script_text(dialect: Dialect, request: JobRequest) -> str:
     """Return the bash script of a job; raise ConfigError for a request that no script can carry.
 
@@ -52,24 +56,26 @@ def script_text(dialect: Dialect, request: JobRequest) -> str:
         raise ConfigError(
             f"run folder {str(request.run)!r}: an absolute path is needed, jobs start elsewhere"
         )
-    return filled_template(dialect, request, shell_word(str(request.run)))
+    return filled_template(dialect, request, f"RUN={shell_word(str(request.run))}")
 
 
-def filled_template(dialect: Dialect, request: JobRequest, run: str, *, header_knows_run: bool = True) -> str:
-    """Return the script that sets RUN to the shell text `run`; its header names the path only if it may."""
+def filled_template(
+    dialect: Dialect, request: JobRequest, variables: str, *, header_knows_run: bool = True
+) -> str:
+    """Return a script whose shell lines `variables` set RUN; its header names the run folder only if it may."""
     name = script_name(dialect, request.kind)
     return _filled(
         "job.bash",
         header="\n".join(header_lines(dialect, request, with_output=header_knows_run)),
         purpose=PURPOSES[request.kind],
         by_hand=_by_hand(dialect, request.kind, name),
-        run=f"RUN={run}",
+        variables=variables,
         scheduler=SCHEDULERS[dialect],
         own_output=own_output(dialect, request, with_output=header_knows_run),
         identity=_identity(dialect),
         kind=request.kind,
         restart=", restart ${SLURM_RESTART_COUNT:-0}" if dialect == "slurm" else "",
-        setup="\n".join([*_setup(request), *_exports(request)]),
+        setup="".join(f"{line}\n" for line in [*_setup(request), *_exports(request)]),
         command=_command(request),
         ending=_filled(f"ending.{'slurm' if dialect == 'slurm' else 'pbs'}.bash", restarts=str(RESTARTS)),
     )

@@ -2,7 +2,7 @@
 if [[ $code == 75 && $term == no ]]; then
     if ((${SLURM_RESTART_COUNT:-0} < @{restarts})); then
         echo "=== stopped in time with everything saved: back into the queue"
-        scontrol requeue "$task" || [[ $term == yes ]] || echo "=== scontrol requeue failed: submit this script again"
+        scontrol requeue "$task" || echo "=== scontrol requeue failed: submit this script again"
     else
         echo "=== stopped in time, but restarted ${SLURM_RESTART_COUNT} times already: not put back into the queue"
     fi
