@@ -35,9 +35,9 @@ class Batch:
     slurm: Slurm
     folder: Path
 
-    def toy_run(self, count: int, **settings: Any) -> Run:
+    def toy_run(self, count: int, name: str = "run", **settings: Any) -> Run:
         """A run whose draws are quick to make and known in advance."""
-        return toy.toy_run(self.folder / "run", count, **settings)
+        return toy.toy_run(self.folder / name, count, **settings)
 
     def submit(
         self,

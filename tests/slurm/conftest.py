@@ -50,6 +50,6 @@ def must_be_there() -> bool:
 def batch(slurm_lab: Lab, tmp_path: Path) -> Iterator[Batch]:
     """Submits to an empty queue, and leaves one: no job, no process of one, all nodes up."""
     yield Batch(slurm_lab, Slurm(), tmp_path)
+    slurm_lab.mend()
     slurm_lab.clear()
-    slurm_lab.until(lambda: slurm_lab.nodes_up() == len(slurm_lab.nodes))
     slurm_lab.until(lambda: not slurm_lab.processes())

@@ -185,6 +185,19 @@ class Lab:
         states = self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split()
         return sum(state in ("idle", "mixed", "allocated") for state in states)
 
+    def set_node(self, name: str, state: str) -> None:
+        """What an administrator does to a node: drain, down, resume."""
+        self.ask("scontrol", "update", f"nodename={name}", f"state={state}", "reason=test")
+
+    def mend(self) -> None:
+        """Bring all nodes back, whatever was done to them."""
+        for name in self.nodes:
+            if self.daemons[name].poll() is not None:
+                self.start_node(name)
+            with contextlib.suppress(AssertionError):  # those that are well cannot be resumed
+                self.set_node(name, "resume")
+        self.until(lambda: self.nodes_up() == len(self.nodes))
+
     def clear(self) -> None:
         """Cancel all jobs and wait until they have gone."""
         self.ask("scancel", "--user", _user())

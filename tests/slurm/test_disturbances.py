@@ -58,48 +58,41 @@ def test_given_a_node_that_is_drained_then_its_tasks_end_in_peace_and_no_other_g
     run = batch.toy_run(10, seconds=0.5)
     first = batch.submit(run.folder, tasks=8)
     begun(batch, run, first, 8)
-    batch.lab.ask("scontrol", "update", "nodename=n2", "state=drain", "reason=test")
-    try:
-        second = batch.submit(run.folder, tasks=6)
-        batch.until_done(run, first, second)
-        assert {look.node for look in batch.looks(first)} == {"n1", "n2"}
-        assert {look.node for look in batch.looks(second)} == {"n1"}
-    finally:
-        batch.lab.ask("scontrol", "update", "nodename=n2", "state=resume")
+    batch.lab.set_node("n2", "drain")
+    second = batch.submit(run.folder, tasks=6)
+    batch.until_done(run, first, second)
+    assert {look.node for look in batch.looks(first)} == {"n1", "n2"}
+    assert {look.node for look in batch.looks(second)} == {"n1"}
 
 
 def test_given_a_node_that_goes_down_then_its_tasks_are_requeued_and_the_others_go_on(batch):
     run = batch.toy_run(8, blocks=12, seconds=0.2)
     job = batch.submit(run.folder, tasks=8)
     begun(batch, run, job, 8)
-    batch.lab.ask("scontrol", "update", "nodename=n2", "state=down", "reason=test")
+    batch.lab.set_node("n2", "down")
     batch.until(lambda: len(batch.running(job)) == 4)
-    batch.until(
-        lambda: status_of(run)["counts"]["shard"]["running"] == 4
-    )  # Slurm does not wait for their end
     assert {look.node for look in batch.looks(job) if look.state == "running"} == {"n1"}
+    batch.until(
+        lambda: status_of(run)["counts"]["shard"]["running"] <= 4
+    )  # Slurm does not wait for their end
     batch.until_done(run, job)
+    assert len(events_of(run, "stopped")) == 4, "they were warned, and saved what they had"
 
 
 def test_given_a_node_that_falls_silent_then_its_job_starts_elsewhere_while_the_old_process_draws_on(batch):
     run = batch.toy_run(4, blocks=25, seconds=0.2)
-    batch.lab.ask("scontrol", "update", "nodename=n1", "state=drain", "reason=test")
+    batch.lab.set_node("n1", "drain")
     job = batch.submit(run.folder)
     begun(batch, run, job, 1)
-    (old,) = [task.holder for task in read_status(run).tasks if task.state == "running"]
+    (old,) = holders(run)
     batch.lab.kill_node("n2")
-    batch.lab.ask("scontrol", "update", "nodename=n1", "state=resume")
-    batch.lab.ask("scontrol", "update", "nodename=n2", "state=down", "reason=test")
-    try:
-        batch.until(lambda: batch.states(job) == {"waiting"})
-        assert [task.holder for task in read_status(run).tasks if task.state == "running"] == [old], (
-            "Slurm thinks that nothing runs, the run knows better"
-        )
-        batch.until(lambda: len(batch.running(job)) == 1 and len(holders(run)) == 2)
-        assert old in holders(run)
-        batch.until(lambda: not batch.states(job) & {"waiting", "running"})
-    finally:
-        batch.lab.start_node("n2")
+    batch.lab.set_node("n1", "resume")
+    batch.lab.set_node("n2", "down")
+    batch.until(lambda: batch.states(job) == {"waiting"})
+    assert holders(run) == {old}, "Slurm thinks that nothing runs, the run knows better"
+    batch.until(lambda: len(batch.running(job)) == 1 and len(holders(run)) == 2)
+    assert old in holders(run)
+    batch.until(lambda: batch.states(job) == {"done"})
     assert status_of(run)["state"] == "done"
     assert toy.digest(run) == toy.expected_digest(4, 25)
     assert not list(run.failures.iterdir())
