@@ -46,12 +46,15 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "simulate": CommandEntry("hpcxpcs.cli.simulate", "Write a synthetic result file with known truth."),
     "inspect": CommandEntry("hpcxpcs.cli.inspect", "Show what is in a result file."),
     "config": CommandEntry("hpcxpcs.cli.config", "Make, check and describe configuration files."),
+    "submit": CommandEntry("hpcxpcs.cli.submit", "Hand a run to a batch scheduler."),
     "status": CommandEntry("hpcxpcs.cli.status", "Show how far a run is, and what went wrong."),
     "resume": CommandEntry("hpcxpcs.cli.resume", "Finish a run that was stopped or killed."),
     "gather": CommandEntry(
         "hpcxpcs.cli.gather", "Combine the finished shards of a run and write the results."
     ),
     "work": CommandEntry("hpcxpcs.cli.work", "Help with a run that has been started elsewhere."),
+    "cancel": CommandEntry("hpcxpcs.cli.cancel", "End the jobs of a run."),
+    "logs": CommandEntry("hpcxpcs.cli.logs", "Show what the processes of a run have said."),
     "topology": CommandEntry(
         "hpcxpcs.cli.topology", "Show the cores of this machine and who works on which."
     ),

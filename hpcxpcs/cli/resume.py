@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from hpcxpcs.runtime.run import Run
+    from hpcxpcs.runtime.schedulers.submissions import SubmitRecord
 
 EXAMPLES = """\
 \b
 Examples:
   hpcxpcs resume runs/tuesday
+  hpcxpcs resume runs/tuesday --tasks 4
+  hpcxpcs resume runs/tuesday --here
   mpirun -n 64 hpcxpcs resume runs/tuesday
 
 \b
@@ -29,25 +36,92 @@ Exit codes:
     metavar="SECONDS",
     help="Stop with everything saved before this time is over.  [default: what the scheduler grants]",
 )
+@click.option(
+    "--tasks",
+    type=click.IntRange(min=1),
+    help="Array tasks to submit, for a run that was submitted.  [default: as many as have died]",
+)
+@click.option("--here", is_flag=True, help="Compute here, even if the run was submitted to a scheduler.")
 @click.pass_context
-def command(context: click.Context, run: Path, workers: int | None, time_limit: float | None) -> None:
+def command(
+    context: click.Context,
+    run: Path,
+    workers: int | None,
+    time_limit: float | None,
+    tasks: int | None,
+    here: bool,
+) -> None:
     """Continue the run in the folder RUN to its end and write RUN/results.
 
-    This is what `hpcxpcs fit CONFIG` does when RUN is there, without the need for CONFIG.
+    This is what `hpcxpcs fit CONFIG` does when RUN is there, without the need for CONFIG. A run that was submitted to
+    a scheduler is submitted again as far as its jobs have died; with --here, or in a batch job, it goes on here.
     """
+    from hpcxpcs.runtime.run import Run
+
+    opened = Run.open(run)
+    record = None if here else _submitted_elsewhere(opened)
+    if record is not None:
+        _submit_again(opened, record, tasks)
+        return
+    context.exit(_finished(run, opened, workers, time_limit))
+
+
+def _submitted_elsewhere(run: Run) -> SubmitRecord | None:
+    """The jobs of a run that a scheduler looks after, unless this process is itself part of such a job."""
+    from hpcxpcs.runtime.batch_job import batch_job
+    from hpcxpcs.runtime.executors.launcher import under_mpi
+    from hpcxpcs.runtime.schedulers.submissions import read_record
+
+    if batch_job() or under_mpi():
+        return None
+    record = read_record(run)
+    return record if record is not None and record.submissions[-1].scheduler != "local" else None
+
+
+def _submit_again(run: Run, record: SubmitRecord, tasks: int | None) -> None:
+    """Submit in place of the jobs that have died; shards that were given up are tried again."""
+    from hpcxpcs.pipeline.begin import refuse_complete
+    from hpcxpcs.runtime.failures import forget_failures
+    from hpcxpcs.runtime.run import state_of
+    from hpcxpcs.runtime.schedulers.looking import forget_look, queue_look
+    from hpcxpcs.runtime.schedulers.submitting import offer, submit
+    from hpcxpcs.runtime.work import open_tasks
+
+    refuse_complete(run)
+    look = queue_look(run, record, fresh_seconds=0.0)
+    if look.problem is not None:
+        raise click.ClickException(look.problem)
+    workers = sum(look.alive(one) for one in record.submissions if one.kind == "array")
+    gathers = any(look.alive(one) for one in record.submissions if one.kind != "array")
+    for task in run.plan.tasks:
+        if state_of(run, task) == "failed":
+            forget_failures(run, task)
+    left = len(open_tasks(run, run.plan.tasks))
+    missing = tasks or max(0, min(left, max(one.tasks for one in record.submissions)) - workers)
+    if gathers and not (missing and left):
+        click.echo(f"{run.folder}: nothing has died: {workers} workers and a job that gathers wait or run")
+        return
+    offered = offer(run, record.order, workers_only=gathers, most_tasks=missing)
+    for one in submit(run, record.order, offered):
+        click.echo(f"submitted {one.kind} {one.job}" + (f", after {one.after}" if one.after else ""))
+    forget_look(run)
+    click.echo(f"look      hpcxpcs status {run.folder}")
+
+
+def _finished(run: Path, opened: Run, workers: int | None, time_limit: float | None) -> int:
+    """Do here what is left, and return the exit code."""
     from hpcxpcs.cli.progress import PhaseLines
     from hpcxpcs.pipeline.choices import config_of
     from hpcxpcs.pipeline.crew import crew
-    from hpcxpcs.runtime.run import Run
 
     reporter = PhaseLines()
-    with crew(config_of(Run.open(run).plan), time_limit, reporter, workers) as executor:
+    with crew(config_of(opened.plan), time_limit, reporter, workers) as executor:
         if executor is None:
-            context.exit(0)
+            return 0
         from hpcxpcs.cli.answer import told
         from hpcxpcs.pipeline.fit import continued
 
         code = told(
             reporter, lambda tell: continued(run, executor=executor, reporter=reporter, on_answer=tell)
         )
-    context.exit(code)
+    return code

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from hpcxpcs.runtime.run import Run
+    from hpcxpcs.runtime.schedulers.looking import QueueLook
+    from hpcxpcs.runtime.schedulers.submissions import Submission, SubmitRecord
     from hpcxpcs.runtime.status import RunStatus, TaskStatus
 
 WATCH_SECONDS = 2.0
@@ -32,10 +35,12 @@ Examples:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--watch", is_flag=True, help="Look again every two seconds until nothing is left to do.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; with --watch one per line.")
-def command(run: Path, watch: bool, as_json: bool) -> None:
+@click.option("--queue/--no-queue", "queue_too", default=True, help="Ask the scheduler of a submitted run.")
+def command(run: Path, watch: bool, as_json: bool, queue_too: bool) -> None:
     """Show how far the run in the folder RUN is: tasks by state, speed, time to go, failures and their causes.
 
-    Reads files of the run only, wherever its processes are; it asks no scheduler and disturbs nobody.
+    It reads the files of the run, wherever its processes are, and disturbs nobody. Of a run that was submitted, it
+    also tells what the queue says, asked once a minute at most whoever looks; --no-queue leaves that out.
     """
     from hpcxpcs.runtime.run import Run
     from hpcxpcs.runtime.status import read_status
@@ -44,7 +49,8 @@ def command(run: Path, watch: bool, as_json: bool) -> None:
     shown = ""
     while True:
         found = read_status(opened)
-        text = _json(found, compact=watch) if as_json else "\n".join(_lines(found))
+        queue = _queue(opened) if queue_too else None
+        text = _json(found, queue, compact=watch) if as_json else "\n".join(_lines(found, queue))
         if text != shown:
             _show(text, again=watch and bool(shown) and not as_json)
         shown = text
@@ -62,16 +68,55 @@ def _show(text: str, again: bool) -> None:
     click.echo(text)
 
 
-def _json(found: RunStatus, compact: bool) -> str:
+def _queue(run: Run) -> tuple[SubmitRecord, QueueLook] | None:
+    """The jobs of a run and what the queue says of them; None for a run that was not submitted."""
+    from hpcxpcs.runtime.schedulers.looking import queue_look
+    from hpcxpcs.runtime.schedulers.submissions import read_record
+
+    record = read_record(run)
+    return None if record is None else (record, queue_look(run, record))
+
+
+def _json(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None, compact: bool) -> str:
     import json
 
     from hpcxpcs.files.json_safe import json_safe
 
-    content = json_safe({"schema_version": 1, "state": found.state, **vars(found)})
-    return json.dumps(content, indent=None if compact else 2, ensure_ascii=False)
+    content = {"schema_version": 1, "state": found.state, **vars(found)}
+    content["queue"] = None if queue is None else _queue_content(*queue)
+    return json.dumps(json_safe(content), indent=None if compact else 2, ensure_ascii=False)
 
 
-def _lines(found: RunStatus) -> Iterator[str]:
+def _queue_content(record: SubmitRecord, look: QueueLook) -> dict[str, object]:
+    jobs = [
+        {**vars(one), "states": look.counts(one), "tasks_seen": [vars(task) for task in look.of(one)]}
+        for one in record.submissions
+    ]
+    age = round(max(0.0, time.time() - look.asked), 1)
+    return {"age_seconds": age, "problem": look.problem, "jobs": jobs}
+
+
+def _queue_lines(record: SubmitRecord, look: QueueLook) -> Iterator[str]:
+    age = f"{max(0.0, time.time() - look.asked):.0f} s ago"
+    for one in record.submissions:
+        states = _job_states(one, look)
+        if states:
+            yield f"{'job':<9}{one.job} ({one.kind}, {one.scheduler}): {states}, seen {age}"
+    if look.problem is not None:
+        yield f"{'queue':<9}does not answer: {look.problem}"
+
+
+def _job_states(one: Submission, look: QueueLook) -> str:
+    """How many tasks of a job are in which state, with the reason why they wait; "" for one that is forgotten."""
+    counts = look.counts(one)
+    if set(counts) <= {"gone"}:
+        return ""
+    reasons = sorted({task.reason for task in look.of(one) if task.state == "waiting" and task.reason})
+    text = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return f"{text} ({'; '.join(reasons)})" if reasons else text
+
+
+def _lines(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None) -> Iterator[str]:
     yield f"{'run':<9}{found.folder} ({found.method}, begun {found.created})"
     for kind, states in found.counts.items():
         parts = ", ".join(f"{count} {state}" for state, count in states.items() if count or state == "done")
@@ -91,7 +136,9 @@ def _lines(found: RunStatus) -> Iterator[str]:
     for task in found.tasks:
         if task.failure is not None and task.state != "done":
             yield from _failure(task)
-    yield f"{'state':<9}{_advice(found)}"
+    if queue is not None:
+        yield from _queue_lines(*queue)
+    yield f"{'state':<9}{_advice(found, queue)}"
 
 
 def _progress(found: RunStatus) -> Iterator[str]:
@@ -119,9 +166,13 @@ def _failure(task: TaskStatus) -> Iterator[str]:
         yield f"{'':<11}{line}"
 
 
-def _advice(found: RunStatus) -> str:
+def _advice(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None) -> str:
     if found.state == "running":
         return "at work"
+    if queue is not None and any(queue[1].alive(one) for one in queue[0].submissions):
+        return "its jobs are in the queue"
+    if queue is not None and found.state == "waiting" and queue[1].problem is None:
+        return f"no job of this run waits or runs: 'hpcxpcs resume {found.folder}' submits again"
     if found.state == "waiting":
         return "nobody is at work: continue with the command that began it, or help with hpcxpcs work"
     if found.state == "failed":

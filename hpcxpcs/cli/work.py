@@ -37,6 +37,13 @@ Exit codes:
     metavar="SECONDS",
     help="Stop between two blocks before this time is over.  [default: what the scheduler grants]",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Worker processes, on as many cores each as there are for them.",
+)
 @click.option("--only", hidden=True, help="Names of tasks, separated by commas.")
 @click.option(
     "--lease", type=float, hidden=True, help="Seconds after which a claim without a sign of life is void."
@@ -51,6 +58,7 @@ def command(
     run: Path,
     shard: int | None,
     time_limit: float | None,
+    workers: int,
     only: str | None,
     lease: float | None,
     hang_after: float | None,
@@ -63,6 +71,7 @@ def command(
     """
     from hpcxpcs.cli.progress import PhaseLines
     from hpcxpcs.runtime.claims import LEASE
+    from hpcxpcs.runtime.executors.local import LocalWorkers
     from hpcxpcs.runtime.preemption import StopRequest, find_deadline
     from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience
     from hpcxpcs.runtime.run import Run
@@ -75,14 +84,17 @@ def command(
     with StopRequest(find_deadline(time_limit)) as asked:
         if leader is None and open_tasks(opened, tasks):
             _ensure_ready(opened, asked, PhaseLines())
-        report = work(
-            opened,
-            lazily(_task_function),
-            tasks,
-            asked if leader is None else _WithLeader(asked, leader),
-            patience=patience,
-            wait=shard is None,
-        )
+        if workers > 1:
+            report = LocalWorkers(workers, asked, patience).run_tasks(opened, tasks)
+        else:
+            report = work(
+                opened,
+                lazily(_task_function),
+                tasks,
+                asked if leader is None else _WithLeader(asked, leader),
+                patience=patience,
+                wait=shard is None,
+            )
     click.echo(_summary(opened, report))
     context.exit(report.exit_code)
 

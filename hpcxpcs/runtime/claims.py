@@ -181,7 +181,7 @@ def _this_process(lease: float) -> Owner:
         host=socket.gethostname(),
         pid=os.getpid(),
         machine=_machine(),
-        process_start=_process_start(os.getpid()) if _machine() else None,
+        process_start=process_start(os.getpid()) if _machine() else None,
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         lease=lease,
     )
@@ -201,12 +201,12 @@ def _known_dead(owner: Owner) -> bool:
     if not owner.machine or owner.machine != _machine() or owner.process_start is None:
         return False
     try:
-        return _process_start(owner.pid) != owner.process_start
+        return process_start(owner.pid) != owner.process_start
     except OSError:
         return False
 
 
-def _process_start(pid: int) -> int | None:
+def process_start(pid: int) -> int | None:
     """When a process was started, in clock ticks after boot; None when it has ended, reaped or not."""
     try:
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()

@@ -1,0 +1,238 @@
+"""`hpcxpcs submit`: hand a run to a batch scheduler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from hpcxpcs.cli.progress import PhaseLines
+    from hpcxpcs.config import Config
+    from hpcxpcs.runtime.run import Run
+    from hpcxpcs.runtime.schedulers.submissions import Order, SubmitRecord
+    from hpcxpcs.runtime.schedulers.submitting import Offer
+
+EXAMPLES = """\
+\b
+Examples:
+  hpcxpcs submit config.yaml --dry-run
+  hpcxpcs submit config.yaml --scheduler pbs --account my-project
+  hpcxpcs submit config.yaml --site nersc-perlmutter --queue regular --time 2:00:00
+  hpcxpcs submit config.yaml --tasks 8 --wait
+  hpcxpcs submit config.yaml --mpi --ranks 64
+
+\b
+Exit codes:
+  0 submitted, or nothing is left to do   1 error   2 configuration or usage
+  With --wait that of the run: 3 finished, but not to be quoted as it is
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--scheduler",
+    type=click.Choice(["slurm", "pbs", "torque", "local"]),
+    help="Overrides what the site has; local runs it on this machine, in the background.",
+)
+@click.option("--site", help="Name or file of a site (hpcxpcs config sites).  [default: recognised]")
+@click.option("--queue", help="Queue or partition.  [default: what the site has for such a job]")
+@click.option("--account", help="Who pays: account, project or allocation.")
+@click.option("--time", "walltime", metavar="H:MM:SS", help="Time limit of each job.")
+@click.option("--memory", metavar="SIZE", help='Memory per node, for example "8 GiB".')
+@click.option("--cores", type=click.IntRange(min=1), help="Cores of each process.  [default: 1]")
+@click.option("--tasks", type=click.IntRange(min=1), help="Size of the array.  [default: one task per shard]")
+@click.option("--at-once", type=click.IntRange(min=1), help="Most tasks of the array that run together.")
+@click.option("--mpi", is_flag=True, help="One MPI job instead of an array and a job that gathers.")
+@click.option("--ranks", type=click.IntRange(min=1), help="MPI ranks.  [default: one per shard]")
+@click.option("--nodes", type=click.IntRange(min=1), help="Nodes of the MPI job.")
+@click.option("--run", type=click.Path(path_type=Path), help="Run folder, as for hpcxpcs fit.")
+@click.option("--method", type=click.Choice(["cmc", "exact"]), help="Overrides optimization.method.")
+@click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    help="Number of shards; overrides optimization.cmc.sharding.num_shards.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override one key of the configuration. May be repeated.",
+)
+@click.option("--fresh", is_flag=True, help="Discard what an earlier run left in the run folder.")
+@click.option("--more", is_flag=True, help="Add workers to a run that is at work.")
+@click.option("--dry-run", is_flag=True, help="Print every script and command, and submit nothing.")
+@click.option("--wait", is_flag=True, help="Stay until the run is over, and end with its exit code.")
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    config: Path,
+    run: Path | None,
+    method: str | None,
+    shards: int | None,
+    overrides: tuple[str, ...],
+    fresh: bool,
+    more: bool,
+    dry_run: bool,
+    wait: bool,
+    **asked: object,
+) -> None:
+    """Plan the run of CONFIG once, and hand it to a scheduler: workers in an array, and a job that gathers.
+
+    Nothing is computed here. Look with `hpcxpcs status RUN`; the same command, or `hpcxpcs resume RUN`, continues.
+    """
+    from hpcxpcs.cli.progress import PhaseLines
+    from hpcxpcs.runtime.schedulers.submitting import offer, submit
+
+    order = _order(asked)
+    given: dict[str, object] = {
+        "optimization.method": method,
+        "optimization.cmc.sharding.num_shards": shards,
+    }
+    chosen = (*overrides, *(f"{key}={value}" for key, value in given.items() if value is not None))
+    reporter = PhaseLines()
+    if dry_run:
+        _show_dry_run(config, chosen, run, order)
+        return
+    begun = _begun(config, chosen, run, fresh, reporter)
+    record = _nobody_else(begun, more)
+    offered = offer(begun, order, workers_only=_gather_waits(begun, record))
+    click.echo(_announcement(begun, offered))
+    for one in submit(begun, order, offered):
+        click.echo(f"submitted {one.kind} {one.job}" + (f", after {one.after}" if one.after else ""))
+    click.echo(_how_to_look(begun, offered))
+    if wait:
+        from hpcxpcs.cli.waiting import waited
+
+        context.exit(waited(begun, reporter))
+
+
+def _order(asked: dict[str, object]) -> Order:
+    """The options as an order; UsageError for what makes no sense together."""
+    from hpcxpcs.config.numbers import read_memory
+    from hpcxpcs.config.site import read_walltime
+    from hpcxpcs.runtime.schedulers.submissions import Order
+
+    read = {"walltime": ("--time", read_walltime), "memory": ("--memory", read_memory)}
+    for key, (option, reader) in read.items():
+        if asked[key] is not None:
+            try:
+                asked[key] = reader(asked[key])
+            except ValueError as error:
+                raise click.BadParameter(f"{asked[key]} {error}", param_hint=option) from None
+    if not asked["mpi"] and (asked["ranks"] or asked["nodes"]):
+        raise click.UsageError("--ranks and --nodes belong to --mpi; an array has --tasks and --cores")
+    if asked["mpi"] and (asked["tasks"] or asked["at_once"]):
+        raise click.UsageError("--tasks and --at-once belong to an array; an MPI job has --ranks and --nodes")
+    return Order(**asked)  # type: ignore[arg-type]
+
+
+def _begun(config: Path, chosen: tuple[str, ...], run: Path | None, fresh: bool, reporter: PhaseLines) -> Run:
+    """The run, planned now or before; AlreadyComplete when nothing is left to do."""
+    from hpcxpcs.data.select import load
+    from hpcxpcs.pipeline.begin import begin, refuse_complete
+    from hpcxpcs.pipeline.choices import run_folder
+
+    settings = _settings(config, chosen)
+    folder = run or run_folder(settings)
+    opened = begin(folder.absolute(), settings, load(settings), reporter, fresh=fresh)
+    refuse_complete(opened)
+    return opened
+
+
+def _settings(config: Path, chosen: tuple[str, ...]) -> Config:
+    from hpcxpcs.errors import ConfigError
+    from hpcxpcs.pipeline.choices import configured
+
+    settings = configured(config, chosen)
+    if settings.optimization.method == "nlsq":
+        raise ConfigError(
+            f"{config}: optimization.method is nlsq, which takes seconds and has no shards: 'hpcxpcs fit {config}' "
+            "does it here, --method cmc or exact is what a scheduler is for"
+        )
+    return settings
+
+
+def _nobody_else(run: Run, more: bool) -> SubmitRecord | None:
+    """The jobs of this run so far; SchedulerProblem when somebody is at work and no `more` is asked for."""
+    from hpcxpcs.errors import SchedulerProblem
+    from hpcxpcs.runtime.claims import live_holdings
+    from hpcxpcs.runtime.schedulers.looking import living
+    from hpcxpcs.runtime.schedulers.submissions import read_record
+
+    record = read_record(run)
+    if more:
+        return record
+    jobs = () if record is None else living(run, record, fresh_seconds=0.0)
+    busy = [f"job {one.job} ({one.kind})" for one in jobs]
+    busy += [f"{held.owner.host} on {name}" for name, held in live_holdings(run.claims).items() if not jobs]
+    if busy:
+        raise SchedulerProblem(
+            f"{run.folder} is at work: {', '.join(busy[:4])}{', …' if len(busy) > 4 else ''}. "
+            f"--more adds workers, 'hpcxpcs cancel {run.folder}' ends it, 'hpcxpcs status {run.folder}' shows it"
+        )
+    return record
+
+
+def _gather_waits(run: Run, record: SubmitRecord | None) -> bool:
+    """Whether a job that will gather is in the queue already."""
+    from hpcxpcs.runtime.schedulers.looking import living
+
+    return record is not None and any(one.kind != "array" for one in living(run, record, fresh_seconds=0.0))
+
+
+def _announcement(run: Run, offered: Offer) -> str:
+    """What will be submitted, where its output goes, and what it costs."""
+    from hpcxpcs.config.site import walltime_text
+
+    lines = [f"run       {run.folder}", f"site      {offered.site.name} ({offered.why})"]
+    for job in offered.jobs:
+        if job.fit is None:
+            lines.append(f"job       on this machine, in the background: {job.script}")
+            continue
+        resources = job.request.resources
+        size = f"{job.request.tasks} tasks of " if job.request.kind == "array" else ""
+        ranks = f"{resources.processes} ranks x " if job.request.kind == "mpi" else ""
+        nodes = f" on {resources.nodes} nodes" if resources.nodes > 1 else ""
+        throttle = f", {job.request.at_once} at once" if job.request.at_once else ""
+        lines.append(
+            f"{job.request.kind:<9} {size}{ranks}{_cores(resources.cores)}{nodes}, up to "
+            f"{walltime_text(resources.walltime)} each{throttle}, {job.core_hours:.4g} core-hours at most"
+            + (f", queue {job.queue} ({job.fit.why})" if job.queue else "")
+        )
+    if offered.core_hours:
+        lines.append(f"cost      {offered.core_hours:.4g} core-hours at most, if all of the time is used")
+    lines.append(f"logs      {run.logs}")
+    return "\n".join(lines)
+
+
+def _cores(count: int) -> str:
+    return "1 core" if count == 1 else f"{count} cores"
+
+
+def _how_to_look(run: Run, offered: Offer) -> str:
+    return (
+        f"look      hpcxpcs status {run.folder}   (--watch; hpcxpcs logs, cancel, resume)\n"
+        f"report    {run.results / 'report.html'}, when the last job is done"
+    )
+
+
+def _show_dry_run(config: Path, chosen: tuple[str, ...], folder: Path | None, order: Order) -> None:
+    """Print scripts and commands; nothing is written, not even the plan."""
+    from hpcxpcs.data.select import load
+    from hpcxpcs.pipeline.choices import run_folder
+    from hpcxpcs.pipeline.plan import plan_for
+    from hpcxpcs.runtime.run import Run
+    from hpcxpcs.runtime.schedulers.submitting import offer, submit_lines
+
+    settings = _settings(config, chosen)
+    place = (folder or run_folder(settings)).absolute()
+    planned = Run(place, plan_for(settings, load(settings)))
+    offered = offer(planned, order)
+    click.echo("\n".join(f"# {line}" for line in _announcement(planned, offered).splitlines()))
+    for job, line in zip(offered.jobs, submit_lines(offered), strict=True):
+        click.echo(f"\n# --- {job.script}\n{job.text.rstrip()}\n\n# {line}")

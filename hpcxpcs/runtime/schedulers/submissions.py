@@ -1,0 +1,119 @@
+"""What has been handed to a scheduler for a run: RUN/submit/jobs.json."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hpcxpcs.errors import StoreError
+from hpcxpcs.files.json_safe import write_json
+from hpcxpcs.runtime.run import Run
+from hpcxpcs.runtime.schedulers.jobs import JobKind
+
+SUBMIT_FOLDER = "submit"
+JOBS_FILE = "jobs.json"
+SCHEMA_VERSION = 1
+
+SchedulerName = Literal["slurm", "pbs", "torque", "local"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a run was to be submitted, kept to submit it again; None leaves it to the site.
+
+    `site` is a name or a file, `scheduler` overrides its own. `tasks` is the size of an array, `cores` are those of one
+    process, `ranks` those of an MPI job, `memory` is in bytes per node, `walltime` in seconds.
+    """
+
+    site: str | None = None
+    scheduler: SchedulerName | None = None
+    queue: str | None = None
+    account: str | None = None
+    tasks: int | None = None
+    at_once: int | None = None
+    mpi: bool = False
+    ranks: int | None = None
+    nodes: int | None = None
+    cores: int | None = None
+    memory: int | None = None
+    walltime: int | None = None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One job that a scheduler has taken: `job` is its id, `line` the command that handed it in (`after` another).
+
+    `submitted` is UTC; `core_hours` are charged at most. A job's id belongs to its scheduler and submit time: ids
+    come round again.
+    """
+
+    job: str
+    kind: JobKind
+    scheduler: SchedulerName
+    site: str
+    queue: str
+    line: str
+    submitted: str
+    tasks: int
+    core_hours: float
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class SubmitRecord:
+    """The last order for a run, and all its jobs, oldest first."""
+
+    order: Order
+    submissions: tuple[Submission, ...]
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The ids of all jobs."""
+        return tuple(submission.job for submission in self.submissions)
+
+
+def submit_folder(run: Run) -> Path:
+    """Where scripts and job ids of a run are."""
+    return run.folder / SUBMIT_FOLDER
+
+
+def read_record(run: Run) -> SubmitRecord | None:
+    """What has been submitted for this run; None when nothing has."""
+    path = submit_folder(run) / JOBS_FILE
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}): the jobs of this run are not known") from error
+    if found.get("run_id") != run.plan.run_id:
+        return None
+    try:
+        return SubmitRecord(Order(**found["order"]), tuple(Submission(**one) for one in found["jobs"]))
+    except (KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path}: holds something that this version does not know ({error}): was it written by a later one?"
+        ) from error
+
+
+def note_submission(run: Run, order: Order, submission: Submission) -> None:
+    """Add a job to the record at once, so that none that was accepted is forgotten."""
+    known = read_record(run)
+    before: Sequence[Submission] = () if known is None else known.submissions
+    submit_folder(run).mkdir(exist_ok=True)
+    content: Mapping[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run.plan.run_id,
+        "order": asdict(order),
+        "jobs": [asdict(one) for one in (*before, submission)],
+    }
+    write_json(submit_folder(run) / JOBS_FILE, content)
+
+
+def utc_now() -> str:
+    """The time as events and records have it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,241 @@
+"""From an order to jobs in a queue: which jobs, their scripts in RUN/submit, handing them in."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hpcxpcs.config.site import Site
+from hpcxpcs.config.site_files import ChosenSite, find_site, load_site
+from hpcxpcs.errors import ConfigError
+from hpcxpcs.files.atomic import atomic_write_text, writing
+from hpcxpcs.runtime.run import Run
+from hpcxpcs.runtime.schedulers.detached import Detached
+from hpcxpcs.runtime.schedulers.jobs import JobRequest, Resources, Scheduler
+from hpcxpcs.runtime.schedulers.pbs import Pbs
+from hpcxpcs.runtime.schedulers.queues import Fit, Wish, fit_to_queue
+from hpcxpcs.runtime.schedulers.scripts import script_name, script_text
+from hpcxpcs.runtime.schedulers.slurm import Slurm
+from hpcxpcs.runtime.schedulers.submissions import (
+    Order,
+    SchedulerName,
+    Submission,
+    note_submission,
+    submit_folder,
+    utc_now,
+)
+from hpcxpcs.runtime.work import open_tasks
+
+PROGRAM = (sys.executable, "-m", "hpcxpcs")
+MOST_TASKS = 64
+"""Array tasks that are asked for when nobody says how many."""
+
+UNKNOWN_ID = "990099009900"
+"""Stands for an id where a scheduler insists on the form of one."""
+
+GENERIC: Mapping[SchedulerName, str] = {"slurm": "generic-slurm", "pbs": "generic-pbs", "local": "laptop"}
+"""The site that stands for a scheduler when the machine is not recognised, or has another one."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job to be handed in: `fit` is None where there is no queue; `after` is the place of another in the list."""
+
+    request: JobRequest
+    script: Path
+    text: str
+    queue: str
+    core_hours: float
+    after: int | None = None
+    fit: Fit | None = None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What would be submitted where: the site and why it was chosen, its scheduler, and the jobs in order."""
+
+    site: Site
+    why: str
+    scheduler: SchedulerName
+    jobs: tuple[Job, ...]
+
+    @property
+    def core_hours(self) -> float:
+        """What all jobs cost if all of their time is used."""
+        return sum(job.core_hours for job in self.jobs)
+
+
+def site_for(order: Order, environ: Mapping[str, str] = os.environ) -> ChosenSite:
+    """The site of an order; one that was found by itself gives way to the scheduler that is asked for."""
+    chosen = find_site(order.site, environ)
+    asked = order.scheduler
+    if asked is None or asked == chosen.site.scheduler:
+        return chosen
+    if order.site is not None:
+        raise ConfigError(
+            f"--scheduler {asked}: {chosen.site.name} has {chosen.site.scheduler}; leave one of both options out"
+        )
+    if asked not in GENERIC:
+        raise ConfigError(
+            f"--scheduler {asked}: {chosen.site.name} has {chosen.site.scheduler}, and there is no site for {asked} "
+            f"in general: write one of your own (site_configs/README.md) and name it with --site"
+        )
+    return ChosenSite(load_site(GENERIC[asked], environ), f"--scheduler {asked}")
+
+
+def offer(run: Run, order: Order, *, workers_only: bool = False, most_tasks: int | None = None) -> Offer:
+    """Which jobs do what is left of a run; ConfigError when the site runs no such job.
+
+    An array of workers and a job after it that gathers, one MPI job, or, where one task has room for all that is left,
+    the gathering job alone: it does whatever it finds undone. `workers_only` leaves the gathering to a job that is in
+    the queue already, and `most_tasks` limits the array.
+    """
+    chosen = site_for(order)
+    site, scheduler = chosen.site, chosen.site.scheduler
+    if scheduler == "local":
+        jobs: tuple[Job, ...] = (_local_job(run),)
+    elif order.mpi:
+        jobs = (_mpi_job(run, site, order),)
+    else:
+        jobs = _array_jobs(run, site, order, workers_only, most_tasks)
+    return Offer(site, chosen.why, scheduler, jobs)
+
+
+def scheduler_named(name: str) -> Scheduler:
+    """The scheduler itself."""
+    if name == "slurm":
+        return Slurm()
+    return Detached() if name == "local" else Pbs("torque" if name == "torque" else "pbs")
+
+
+def write_scripts(run: Run, offered: Offer) -> None:
+    """Write the scripts of all jobs to RUN/submit, and make the folder that their logs go to."""
+    with writing(submit_folder(run)):
+        submit_folder(run).mkdir(exist_ok=True)
+        run.logs.mkdir(exist_ok=True)
+    for job in offered.jobs:
+        atomic_write_text(job.script, job.text)
+
+
+def submit(run: Run, order: Order, offered: Offer) -> tuple[Submission, ...]:
+    """Hand in all jobs in order, each noted as soon as it is accepted."""
+    scheduler = scheduler_named(offered.scheduler)
+    write_scripts(run, offered)
+    done: list[Submission] = []
+    for job in offered.jobs:
+        after = None if job.after is None else done[job.after].job
+        accepted = Submission(
+            job=scheduler.submit(job.script, after=after),
+            kind=job.request.kind,
+            scheduler=offered.scheduler,
+            site=offered.site.name,
+            queue=job.queue,
+            line=scheduler.submit_line(job.script, after=after),
+            submitted=utc_now(),
+            tasks=job.request.tasks,
+            core_hours=job.core_hours,
+            after=after,
+        )
+        note_submission(run, order, accepted)
+        done.append(accepted)
+    return tuple(done)
+
+
+def submit_lines(offered: Offer) -> tuple[str, ...]:
+    """The commands that would hand in the jobs, with ID in the place of an id that is not known yet."""
+    scheduler = scheduler_named(offered.scheduler)
+    lines = []
+    for job in offered.jobs:
+        after = None
+        if job.after is not None:
+            of_array = offered.scheduler != "slurm" and offered.jobs[job.after].request.tasks > 1
+            after = f"{UNKNOWN_ID}[]" if of_array else UNKNOWN_ID
+        lines.append(scheduler.submit_line(job.script, after=after).replace(UNKNOWN_ID, "ID"))
+    return tuple(lines)
+
+
+def _array_jobs(
+    run: Run, site: Site, order: Order, workers_only: bool, most_tasks: int | None
+) -> tuple[Job, ...]:
+    left = len(open_tasks(run, run.plan.tasks))
+    trial = fit_to_queue(site, _wish(order, "gather", cores=_gather_cores(left, order, site)))
+    wanted = order.tasks or min(MOST_TASKS, -(-left // (trial.workers if trial.exclusive else 1)))
+    tasks = wanted if most_tasks is None else min(wanted, most_tasks)
+    gather = _job(run, site, "gather", trial, ("resume", str(run.folder), "--here"))
+    if workers_only:
+        return (_worker_job(run, site, order, max(1, tasks)),)
+    if tasks <= 1 and order.tasks is None:
+        return (gather,)
+    return (_worker_job(run, site, order, max(1, tasks)), replace(gather, after=0))
+
+
+def _gather_cores(left: int, order: Order, site: Site) -> int:
+    """Cores of the job that gathers: as many as tasks that it may have to do, on a node."""
+    most = max((node.cores for node in site.nodes.values()), default=left or 1)
+    return max(1, min(max(left, 1), most, 4) * (order.cores or 1))
+
+
+def _worker_job(run: Run, site: Site, order: Order, tasks: int) -> Job:
+    fit = fit_to_queue(site, _wish(order, "array", tasks=tasks, cores=order.cores))
+    several = () if fit.workers == 1 else ("--workers", str(fit.workers))
+    return _job(run, site, "array", fit, ("work", str(run.folder), *several), tasks=tasks)
+
+
+def _mpi_job(run: Run, site: Site, order: Order) -> Job:
+    ranks = order.ranks
+    if ranks is None and order.nodes is None:
+        ranks = max(2, min(MOST_TASKS, len(run.plan.tasks)))
+    wish = replace(_wish(order, "mpi", cores=order.cores), ranks=ranks)
+    return _job(run, site, "mpi", fit_to_queue(site, wish), ("resume", str(run.folder), "--here"))
+
+
+def _wish(order: Order, kind: str, *, tasks: int = 1, cores: int | None) -> Wish:
+    return Wish(
+        kind=kind,  # type: ignore[arg-type]
+        tasks=tasks,
+        queue=order.queue,
+        account=order.account,
+        walltime=order.walltime,
+        nodes=order.nodes if kind == "mpi" else None,
+        cores=cores,
+        memory=order.memory,
+        at_once=order.at_once if kind == "array" else None,
+    )
+
+
+def _job(run: Run, site: Site, kind: str, fit: Fit, command: Sequence[str], tasks: int = 1) -> Job:
+    folder = run.folder.absolute()
+    words = [str(folder) if word == str(run.folder) else word for word in command]
+    request = fit.applied(
+        JobRequest(
+            kind=kind,  # type: ignore[arg-type]
+            name=f"hpcxpcs-{kind}",
+            command=(*PROGRAM, *words),
+            run=folder,
+            resources=fit.resources,
+            tasks=tasks,
+        )
+    )
+    dialect = site.scheduler
+    if dialect == "local":
+        raise ConfigError(f"{site.name} has no scheduler")
+    script = submit_folder(run).absolute() / script_name(dialect, request.kind)
+    return Job(request, script, script_text(dialect, request), fit.queue_name, fit.core_hours, fit=fit)
+
+
+def _local_job(run: Run) -> Job:
+    """The whole run in one process group on this machine, without a queue."""
+    folder = run.folder.absolute()
+    command = (*PROGRAM, "resume", str(folder), "--here")
+    request = JobRequest("gather", "hpcxpcs-local", command, folder, Resources(walltime=0))
+    log = shlex.quote(str(folder / "logs" / "local.log"))
+    text = (
+        "#!/usr/bin/env bash\n"
+        "# Continues the run on this machine to its end; what it says goes to its log.\n"
+        f"exec {shlex.join(command)} >> {log} 2>&1\n"
+    )
+    return Job(request, submit_folder(run).absolute() / "local.sh", text, "", 0.0)
