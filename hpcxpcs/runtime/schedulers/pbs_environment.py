@@ -26,6 +26,9 @@ from hpcxpcs.runtime.schedulers.calls import call
 from hpcxpcs.runtime.schedulers.pbs_ids import parse, submitted
 
 SECONDS_TO_REQUEUE = 20.0
+SECONDS_OF_PBS = 10.0
+"""By so much the walltime of PBS may be ahead of our clock, which begins with the script."""
+
 MOST_OF_THE_TIME = 0.8
 """The share of its time that a function gets at least, if the warning should come before."""
 
@@ -142,7 +145,7 @@ class PbsJobEnvironment(job_environment.JobEnvironment):
         handler = PbsSignals(self, paths, submission)
         signal.signal(signal.SIGTERM, handler.ended)
         signal.signal(signal.SIGCONT, handler.bypass)
-        signal.signal(self._usr_sig(), handler.checkpoint_and_try_requeue)
+        signal.signal(self._usr_sig(), handler.warned)
         if self.global_rank == 0 and time_left(submission._timeout_min) is not None:
             _warn_later(self._usr_sig(), submission._timeout_min)
 
@@ -167,16 +170,28 @@ class PbsJobEnvironment(job_environment.JobEnvironment):
 
 
 class PbsSignals(job_environment.SignalHandler):
-    """Saves the state of a function when PBS ends its job."""
+    """Saves the state of a function when its job has to end; once, whatever else arrives."""
+
+    def __init__(
+        self, env: PbsJobEnvironment, paths: utils.JobPaths, submission: utils.DelayedSubmission
+    ) -> None:
+        super().__init__(env, paths, submission)
+        self._begun = False
+
+    def warned(self, signum: int, frame: FrameType | None = None) -> None:
+        """The time is nearly up: hand in what is left."""
+        if not self._begun:
+            self._begun = self.env.global_rank == 0
+            self.checkpoint_and_try_requeue(signum, frame)
 
     def ended(self, signum: int, frame: FrameType | None = None) -> None:
         """TERM: hand in what is left if the walltime is over, otherwise leave the rest to PBS."""
-        if self.env.global_rank == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        left = time_left(self._delayed._timeout_min)
-        if left is not None and left <= 0:
-            self.checkpoint_and_try_requeue(signum, frame)
-        else:
+        minutes = self._delayed._timeout_min
+        left = time_left(minutes)
+        if left is not None and left <= margin(minutes, SECONDS_OF_PBS):
+            self.warned(signum, frame)
+        elif not self._begun:
+            self._begun = self.env.global_rank == 0
             self.checkpoint_and_exit(signum, frame)
 
 
@@ -188,11 +203,15 @@ def time_left(minutes: float, environ: Mapping[str, str] = os.environ) -> float 
         return None
 
 
+def margin(minutes: float, seconds: float) -> float:
+    """Seconds before the end of a walltime, at most `seconds` and not so many that little time is left to work."""
+    return min(seconds, 60 * minutes * (1 - MOST_OF_THE_TIME))
+
+
 def _warn_later(signum: int, minutes: float) -> None:
     """Send this process a signal some time before its walltime is over."""
-    left = time_left(minutes) or 0.0
-    warning = min(float(os.environ.get("SUBMITIT_PBS_WARNING", 90)), 60 * minutes * (1 - MOST_OF_THE_TIME))
-    timer = threading.Timer(max(left - warning, 0.0), os.kill, (os.getpid(), signum))
+    warning = margin(minutes, float(os.environ.get("SUBMITIT_PBS_WARNING", 90)))
+    timer = threading.Timer(max((time_left(minutes) or 0.0) - warning, 0.0), os.kill, (os.getpid(), signum))
     timer.daemon = True
     timer.start()
 

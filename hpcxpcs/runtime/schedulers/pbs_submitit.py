@@ -196,6 +196,9 @@ class PbsExecutor(core.PicklingExecutor):
         return params
 
     def _internal_update_parameters(self, **kwargs: Any) -> None:
+        kwargs = self._convert_parameters(
+            kwargs
+        )  # submitit's common names mean the same without AutoExecutor
         unknown = sorted(set(kwargs) - set(defaults()))
         if unknown:
             known = "\n  - ".join(
