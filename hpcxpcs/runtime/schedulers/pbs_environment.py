@@ -114,11 +114,7 @@ class PbsJobEnvironment(job_environment.JobEnvironment):
     @property
     def hostnames(self) -> list[str]:
         """The nodes of the job, each once."""
-        try:
-            lines = Path(os.environ["PBS_NODEFILE"]).read_text().split()
-        except (KeyError, OSError):
-            return [self.hostname]
-        return list(dict.fromkeys(lines)) or [self.hostname]
+        return self._nodes() or [self.hostname]
 
     @property
     def local_rank(self) -> int:
@@ -131,8 +127,14 @@ class PbsJobEnvironment(job_environment.JobEnvironment):
     @property
     def node(self) -> int:
         """The number of this node in the job."""
-        hosts = self.hostnames
-        return hosts.index(self.hostname) if self.hostname in hosts else self.global_rank // self._per_node()
+        nodes = self._nodes()
+        return nodes.index(self.hostname) if self.hostname in nodes else self.global_rank // self._per_node()
+
+    def _nodes(self) -> list[str]:
+        try:
+            return list(dict.fromkeys(Path(os.environ["PBS_NODEFILE"]).read_text().split()))
+        except (KeyError, OSError):
+            return []
 
     def _per_node(self) -> int:
         return max(1, self.num_tasks // max(1, self.num_nodes))
@@ -160,7 +162,7 @@ class PbsJobEnvironment(job_environment.JobEnvironment):
         except SchedulerProblem as problem:
             log.info(f"qrerun is for operators ({problem}): what is left is handed in as a new job")
         again = shlex.split(os.environ["SUBMITIT_PBS_AGAIN"])
-        answer = _call_from_node(["qsub", "-v", f"SUBMITIT_PBS_JOB_ID={self.job_id}", *again])
+        answer = _call_from_node(["qsub", "-v", f"SUBMITIT_PBS_GOES_ON_WITH={self.job_id}", *again])
         successor = str(submitted(answer))
         with self.paths.resubmissions.open("a") as file:
             file.write(f"{successor}\n")

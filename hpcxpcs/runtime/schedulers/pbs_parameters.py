@@ -139,7 +139,8 @@ def script_text(
         'cd -- "${PBS_O_WORKDIR:-.}" || echo "the folder of the submission is gone, going on in $PWD" >&2',
         "export SUBMITIT_EXECUTOR=pbs",
         "# what is left of a task is handed in again as a new job, and goes on under the old id",
-        'export SUBMITIT_PBS_JOB_ID="${SUBMITIT_PBS_JOB_ID:-$PBS_JOBID}"',
+        'export SUBMITIT_PBS_JOB_ID="${SUBMITIT_PBS_GOES_ON_WITH:-$PBS_JOBID}"',
+        "unset SUBMITIT_PBS_GOES_ON_WITH SUBMITIT_PBS_RANK  # jobs that this one submits must not inherit them",
         r'export SUBMITIT_PBS_ARRAY="${SUBMITIT_PBS_JOB_ID/\[*\]/[]}"',
         'SUBMITIT_PBS_INDEX="${SUBMITIT_PBS_JOB_ID#*[}"',
         'export SUBMITIT_PBS_INDEX="${SUBMITIT_PBS_INDEX%%]*}"',
@@ -160,11 +161,9 @@ def script_text(
 
 
 def _start(parameters: PbsParameters) -> list[str]:
-    if parameters.launcher:
-        return [
-            f'{" ".join(map(shell_word, parameters.launcher))} /bin/bash -c "$(declare -f task); task"',
-            "code=$?",
-        ]
+    if parameters.launcher:  # other nodes have neither the variables nor the function
+        told = '"$(declare -p "${!SUBMITIT_@}"); $(declare -f task); task"'
+        return [f"{' '.join(map(shell_word, parameters.launcher))} /bin/bash -c {told}", "code=$?"]
     if parameters.tasks == 1:
         return ["(SUBMITIT_PBS_RANK=0 task)", "code=$?"]
     return [
@@ -190,6 +189,7 @@ def _task(parameters: PbsParameters, command: str, stdout: Path, stderr: Path) -
         number = f"${{{name}:-{number}}}"
     errors = "2>&1" if parameters.stderr_to_stdout else f"2>>{_expanded(stderr)}"
     return [
+        *(["# shellcheck disable=SC2329"] if parameters.launcher else []),
         "task() {",
         f'    export SUBMITIT_PBS_RANK="{number}"',
         f"    mkdir -p -- {_expanded(stdout.parent)}",

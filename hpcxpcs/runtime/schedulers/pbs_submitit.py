@@ -82,8 +82,10 @@ class PbsJob(core.Job[core.R]):
 
     dialect: PbsDialect = "pbs"
     watcher = PbsInfoWatcher()
+    _cancel_at_deletion = False  # also when the id turns out to be none
 
     def __init__(self, folder: Path | str, job_id: str, tasks: Sequence[int] = (0,)) -> None:
+        parse(job_id)  # one wrong id would spoil the request for all jobs
         super().__init__(folder, job_id, tasks)
         self._paths = PbsPaths(folder, job_id=job_id, task_id=self.task_id)
 
@@ -126,10 +128,11 @@ class PbsJob(core.Job[core.R]):
                 raise
 
     def _interrupt(self, timeout: bool = False) -> None:
-        """Do to the function what a preemption does, or the end of its time."""
-        Pbs(self.dialect).signal(
-            [self.current_id], job_environment.JobEnvironment.USR_SIG if timeout else "TERM"
-        )
+        """Have the function save its state and go on in another job, as at the end of its time; for tests.
+
+        A real preemption is not for users to ask for; the time that has passed decides whether it counts as a timeout.
+        """
+        Pbs(self.dialect).signal([self.current_id], job_environment.JobEnvironment.USR_SIG)
 
 
 class TorqueJob(PbsJob[core.R]):

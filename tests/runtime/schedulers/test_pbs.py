@@ -84,6 +84,13 @@ def test_given_a_job_after_an_array_then_it_starts_when_all_tasks_have_ended_in_
     assert sorted((scripts / "seen").read_text().split()) == ["0", "1", "2", "3"]
 
 
+@pytest.mark.parametrize("kind", ["array", "gather", "mpi"])
+def test_given_the_recorded_scripts_of_runs_then_they_are_accepted(fake_pbs: FakePbs, kind: str) -> None:
+    fake_pbs.set(queues=["long"], slots=0)
+    file = Path(__file__).parent / "scripts" / f"pbs-{kind}.pbs"
+    assert Pbs().submit(file) == ("1[].vm" if kind == "array" else "1.vm")
+
+
 def test_given_a_job_to_wait_for_then_the_line_to_copy_is_what_submit_runs(scripts: Path) -> None:
     file = scripts / "job.pbs"
     line = Pbs().submit_line(file, after="1234[].server")
@@ -185,9 +192,11 @@ def test_given_a_signal_then_a_script_dies_of_it_with_the_login_shell_above(
     fake_pbs: FakePbs, scripts: Path
 ) -> None:
     pbs = Pbs()
-    job = pbs.submit(script(scripts, "#!/bin/bash\ntrap : USR1\nsleep 60; sleep 60\n"))
-    fake_pbs.wait(job, "R")
-    time.sleep(0.3)
+    up = scripts / "up"
+    text = f"#!/bin/bash\ntrap : USR1\ntouch {shlex.quote(str(up))}\nsleep 60; sleep 60\n"
+    job = pbs.submit(script(scripts, text))
+    while not up.exists():
+        time.sleep(0.03)
     pbs.signal([job], "SIGUSR1")
     fake_pbs.settle()
     (look,) = pbs.look([job])

@@ -16,6 +16,7 @@ import pytest
 import submitit
 from submitit.core import utils
 
+from hpcxpcs.errors import SchedulerProblem
 from hpcxpcs.runtime.schedulers.pbs_submitit import PbsExecutor, PbsInfoWatcher, PbsJob
 from tests.runtime.schedulers.fake_pbs import ledger
 from tests.runtime.schedulers.pbs_fixture import FakePbs
@@ -258,6 +259,23 @@ def test_given_a_walltime_that_is_over_then_a_new_job_goes_on_under_the_old_id(
     assert job.get_info()["State"] == "COMPLETED"
     assert "qrerun is for operators" in job.stdout() and "as 2.vm" in job.stdout()
     assert (tmp_path / "leg-2").exists()
+
+
+def test_given_an_interruption_long_before_the_end_then_it_does_not_count_as_a_timeout(
+    executor: submitit.AutoExecutor, fake_pbs: FakePbs, tmp_path: Path
+) -> None:
+    executor.update_parameters(timeout_min=60)
+    jobs = executor.submit_array([resumable(tmp_path), lambda: 7])
+    wait_for(tmp_path / "leg-1")
+    jobs[0]._interrupt()
+    assert [job.result() for job in jobs] == [2, 7]
+    assert (jobs[0].job_id, jobs[0].current_id, jobs[1].current_id) == ("1[0].vm", "2.vm", "1[1].vm")
+    assert "(3 remaining timeouts)" in jobs[0].stdout()
+
+
+def test_given_an_id_that_is_none_of_pbs_then_there_is_no_such_job(tmp_path: Path) -> None:
+    with pytest.raises(SchedulerProblem, match="no job id of PBS"):
+        PbsJob(tmp_path, "12_3")
 
 
 def test_given_an_operator_then_qrerun_is_enough(
