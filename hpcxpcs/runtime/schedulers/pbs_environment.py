@@ -153,6 +153,9 @@ class PbsJobEnvironment(job_environment.JobEnvironment):
 
     def _requeue(self, countdown: int) -> None:
         """Have the task run again: by qrerun, which needs operator rights, otherwise as a new job under the old id."""
+        signal.signal(
+            signal.SIGTERM, signal.SIG_IGN
+        )  # inherited: TERM would end these programs in the middle too
         log = logger.get_logger()
         running = os.environ["PBS_JOBID"]
         try:

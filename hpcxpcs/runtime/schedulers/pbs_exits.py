@@ -28,20 +28,16 @@ BY_PBS = {
 """-20 and -29 were observed, the others are from the documentation of PBS Professional."""
 
 
+SENT_BY = {"TERM": ", as qdel does", "KILL": ", as PBS does some seconds after TERM"}
+
+
 def exit_words(status: int) -> str:
     """Say what an Exit_status means."""
     if status < 0:
         return BY_PBS.get(status, f"PBS could not start it or ended it (its code {status})")
     if status >= SIGNALLED:
         name = _signal_name(status - SIGNALLED)
-        hint = (
-            ", as qdel does"
-            if name == "TERM"
-            else ", as PBS does some seconds after TERM"
-            if name == "KILL"
-            else ""
-        )
-        return f"ended by the signal {name}{hint}"
+        return f"ended by the signal {name}{SENT_BY.get(name, '')}"
     if status > 128:
         return f"exit code {status}: a process in it died of the signal {_signal_name(status - 128)}"
     return f"exit code {status}" if status else ""

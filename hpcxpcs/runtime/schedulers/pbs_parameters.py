@@ -33,7 +33,8 @@ class PbsParameters:
 
     `time` is in minutes and `mem` per node ("4gb"). `launcher` starts all processes of a job on several nodes (e.g.
     `["mpiexec", "-n", "8"]`). `directives` are further options of qsub, `setup` and `teardown` lines of bash, and
-    `signal_delay_s` is how many seconds before its time is up a function that can be continued is stopped.
+    `signal_delay_s` is how many seconds before its time is up a function that can be continued is stopped. Jobs have
+    the environment of a login shell: what else they need is for `setup`, or all of it for `directives=["-V"]`.
     """
 
     name: str = "submitit"

@@ -22,20 +22,19 @@ from submitit.core import utils
 
 from hpcxpcs.runtime.schedulers.pbs_environment import PbsJobEnvironment
 from hpcxpcs.runtime.schedulers.pbs_submitit import PbsExecutor, PbsInfoWatcher, PbsJob
+from tests.runtime.schedulers import loaded_python
 from tests.runtime.schedulers.pbs_fixture import FakePbs
 
 
-class PatientExecutor(PbsExecutor):
-    """Gives functions twice the time: a busy machine takes longer to start Python than some tests allow for."""
+class LoadedExecutor(PbsExecutor):
+    """Counts the time of a job from when Python has loaded: some of their walltimes are three seconds."""
 
-    def _internal_update_parameters(self, **kwargs: Any) -> None:
-        if "timeout_min" in kwargs:
-            kwargs["timeout_min"] *= 2
-        super()._internal_update_parameters(**kwargs)
+    def __init__(self, folder: Path | str, **options: Any) -> None:
+        super().__init__(folder, **{"python": loaded_python.COMMAND, **options})
 
 
 OURS = SimpleNamespace(
-    LocalExecutor=PatientExecutor,
+    LocalExecutor=LoadedExecutor,
     LocalJob=PbsJob,
     DebugExecutor=PbsExecutor,
     DebugJob=PbsJob,

@@ -129,7 +129,7 @@ def test_given_an_array_in_progress_then_states_are_counted_and_ended_tasks_are_
     array = jobs["1[].vm"]
     assert array["job_state"] == "B" and array["max_run_subjobs"] == 2
     assert array["array_state_count"].split() == ["Queued:1", "Running:2", "Exiting:0", "Expired:1"]
-    assert array["array_indices_remaining"] == "3"
+    assert array["array_indices_remaining"] == 3
     assert (jobs["1[0].vm"]["job_state"], jobs["1[0].vm"]["substate"], jobs["1[0].vm"]["Exit_status"]) == (
         "X",
         92,

@@ -18,6 +18,7 @@ from submitit.core import utils
 
 from hpcxpcs.errors import SchedulerProblem
 from hpcxpcs.runtime.schedulers.pbs_submitit import PbsExecutor, PbsInfoWatcher, PbsJob
+from tests.runtime.schedulers import loaded_python
 from tests.runtime.schedulers.fake_pbs import ledger
 from tests.runtime.schedulers.pbs_fixture import FakePbs
 
@@ -246,12 +247,16 @@ def test_given_a_lost_node_then_the_task_begins_anew_without_a_word(
     assert fake_pbs.queue()["1.vm"].run_count == 2
 
 
-@pytest.mark.parametrize("warning", [90, 0], ids=["own clock", "TERM"])
+@pytest.mark.parametrize("ended_by", ["own clock", pytest.param("TERM", marks=pytest.mark.slow)])
 def test_given_a_walltime_that_is_over_then_a_new_job_goes_on_under_the_old_id(
-    executor: submitit.AutoExecutor, fake_pbs: FakePbs, tmp_path: Path, warning: int
+    executor: submitit.AutoExecutor, fake_pbs: FakePbs, tmp_path: Path, ended_by: str
 ) -> None:
-    fake_pbs.set(walltime_limits=True)
-    executor.update_parameters(pbs_time=0.1, pbs_signal_delay_s=warning)
+    if ended_by == "TERM":
+        fake_pbs.set(walltime_limits=True)
+        executor.update_parameters(pbs_time=0.2, pbs_signal_delay_s=0)
+    else:
+        executor = submitit.AutoExecutor(executor.folder, cluster="pbs", pbs_python=loaded_python.COMMAND)
+        executor.update_parameters(pbs_time=0.05)
     job = executor.submit(resumable(tmp_path))
     assert job.result() == 2
     assert (job.job_id, job.current_id) == ("1.vm", "2.vm")
@@ -282,8 +287,9 @@ def test_given_an_operator_then_qrerun_is_enough(
     executor: submitit.AutoExecutor, fake_pbs: FakePbs, tmp_path: Path
 ) -> None:
     fake_pbs.set(operator=True)
-    executor.update_parameters(pbs_time=0.1)
     job = executor.submit(resumable(tmp_path))
+    wait_for(tmp_path / "leg-1")
+    job._interrupt()
     assert job.result() == 2
     assert list(fake_pbs.queue()) == ["1.vm"] and fake_pbs.queue()["1.vm"].run_count == 2
 
@@ -300,8 +306,9 @@ def test_given_a_successor_then_cancelling_ends_that_too(
             (tmp_path / f"leg-{self.legs}").touch()
             time.sleep(120)
 
-    executor.update_parameters(pbs_time=0.1)
     job = at_once(executor.submit(Endless()))
+    wait_for(tmp_path / "leg-1")
+    job._interrupt()
     wait_for(tmp_path / "leg-2")
     job.cancel()
     fake_pbs.settle()

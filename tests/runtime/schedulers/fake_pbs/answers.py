@@ -11,14 +11,7 @@ from tests.runtime.schedulers.fake_pbs import ledger as book
 
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 LARGEST_WHOLE = 2**53
-TEXTS = {
-    "Job_Name",
-    "Job_Owner",
-    "comment",
-    "array_state_count",
-    "array_indices_submitted",
-    "array_indices_remaining",
-}
+TEXTS = {"Job_Name", "Job_Owner", "comment", "array_state_count"}
 WIDTH = 79
 
 
