@@ -146,10 +146,12 @@ def test_given_an_array_in_progress_then_states_are_counted_and_ended_tasks_are_
 def test_given_afterok_of_a_failure_then_the_dependent_job_is_deleted_and_afterany_runs(
     run: Run, fake_pbs: FakePbs
 ) -> None:
-    run("qsub", "-J", "0-1", script="sleep 0.3; exit $PBS_ARRAY_INDEX\n")
+    fake_pbs.hold()
+    run("qsub", "-J", "0-1", script="exit $PBS_ARRAY_INDEX\n")
     run("qsub", "-W", "depend=afterok:1[].vm", script="exit 0\n")
     run("qsub", "-W", "depend=afterany:1[].vm", script="exit 5\n")
     assert fake_pbs.queue()["2.vm"].state == "H"
+    fake_pbs.release()
     fake_pbs.settle()
     queue = fake_pbs.queue()
     assert (queue["2.vm"].exit, queue["2.vm"].run_count) == (None, 0)

@@ -69,17 +69,13 @@ def test_given_an_array_then_its_id_keeps_the_brackets_and_every_task_is_seen(
 def test_given_a_job_after_an_array_then_it_starts_when_all_tasks_have_ended_in_any_way(
     fake_pbs: FakePbs, scripts: Path
 ) -> None:
+    fake_pbs.hold()
+    folder = shlex.quote(str(scripts))
     pbs = Pbs()
-    array = pbs.submit(
-        script(
-            scripts, ARRAY + f"sleep 0.2; echo $PBS_ARRAY_INDEX >> {shlex.quote(str(scripts))}/done; exit 1\n"
-        )
-    )
-    gather = pbs.submit(
-        script(scripts, f"cp {shlex.quote(str(scripts))}/done {shlex.quote(str(scripts))}/seen\n", "gather"),
-        after=array,
-    )
+    array = pbs.submit(script(scripts, ARRAY + f"echo $PBS_ARRAY_INDEX >> {folder}/done; exit 1\n"))
+    gather = pbs.submit(script(scripts, f"cp {folder}/done {folder}/seen\n", "gather"), after=array)
     assert pbs.look([gather])[0].word == "H"
+    fake_pbs.release()
     fake_pbs.wait(gather)
     assert sorted((scripts / "seen").read_text().split()) == ["0", "1", "2", "3"]
 
@@ -182,7 +178,7 @@ def test_given_running_waiting_ended_and_unknown_jobs_then_cancelling_them_is_no
 
 def test_given_one_task_then_only_that_is_cancelled(fake_pbs: FakePbs, scripts: Path) -> None:
     pbs = Pbs()
-    pbs.submit(script(scripts, ARRAY + "sleep 0.5\n"))
+    pbs.submit(script(scripts, ARRAY + "[ $PBS_ARRAY_INDEX != 1 ] || sleep 60\n"))
     pbs.cancel(["1[1].vm"])
     fake_pbs.settle()
     assert [look.state for look in pbs.look(["1[].vm"])] == ["done", "cancelled", "done", "done"]
