@@ -90,6 +90,12 @@ def test_given_the_wheel_then_its_command_is_hpcxpcs(wheel):
     assert "hpcxpcs = hpcxpcs.cli:main" in wheel.read(entry).decode()
 
 
+def test_given_the_wheel_then_submitit_finds_the_pbs_executor_in_it(wheel):
+    (entry,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+    points = wheel.read(entry).decode().partition("[submitit]")[2].partition("[")[0].split("\n")
+    assert {point.partition(" = ")[0] for point in points if point} == {"executor", "job_environment"}
+
+
 def test_given_the_wheel_then_the_license_is_in_it(wheel):
     assert [name for name in wheel.namelist() if name.endswith("licenses/LICENSE")]
 
