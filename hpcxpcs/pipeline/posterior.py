@@ -13,6 +13,7 @@ from hpcxpcs.pipeline.compile_log import compile_log
 from hpcxpcs.pipeline.executor import Executor
 from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.pipeline.stage import prepare
+from hpcxpcs.runtime.batch_job import batch_job
 from hpcxpcs.runtime.claims import take
 from hpcxpcs.runtime.events import append
 from hpcxpcs.runtime.failures import forget_failures
@@ -42,7 +43,7 @@ def ensure_prepared(run: Run, stop: Stop, reporter: Reporter) -> None:
         try:
             with Pulse(run, task, claim, stop, USUAL_PATIENCE):
                 if not is_prepared(run):
-                    append(run, "started", task=task.name, token=claim.owner.token)
+                    append(run, "started", task=task.name, token=claim.owner.token, **batch_job())
                     log = compile_log()
                     prepare(run, reporter)
                     log.tell(run, task.name)

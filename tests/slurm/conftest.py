@@ -1,4 +1,4 @@
-"""A Slurm for all tests of a process, and an empty queue for each of them."""
+"""A Slurm for each file of tests, and an empty queue for each test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slurm)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def slurm_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two nodes of four processors, which SLURM_CONF leads to; ended with all its jobs, whatever happens.
 
