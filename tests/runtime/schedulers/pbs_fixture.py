@@ -147,7 +147,10 @@ class FakePbs:
 
 @pytest.fixture(name="fake_pbs")
 def fake_pbs_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePbs]:
-    """A queue of this test alone; all its processes end with the test."""
+    """A queue of this test alone; all its processes end with the test.
+
+    Scripts without -o leave their output in the folder they are submitted from: submit from a folder of the test.
+    """
     pbs = FakePbs(tmp_path / "pbs")
     monkeypatch.setenv("PATH", pbs.environment["PATH"])
     try:

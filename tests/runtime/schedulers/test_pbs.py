@@ -18,8 +18,9 @@ ARRAY = "#!/bin/bash\n#PBS -N shards\n#PBS -J 0-3%2\n"
 
 
 @pytest.fixture
-def scripts(tmp_path: Path) -> Path:
-    """A folder with a name that shells would take apart."""
+def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a name that shells would take apart; PBS leaves the output of jobs where they are submitted."""
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "a folder; echo 'x'"
     folder.mkdir()
     return folder
