@@ -171,4 +171,6 @@ def send(session: int | None, signum: int) -> None:
 
 def order(folder: Path, number: str, index: str, why: str) -> None:
     """Tell the node of a running task to end it: delete, rerun, preempt or node (lost)."""
-    (folder / "orders" / f"{number}.{index}").write_text(why)
+    new = folder / "orders" / f"{number}.{index}.{os.getpid()}"
+    new.write_text(why)
+    new.replace(folder / "orders" / f"{number}.{index}")
