@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from hpcxpcs.cli.progress import PhaseLines
     from hpcxpcs.config import Config
+    from hpcxpcs.data.twotime import TwoTime
     from hpcxpcs.runtime.run import Run
     from hpcxpcs.runtime.schedulers.submissions import Order, SubmitRecord
     from hpcxpcs.runtime.schedulers.submitting import Offer
@@ -86,6 +86,9 @@ def command(
     Nothing is computed here. Look with `hpcxpcs status RUN`; the same command, or `hpcxpcs resume RUN`, continues.
     """
     from hpcxpcs.cli.progress import PhaseLines
+    from hpcxpcs.pipeline.begin import begin, refuse_complete
+    from hpcxpcs.pipeline.plan import plan_for
+    from hpcxpcs.runtime.run import Run
     from hpcxpcs.runtime.schedulers.submitting import offer, submit
 
     order = _order(asked)
@@ -95,10 +98,14 @@ def command(
     }
     chosen = (*overrides, *(f"{key}={value}" for key, value in given.items() if value is not None))
     reporter = PhaseLines()
+    settings, data, folder = _loaded(config, chosen, run)
+    planned = Run(folder, plan_for(settings, data))
     if dry_run:
-        _show_dry_run(config, chosen, run, order)
+        _show_dry_run(planned, order)
         return
-    begun = _begun(config, chosen, run, fresh, reporter)
+    offer(planned, order)  # what no queue of the site runs is refused before anything is written
+    begun = begin(folder, settings, data, reporter, fresh=fresh)
+    refuse_complete(begun)
     record = _nobody_else(begun, more)
     offered = offer(begun, order, workers_only=_gather_waits(begun, record))
     click.echo(_announcement(begun, offered))
@@ -131,22 +138,11 @@ def _order(asked: dict[str, object]) -> Order:
     return Order(**asked)  # type: ignore[arg-type]
 
 
-def _begun(config: Path, chosen: tuple[str, ...], run: Path | None, fresh: bool, reporter: PhaseLines) -> Run:
-    """The run, planned now or before; AlreadyComplete when nothing is left to do."""
+def _loaded(config: Path, chosen: tuple[str, ...], run: Path | None) -> tuple[Config, TwoTime, Path]:
+    """The configuration, its data and the run folder; ConfigError for a method that has nothing to share out."""
     from hpcxpcs.data.select import load
-    from hpcxpcs.pipeline.begin import begin, refuse_complete
-    from hpcxpcs.pipeline.choices import run_folder
-
-    settings = _settings(config, chosen)
-    folder = run or run_folder(settings)
-    opened = begin(folder.absolute(), settings, load(settings), reporter, fresh=fresh)
-    refuse_complete(opened)
-    return opened
-
-
-def _settings(config: Path, chosen: tuple[str, ...]) -> Config:
     from hpcxpcs.errors import ConfigError
-    from hpcxpcs.pipeline.choices import configured
+    from hpcxpcs.pipeline.choices import configured, run_folder
 
     settings = configured(config, chosen)
     if settings.optimization.method == "nlsq":
@@ -154,7 +150,7 @@ def _settings(config: Path, chosen: tuple[str, ...]) -> Config:
             f"{config}: optimization.method is nlsq, which takes seconds and has no shards: 'hpcxpcs fit {config}' "
             "does it here, --method cmc or exact is what a scheduler is for"
         )
-    return settings
+    return settings, load(settings), (run or run_folder(settings)).absolute()
 
 
 def _nobody_else(run: Run, more: bool) -> SubmitRecord | None:
@@ -221,17 +217,10 @@ def _how_to_look(run: Run, offered: Offer) -> str:
     )
 
 
-def _show_dry_run(config: Path, chosen: tuple[str, ...], folder: Path | None, order: Order) -> None:
+def _show_dry_run(planned: Run, order: Order) -> None:
     """Print scripts and commands; nothing is written, not even the plan."""
-    from hpcxpcs.data.select import load
-    from hpcxpcs.pipeline.choices import run_folder
-    from hpcxpcs.pipeline.plan import plan_for
-    from hpcxpcs.runtime.run import Run
     from hpcxpcs.runtime.schedulers.submitting import offer, submit_lines
 
-    settings = _settings(config, chosen)
-    place = (folder or run_folder(settings)).absolute()
-    planned = Run(place, plan_for(settings, load(settings)))
     offered = offer(planned, order)
     click.echo("\n".join(f"# {line}" for line in _announcement(planned, offered).splitlines()))
     for job, line in zip(offered.jobs, submit_lines(offered), strict=True):

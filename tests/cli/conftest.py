@@ -5,6 +5,9 @@ import shutil
 import pytest
 
 from tests.cli.fitting import QUICK, parameters, simulated
+from tests.runtime.schedulers.pbs_fixture import fake_pbs_queue
+
+__all__ = ["fake_pbs_queue"]
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,16 @@ PROGRAM = (sys.executable, "-m", "hpcxpcs")
 MOST_TASKS = 64
 """Array tasks that are asked for when nobody says how many."""
 
+CARRIED = (
+    "HDF5_USE_FILE_LOCKING",
+    "HPCXPCS_CACHE_DIR",
+    "MKL_CBWR",
+    "NPY_DISABLE_CPU_FEATURES",
+    "OPENBLAS_CORETYPE",
+    "XLA_FLAGS",
+)
+"""Variables that jobs get from where they are submitted: places, and what changes the last digits of numbers."""
+
 UNKNOWN_ID = "990099009900"
 """Stands for an id where a scheduler insists on the form of one."""
 
@@ -162,12 +172,13 @@ def _array_jobs(
     run: Run, site: Site, order: Order, workers_only: bool, most_tasks: int | None
 ) -> tuple[Job, ...]:
     left = len(open_tasks(run, run.plan.tasks))
-    trial = fit_to_queue(site, _wish(order, "gather", cores=_gather_cores(left, order, site)))
-    wanted = order.tasks or min(MOST_TASKS, -(-left // (trial.workers if trial.exclusive else 1)))
+    one_task = fit_to_queue(site, _wish(order, "array", cores=order.cores))
+    wanted = order.tasks or min(MOST_TASKS, -(-left // one_task.workers))
     tasks = wanted if most_tasks is None else min(wanted, most_tasks)
-    gather = _job(run, site, "gather", trial, ("resume", str(run.folder), "--here"))
     if workers_only:
         return (_worker_job(run, site, order, max(1, tasks)),)
+    fit = fit_to_queue(site, _wish(order, "gather", cores=_gather_cores(left, order, site)))
+    gather = _job(run, site, "gather", fit, ("resume", str(run.folder), "--here"))
     if tasks <= 1 and order.tasks is None:
         return (gather,)
     return (_worker_job(run, site, order, max(1, tasks)), replace(gather, after=0))
@@ -218,6 +229,7 @@ def _job(run: Run, site: Site, kind: str, fit: Fit, command: Sequence[str], task
             run=folder,
             resources=fit.resources,
             tasks=tasks,
+            environment={name: os.environ[name] for name in CARRIED if name in os.environ},
         )
     )
     dialect = site.scheduler
