@@ -13,14 +13,16 @@ numbers of shards and for the chains on all data (exact); then what follows for 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -62,7 +64,8 @@ class Case:
 class Cost:
     """What one posterior took: seconds to the numbers, the processes' usage, and how good it is.
 
-    `compile_seconds` is the sum over processes; `tasks` are the seconds of each shard, or chain on all data.
+    `compile_seconds` is the sum over processes; `tasks` are the seconds of each shard, or chain on all data, and
+    `sampling` those from the start of the first worker to the end of the last task.
     """
 
     case: Case
@@ -74,6 +77,7 @@ class Cost:
     gradients: int
     compile_seconds: float
     tasks: tuple[float, ...]
+    sampling: float
 
     @property
     def fixed(self) -> float:
@@ -121,7 +125,21 @@ def account(run: Path, case: Case, usage: Usage) -> Cost:
         ),
         compile_seconds=sum(event.get("seconds", 0.0) for event in events if event["event"] == "compiled"),
         tasks=tuple(event["seconds"] for event in done if event["task"].startswith(kind)),
+        sampling=sampling_seconds(events, kind),
     )
+
+
+def sampling_seconds(events: Sequence[Mapping[str, Any]], kind: str) -> float:
+    """Seconds from the start of the first worker, or of the first task of a kind, to the end of the last task."""
+    of_kind = [event for event in events if str(event.get("task", "")).startswith(kind)]
+    begun = [event for event in of_kind if event["event"] == "started"]
+    begun += [event for event in events if event["event"] == "worker"]
+    ended = [event for event in of_kind if event["event"] == "done"]
+    return max(map(_seconds, ended)) - min(map(_seconds, begun))
+
+
+def _seconds(event: Mapping[str, Any]) -> float:
+    return datetime.datetime.fromisoformat(event["ts"]).timestamp()
 
 
 def gradients_in(path: Path) -> int:
@@ -150,9 +168,13 @@ def line(name: str, cost: Cost) -> str:
 
 
 def scaling_line(one: Cost, two: Cost) -> str:
-    """One line on what the second core brings."""
-    gain = one.answer / two.answer
-    return f"{one.case.name:<16} {one.answer:8.1f} {two.answer:8.1f} {gain:7.2f} {100.0 * gain / two.case.cores:8.0f}"
+    """One line on what the second core brings to the whole, and to sampling alone."""
+    gain, share = one.answer / two.answer, 100.0 / two.case.cores
+    faster = one.sampling / two.sampling
+    return (
+        f"{one.case.name:<16} {one.answer:8.1f} {two.answer:8.1f} {gain:7.2f} {share * gain:8.0f}"
+        f" {one.sampling:10.1f} {two.sampling:8.1f} {faster:7.2f} {share * faster:8.0f}"
+    )
 
 
 @dataclass(frozen=True)
@@ -208,11 +230,15 @@ def compared(config: Path, cache: Path, ways: Sequence[int | str], settings: Seq
             found[case] = posterior(config, cache, case, settings)
             print(line(f"{case.name}, {count} core{'s'[: count - 1]}", found[case]), flush=True)
     if len(cores) > 1:
-        print("\nstrong scaling     1 core  2 cores   times  efficiency")
-        print("                        s        s                  %")
+        print(
+            "\nstrong scaling     1 core  2 cores   times  efficient   sampling:  2 cores   times  efficient"
+        )
+        print("                        s        s                 %          s        s                 %")
         for way in ways:
             print(scaling_line(found[Case(way, 1)], found[Case(way, 2)]))
     shards = [forecast(found[Case(way, 1)]) for way in ways if way != EXACT]
+    if EXACT not in ways or not shards:
+        return
     print(f"\n{when_sharding_pays(forecast(found[Case(EXACT, 1)]), shards)}")
 
 
@@ -222,9 +248,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="a small file, short chains and few shards")
-    quick = parser.parse_args().quick
+    parser.add_argument("--ways", nargs="+", metavar="K", help="numbers of shards, or exact, instead of all")
+    given = parser.parse_args()
+    quick = given.quick
     angles, frames = (3, 100) if quick else (ANGLES, FRAMES)
-    settings, ways = (QUICK, (1, 2, EXACT)) if quick else ((), (*SHARDS, EXACT))
+    settings = QUICK if quick else ()
+    ways: tuple[int | str, ...] = (1, 2, EXACT) if quick else (*SHARDS, EXACT)
+    if given.ways:
+        ways = tuple(way if way == EXACT else int(way) for way in given.ways)
     both = min(max(CORES), len(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -233,7 +264,7 @@ def main() -> None:
             f"{angles} angles × {frames}², {config.with_suffix('.hdf').stat().st_size / 1e6:.0f} MB on disk"
         )
         print("\nempty compile cache, then the same again", HEADER, sep="\n")
-        for way in (ways[1], EXACT):
+        for way in dict.fromkeys((ways[min(1, len(ways) - 1)], EXACT)):
             for state in ("cold", "warm"):
                 case = Case(way, both)
                 cost = posterior(config, folder / "cache", case, settings)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bench.posterior import Case, Cost, Forecast, forecast, line, when_sharding_pays
+from bench.posterior import Case, Cost, Forecast, forecast, line, sampling_seconds, when_sharding_pays
 from bench.processes import Usage, watched
 
 USAGE = Usage(code=0, begin=0.0, wall=70.0, cpu=50.0, largest=600.0, together=900.0, processes=1, heavy=1)
@@ -14,7 +14,7 @@ USAGE = Usage(code=0, begin=0.0, wall=70.0, cpu=50.0, largest=600.0, together=90
 
 def cost(ess=2000.0):
     return Cost(
-        Case(4, 1), 60.0, USAGE, "consensus", "certified", ess, 100_000, 10.0, (10.0, 12.0, 10.0, 8.0)
+        Case(4, 1), 60.0, USAGE, "consensus", "certified", ess, 100_000, 10.0, (10.0, 12.0, 10.0, 8.0), 40.0
     )
 
 
@@ -23,6 +23,22 @@ def test_given_a_run_on_one_core_then_the_forecast_repeats_it_and_divides_the_ta
     assert found.answer(1) == pytest.approx(60.0)
     assert found.answer(3) == pytest.approx(40.0)
     assert found.answer(4) == found.answer(100) == pytest.approx(30.0)
+
+
+def test_given_events_then_sampling_lasts_from_the_first_worker_to_the_last_task():
+    def event(second: int, kind: str, **fields: str) -> dict[str, str]:
+        return {"ts": f"2030-01-01T00:00:{second:02}+00:00", "event": kind, **fields}
+
+    told = [
+        event(0, "started", task="prepare-00000"),
+        event(9, "done", task="prepare-00000"),
+        event(10, "worker"),
+        event(13, "started", task="shard-00000"),
+        event(20, "done", task="shard-00000"),
+        event(30, "done", task="shard-00001"),
+        event(40, "done", task="check-00000"),
+    ]
+    assert sampling_seconds(told, "shard-") == pytest.approx(20.0)
 
 
 def test_given_shards_that_are_shorter_than_chains_on_all_data_then_it_is_said_from_which_cores_on():

@@ -24,7 +24,7 @@ def command(run: Path) -> None:
     from hpcxpcs.runtime.events import append
     from hpcxpcs.runtime.run import Run
     from hpcxpcs.runtime.schedulers.looking import forget_look, living
-    from hpcxpcs.runtime.schedulers.submissions import read_record
+    from hpcxpcs.runtime.schedulers.submissions import note_cancelled, read_record
     from hpcxpcs.runtime.schedulers.submitting import scheduler_named
 
     opened = Run.open(run)
@@ -36,6 +36,7 @@ def command(run: Path) -> None:
     alive = living(opened, record, fresh_seconds=0.0)
     for one in reversed(alive):  # those that wait for others first
         scheduler_named(one.scheduler).cancel([one.job])
+        note_cancelled(opened, one.job)
         append(opened, "cancelled", job=one.job)
         click.echo(f"cancelled {one.kind} {one.job}")
     forget_look(opened)

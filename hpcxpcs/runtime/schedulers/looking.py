@@ -42,7 +42,9 @@ class QueueLook:
         return found
 
     def alive(self, submission: Submission) -> int:
-        """How many of its tasks wait or run."""
+        """How many of its tasks wait or run; none of a job that was cancelled, though it may take a while to end."""
+        if submission.cancelled is not None:
+            return 0
         return sum(task.state in ALIVE for task in self.of(submission))
 
 

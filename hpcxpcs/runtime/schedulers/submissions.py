@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hpcxpcs.errors import StoreError
 from hpcxpcs.files.json_safe import write_json
@@ -47,8 +46,8 @@ class Order:
 class Submission:
     """One job that a scheduler has taken: `job` is its id, `line` the command that handed it in (`after` another).
 
-    `submitted` is UTC; `core_hours` are charged at most. A job's id belongs to its scheduler and submit time: ids
-    come round again.
+    `submitted` and `cancelled` (by `hpcxpcs cancel`) are UTC; `core_hours` are charged at most. A job's id belongs to
+    its scheduler and submit time: ids come round again.
     """
 
     job: str
@@ -61,6 +60,7 @@ class Submission:
     tasks: int
     core_hours: float
     after: str | None = None
+    cancelled: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,25 @@ def read_record(run: Run) -> SubmitRecord | None:
 def note_submission(run: Run, order: Order, submission: Submission) -> None:
     """Add a job to the record at once, so that none that was accepted is forgotten."""
     known = read_record(run)
-    before: Sequence[Submission] = () if known is None else known.submissions
+    before = () if known is None else known.submissions
+    _write(run, SubmitRecord(order, (*before, submission)))
+
+
+def note_cancelled(run: Run, job: str) -> None:
+    """Note that a job was cancelled: it may linger in the queue for a while, but counts as dead."""
+    known = read_record(run)
+    if known is not None:
+        jobs = (replace(one, cancelled=utc_now()) if one.job == job else one for one in known.submissions)
+        _write(run, SubmitRecord(known.order, tuple(jobs)))
+
+
+def _write(run: Run, record: SubmitRecord) -> None:
     submit_folder(run).mkdir(exist_ok=True)
-    content: Mapping[str, Any] = {
+    content = {
         "schema_version": SCHEMA_VERSION,
         "run_id": run.plan.run_id,
-        "order": asdict(order),
-        "jobs": [asdict(one) for one in (*before, submission)],
+        "order": asdict(record.order),
+        "jobs": [asdict(one) for one in record.submissions],
     }
     write_json(submit_folder(run) / JOBS_FILE, content)
 

@@ -10,7 +10,13 @@ from hpcxpcs.errors import SchedulerProblem
 from hpcxpcs.runtime.schedulers import looking
 from hpcxpcs.runtime.schedulers.jobs import TaskLook
 from hpcxpcs.runtime.schedulers.looking import forget_look, living, queue_look
-from hpcxpcs.runtime.schedulers.submissions import Order, Submission, note_submission, read_record
+from hpcxpcs.runtime.schedulers.submissions import (
+    Order,
+    Submission,
+    note_cancelled,
+    note_submission,
+    read_record,
+)
 from tests.runtime import toy
 
 
@@ -86,6 +92,13 @@ def test_given_a_scheduler_that_does_not_answer_then_nobody_takes_the_jobs_for_d
     scheduler.broken = True
     with pytest.raises(SchedulerProblem, match="no answer"):
         living(run, read_record(run))
+
+
+def test_given_a_cancelled_job_that_lingers_then_it_counts_as_dead(run, scheduler):
+    note_cancelled(run, "1")
+    assert living(run, read_record(run)) == ()
+    submit(run, "2")
+    assert [one.job for one in living(run, read_record(run))] == ["2"]
 
 
 def test_given_an_answer_that_cannot_be_read_then_the_scheduler_is_asked(run, scheduler):
