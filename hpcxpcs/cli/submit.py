@@ -88,7 +88,7 @@ def command(
     from hpcxpcs.cli.progress import PhaseLines
     from hpcxpcs.pipeline.begin import begin, refuse_complete
     from hpcxpcs.pipeline.plan import plan_for
-    from hpcxpcs.runtime.run import Run
+    from hpcxpcs.runtime.run import PLAN_FILE, Run
     from hpcxpcs.runtime.schedulers.submitting import offer, submit
 
     order = _order(asked)
@@ -104,6 +104,8 @@ def command(
         _show_dry_run(planned, order)
         return
     offer(planned, order)  # what no queue of the site runs is refused before anything is written
+    if fresh and (folder / PLAN_FILE).exists():
+        _nobody_else(Run.open(folder), more=False)
     begun = begin(folder, settings, data, reporter, fresh=fresh)
     refuse_complete(begun)
     record = _nobody_else(begun, more)

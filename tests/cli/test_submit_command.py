@@ -142,6 +142,7 @@ def test_given_a_run_at_work_then_it_is_not_submitted_twice_but_more_workers_can
     hpcxpcs("submit", config, *PBS, "--run", run)
     told = hpcxpcs("submit", config, *PBS, "--run", run, code=1)
     assert "is at work" in told and "--more" in told and "hpcxpcs cancel" in told
+    assert "is at work" in hpcxpcs("submit", config, *PBS, "--run", run, "--fresh", code=1)
     assert len(read_record(Run.open(run)).submissions) == 2
     hpcxpcs("submit", config, *PBS, "--run", run, "--more", "--tasks", 1)
     assert [one.kind for one in read_record(Run.open(run)).submissions] == ["array", "gather", "array"]
