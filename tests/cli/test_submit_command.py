@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcxpcs.runtime.events import read_events
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.schedulers.submissions import read_record
 from tests.acceptance.jobs import digest
@@ -228,6 +229,20 @@ def test_given_a_whole_node_then_one_task_runs_as_many_workers_as_it_has_room_fo
     assert len(scripts_in(alone)) == 1 and "resume" in alone and "2 core-hours" in alone
     several = scripts_in(hpcxpcs("submit", config, *asked, "--tasks", 2, "--dry-run"))
     assert "--workers 2" in several[0] and len(several) == 2
+
+
+def test_given_several_workers_in_one_task_then_they_do_the_same_work(config, expected, tmp_path):
+    run = tmp_path / "run"
+    hpcxpcs("fit", config, "--run", run, "--time-limit", 0, code=75)
+    assert "2 of 2 tasks are done" in hpcxpcs("work", run, "--workers", 2)
+    workers = {
+        event["pid"]
+        for event in read_events(run / "events.jsonl")
+        if event.get("task", "").startswith("shard")
+    }
+    assert len(workers) == 2
+    hpcxpcs("resume", run, code=None)
+    assert digest(run) == expected
 
 
 def test_given_the_local_scheduler_then_the_run_goes_on_in_the_background_to_its_end(
