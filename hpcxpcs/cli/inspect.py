@@ -31,7 +31,7 @@ class Interval(NamedTuple):
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["auto", "nexus", "legacy", "cube"]),
+    type=click.Choice(["auto", "nexus", "legacy", "cube", "nxxpcs", "viewer"]),
     default="auto",
     show_default=True,
     help="Layout of the file; auto recognises it by its contents.",

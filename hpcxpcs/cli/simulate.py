@@ -66,7 +66,7 @@ INTEGERS, NUMBERS = ListOf(int, "integers"), ListOf(float, "numbers")
 @click.option("-o", "--output", type=FILE, required=True, help="The file to write.")
 @click.option(
     "--format",
-    type=click.Choice(["nexus", "legacy", "cube"]),
+    type=click.Choice(["nexus", "legacy", "cube", "nxxpcs", "viewer"]),
     default="nexus",
     show_default=True,
     help="Its layout.",

@@ -26,11 +26,14 @@ class ExperimentalData(Section):
     file_path: Text | None = Field(
         default=None,
         validate_default=True,
-        description="HDF5 result file; a relative path starts at the folder of this configuration file",
+        description="result file (HDF5, NPZ or NPY); a relative path starts at the folder of this configuration file",
         examples=["data/experiment_results.hdf"],
     )
-    format: Literal["auto", "nexus", "legacy", "cube"] = Field(
-        default="auto", description="layout of the file: auto recognises it by content"
+    format: Literal["auto", "nexus", "legacy", "cube", "nxxpcs", "viewer"] = Field(
+        default="auto",
+        description="layout of the file: auto recognises it by content; nexus and legacy are those of APS 8-ID, "
+        "cube is plain arrays (HDF5, NPZ, NPY, homodyne's caches), nxxpcs the NeXus definition, viewer the "
+        "viewer's schema with stated units",
     )
 
     @field_validator("file_path")

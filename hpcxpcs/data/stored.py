@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcxpcs.data.formats.layout import BinInfo, read_matrix
+from hpcxpcs.data.formats.layout import USUAL, BinInfo, read_matrix
 from hpcxpcs.data.formats.source import Source, named, opened
 from hpcxpcs.data.twotime import hash_of_arrays
 from hpcxpcs.errors import DataError
@@ -74,7 +74,7 @@ class Stored:
         if not isinstance(where, BinInfo):
             return hash_of_arrays([where])
         dataset = source[where.dataset]
-        if where.lead or where.trail or not getattr(dataset, "chunks", None):
+        if where.lead or where.trail or where.form != USUAL or not getattr(dataset, "chunks", None):
             return hash_of_arrays([read_matrix(source, where, self.frames)])
         return _hash_of_chunks(dataset)
 
@@ -105,6 +105,7 @@ def sigma_locations(
     like the data cube.
     """
     path = path.strip("/")
+    chosen = [replace(info, form=info.form.of_uncertainties()) for info in chosen]
     if path not in source:
         raise DataError(
             f"noise.sigma: the file has no dataset /{path}; give a number, auto, or a path in the file"

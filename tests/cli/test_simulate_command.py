@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from click.testing import CliRunner
 
 from hpcxpcs.cli import main
+from hpcxpcs.cli.inspect import command as inspect_command
 from hpcxpcs.cli.simulate import command
-from hpcxpcs.data.formats import detect, open_file, read_truth
+from hpcxpcs.config.sections import ExperimentalData
+from hpcxpcs.data.formats import FORMATS, detect, open_file, read_truth
 
 SMALL = ["--angles", "2", "--frames", "16"]
 
@@ -68,7 +71,17 @@ def test_every_noise_model_can_be_asked_for(options, noise, tmp_path):
     assert read_truth(tmp_path / "a.hdf")["noise"] == noise
 
 
-@pytest.mark.parametrize("name", ["nexus", "legacy", "cube"])
+def test_given_a_layout_then_both_commands_and_the_configuration_know_it():
+    offered = {
+        name: next(item.type.choices for item in called.params if item.name.startswith("format"))
+        for name, called in (("simulate", command), ("inspect", inspect_command))
+    }
+    configured = get_args(ExperimentalData.model_fields["format"].annotation)
+    assert [list(names) for names in offered.values()] == [list(FORMATS), ["auto", *FORMATS]]
+    assert list(configured) == ["auto", *FORMATS]
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_every_layout_can_be_asked_for(name, tmp_path):
     assert (
         run("static", "-o", tmp_path / "a.hdf", *SMALL, "--format", name, "--missing-bins", 2).exit_code == 0

@@ -14,7 +14,7 @@ from hpcxpcs.data.select import load
 from hpcxpcs.errors import DataError, FormatError
 from tests.data.stacks import config_for, edited, stack_of
 
-FORMATS = ["nexus", "legacy", "cube"]
+FORMATS = ["nexus", "legacy", "cube", "nxxpcs", "viewer"]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_given_an_empty_file_then_it_is_called_empty(tmp_path):
         detect(tmp_path / "a.h5")
 
 
-@pytest.mark.parametrize("content", [b"q,phi,c2\n1,2,3\n", b"\x89", b"\x93NUMPY" + bytes(200)])
+@pytest.mark.parametrize("content", [b"q,phi,c2\n1,2,3\n", b"\x89", b"\x93NUMPX" + bytes(200)])
 def test_given_something_else_then_it_is_called_neither_hdf5_nor_npz(tmp_path, content):
     (tmp_path / "a.h5").write_bytes(content)
     with pytest.raises(FormatError, match="neither an HDF5 nor an NPZ file"):
@@ -125,7 +125,7 @@ def test_given_another_format_than_asked_for_then_it_is_refused(path):
 
 
 def test_given_a_format_that_does_not_exist_then_the_known_ones_are_listed(path):
-    with pytest.raises(FormatError, match="known: nexus, legacy, cube"), open_file(path, "nexsu"):
+    with pytest.raises(FormatError, match="known: nexus, legacy, cube, nxxpcs, viewer"), open_file(path, "nexsu"):
         pass
 
 

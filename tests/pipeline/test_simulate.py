@@ -18,7 +18,7 @@ from hpcxpcs.pipeline.simulate import simulate, simulate_twotime, truth_path
 from hpcxpcs.pipeline.simulation_spec import SimulationSpec
 from hpcxpcs.pipeline.truth import TRUTH, true_parameters
 
-FORMATS = ("nexus", "legacy", "cube")
+FORMATS = ("nexus", "legacy", "cube", "nxxpcs", "viewer")
 QUIET = NoiseSpec("iid", sd=0.0)
 
 

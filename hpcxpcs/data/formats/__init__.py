@@ -1,6 +1,6 @@
 """File layouts with two-time matrices: recognised by content, read lazily, and written.
 
-`write(name, path, stack)` writes a Stack as "nexus", "legacy" or "cube"; `open_file(path)` reads them.
+`write(name, path, stack)` writes a Stack in one of the FORMATS; `open_file(path)` reads them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from hpcxpcs.data.formats import cube, legacy, nexus
+from hpcxpcs.data.formats import cube, legacy, nexus, nxxpcs, viewer
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack, read_matrix
 from hpcxpcs.data.formats.source import Source, named, opened, top_of_tree
 from hpcxpcs.data.formats.truth import read_truth
 from hpcxpcs.errors import FormatError
 
-FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (nexus, legacy, cube)}
+FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (nexus, legacy, cube, nxxpcs, viewer)}
 
 __all__ = [
     "FORMATS",
@@ -33,6 +33,9 @@ __all__ = [
     "write",
 ]
 
+G2_RESULTS = ("xpcs/multitau/normalized_g2", "exchange/norm-0-g2", "xpcs/g2/g2", "entry/data/g2")
+"""Where the layouts keep g2; a file may hold it without two-time matrices."""
+
 
 def _module(name: str) -> ModuleType:
     if name not in FORMATS:
@@ -46,7 +49,7 @@ def _unknown(source: Source) -> FormatError:
     looked_for = "\n".join(f"  {name}: {module.LOOKS_FOR}" for name, module in FORMATS.items())
     tree = "\n".join(f"  {line}" for line in top_of_tree(source)) or "  nothing at all"
     hint = ""
-    if "xpcs/multitau/normalized_g2" in source or "exchange/norm-0-g2" in source:
+    if any(path in source for path in G2_RESULTS):
         hint = "\nThis is a multi-tau (g2) result: it holds no two-time matrices."
     return FormatError(f"no known two-time layout. Looked for\n{looked_for}\nThe file has\n{tree}{hint}")
 
@@ -84,7 +87,7 @@ def open_file(path: Path, name: str = "auto") -> Iterator[Layout]:
 
 
 def write(name: str, path: Path, stack: Stack) -> None:
-    """Write a stack of matrices as one file of a format ("nexus", "legacy", "cube").
+    """Write a stack of matrices as one file in one of the FORMATS.
 
     A cube whose path ends in .npz is written as NPZ. The file appears under its name when it is complete.
     """

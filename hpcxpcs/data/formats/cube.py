@@ -1,25 +1,29 @@
-"""Plain cubes: one array of matrices with its t, φ and q, in HDF5 (/exchange/… or top level) or NPZ."""
+"""Plain cubes: an array of matrices with t, φ and q, in HDF5 (/exchange/… or top level), NPZ, NPY or a cache."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcxpcs.data.formats.arrangement import Order, arrangement
 from hpcxpcs.data.formats.layout import BinInfo, Layout, Stack
-from hpcxpcs.data.formats.source import Source, vector
+from hpcxpcs.data.formats.source import Source
 from hpcxpcs.data.formats.truth import NPZ_KEY, truth_text, write_truth
+from hpcxpcs.data.formats.units import quantity
 from hpcxpcs.errors import FormatError
 
 NAME = "cube"
-LOOKS_FOR = "/exchange/{data, t, phi, q} or c2, t, phi, q (or data, t, phi, q) at the top; t may be missing"
-
-Order = Literal["q_first", "q_last"]
+LOOKS_FOR = (
+    "/exchange/{data, t, phi, q} or c2, t, phi, q (or data, t, phi, q) at the top; t may be missing; "
+    "or homodyne's cache: c2_exp, t1, t2, phi_angles_list, wavevector_q_list"
+)
 
 
 class Names(NamedTuple):
@@ -35,7 +39,11 @@ FLAVOURS = (
     Names("exchange/data", "exchange/t", "exchange/phi", "exchange/q"),
     Names("c2", "t", "phi", "q"),
     Names("data", "t", "phi", "q"),
+    Names("c2_exp", "t1", "phi_angles_list", "wavevector_q_list"),
 )
+CACHE = FLAVOURS[-1]
+"""The cache files that homodyne writes: matrices already selected, cut to a window, and completed."""
+CACHE_METADATA = "cache_metadata_json"
 
 UNEVEN = 1e-3
 """Largest deviation of a time step from the mean step, as a fraction, that still counts as a uniform grid."""
@@ -56,8 +64,9 @@ def open_layout(source: Source) -> Layout:
     if names is None:
         raise FormatError(f"the file has no {LOOKS_FOR}")
     cube = source[names.c2]
-    order, grid = _arrangement(cube, names.c2)
-    q, phi = _per_bin(vector(source, names.q), vector(source, names.phi), grid)
+    order, grid = arrangement(cube, names.c2)
+    q_list, phi_list = quantity(source, names.q, "q"), quantity(source, names.phi, "angle")
+    q, phi = _per_bin(q_list.values, phi_list.values, grid)
     bins = tuple(
         BinInfo(
             index,
@@ -71,7 +80,8 @@ def open_layout(source: Source) -> Layout:
         for index, position in enumerate(np.ndindex(*grid))
     )
     n_frames = int(cube.shape[-1] if order == "q_first" else cube.shape[0])
-    dt, dt_source = _time_step(source, names.t, n_frames)
+    dt, dt_source, t_unit = _time_step(source, names.t, n_frames)
+    notes = [f"bins are on the {'first' if order == 'q_first' else 'last'} axis"] if grid else []
     return Layout(
         format=NAME,
         bins=bins,
@@ -80,39 +90,10 @@ def open_layout(source: Source) -> Layout:
         dt_source=dt_source,
         dtype=str(cube.dtype),
         compression=getattr(cube, "compression", None) or "none",
-        notes=(f"bins are on the {'first' if order == 'q_first' else 'last'} axis",) if grid else (),
+        notes=(*notes, *(_cache_notes(source, n_frames) if names == CACHE else ())),
+        units={"q": q_list.unit, "phi": phi_list.unit, "time": t_unit},
         source=source,
     )
-
-
-def _arrangement(cube: Any, path: str) -> tuple[Order, tuple[int, ...]]:
-    """Tell on which side of the two frame axes the bin axes are, and return their lengths."""
-    shape = tuple(cube.shape)
-    if len(shape) not in (2, 3, 4) or 0 in shape:
-        raise FormatError(
-            f"/{path} has shape {shape}; expected (bins, N, N), (q, phi, N, N) or the same with N, N first"
-        )
-    first_possible, last_possible = shape[-1] == shape[-2], shape[0] == shape[1]
-    if len(shape) > 2 and first_possible and last_possible:
-        # The middle: cut the wrong way through its edge, a stack of halves looks like a half itself.
-        leading, trailing = (tuple(n // 2 for n in axes) for axes in (shape[:-2], shape[2:]))
-        first_possible = _is_two_time(np.asarray(cube[leading]))
-        last_possible = _is_two_time(np.asarray(cube[(slice(None), slice(None), *trailing)]))
-        if first_possible == last_possible:
-            raise FormatError(f"/{path} has shape {shape}: it cannot be told which axes are the frames")
-    if first_possible:
-        return "q_first", shape[:-2]
-    if last_possible:
-        return "q_last", shape[2:]
-    raise FormatError(
-        f"/{path} has shape {shape}: no two neighbouring axes of equal length, so there are no matrices"
-    )
-
-
-def _is_two_time(matrix: NDArray[Any]) -> bool:
-    """Tell whether a square array is symmetric, or has zeros in one triangle."""
-    lower, upper = np.tril(matrix, -1), np.triu(matrix, 1)
-    return bool(not lower.any() or not upper.any() or np.allclose(lower, upper.T, rtol=1e-4, equal_nan=True))
 
 
 def _per_bin(q: NDArray[Any], phi: NDArray[Any], grid: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -127,21 +108,59 @@ def _per_bin(q: NDArray[Any], phi: NDArray[Any], grid: tuple[int, ...]) -> tuple
     return np.broadcast_to(q, count), np.broadcast_to(phi, count)
 
 
-def _time_step(source: Source, path: str, n_frames: int) -> tuple[float | None, str]:
+def _time_step(source: Source, path: str, n_frames: int) -> tuple[float | None, str, str]:
+    """Return the step of the times (s), where it is from, and the unit in which the times are stored."""
     if path not in source:
-        return None, f"/{path} is missing"
-    t = vector(source, path).astype(np.float64)
+        return None, f"/{path} is missing", "unknown"
+    stored = tuple(source[path].shape)
+    if len(stored) > 1 and max(stored) != np.prod(stored):
+        raise FormatError(
+            f"/{path} has shape {stored}: times on a grid, as old caches hold them; a list (N,) is needed: "
+            f"keep one axis, or write the file again"
+        )
+    t, unit = quantity(source, path, "time")
     if len(t) != n_frames:
         raise FormatError(f"/{path} has {len(t)} times for {n_frames} frames")
     if n_frames < 2:
-        return None, f"/{path} has a single time"
+        return None, f"/{path} has a single time", unit
+    return even_step(t, path), f"spacing of /{path}", unit
+
+
+def even_step(t: NDArray[np.float64], path: str) -> float:
+    """Return the spacing (s) of equally spaced, ascending times (N,) in s; refuse any others."""
     steps = np.diff(t)
-    dt = float((t[-1] - t[0]) / (n_frames - 1))
+    dt = float((t[-1] - t[0]) / (len(t) - 1))
     if not dt > 0 or not np.all(np.abs(steps - dt) <= UNEVEN * dt):
         raise FormatError(
             f"/{path}: the times are not equally spaced (steps {steps.min():g}…{steps.max():g} s)"
         )
-    return dt, f"spacing of /{path}"
+    return dt
+
+
+def _cache_notes(source: Source, n_frames: int) -> list[str]:
+    """Say what a cache cannot be asked: which frames, which q and which time step it was made with."""
+    notes = [
+        "this is a cache of homodyne: frames count from its own first frame, its time step is the one of the "
+        "configuration that wrote it, and the full matrices are as that program completed them"
+    ]
+    if "t2" in source and not np.array_equal(np.asarray(source["t2"]), np.asarray(source[CACHE.t])):
+        raise FormatError("/t1 and /t2 differ: the matrices are not on one grid of times")
+    if CACHE_METADATA not in source:
+        return notes
+    try:
+        told = json.loads(str(np.asarray(source[CACHE_METADATA]).item()))
+        first, last, asked = told.get("start_frame"), told.get("end_frame"), told.get("config_wavevector_q")
+    except (ValueError, AttributeError) as error:
+        raise FormatError(
+            f"/{CACHE_METADATA} is not the JSON of a cache ({error}); let homodyne write the cache again"
+        ) from error
+    if isinstance(first, int) and isinstance(last, int):
+        notes.append(f"the cache holds frames {first}…{last} of the measurement")
+        if last > 0 and last - first + 1 != n_frames:
+            notes.append(f"warning: that would be {last - first + 1} frames, the matrices have {n_frames}")
+    if isinstance(asked, int | float):
+        notes.append(f"the cache was made for q = {asked:g} 1/Å; the q of its matrices are used")
+    return notes
 
 
 def write(path: Path, stack: Stack, *, order: Order = "q_first", names: Names = FLAVOURS[0]) -> None:

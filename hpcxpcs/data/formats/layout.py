@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,11 +21,54 @@ LARGEST_CHUNK = 2**32 - 1
 
 
 @dataclass(frozen=True)
+class Form:
+    """How stored matrices are turned into c2(t1, t2) with level 1 and t = 0 in the first row and column.
+
+    `baseline` is the stored value of full decorrelation; `upside_down` means that t = 0 is in the last row;
+    `triangle` is the one that holds values, whatever fills the other, None when contents tell.
+    """
+
+    baseline: Literal[0, 1] = 1
+    upside_down: bool = False
+    triangle: Triangle | None = None
+
+    def rows(self, frames: slice, n: int) -> slice:
+        """Return which of the n stored rows hold some frames."""
+        if not self.upside_down:
+            return frames
+        start, stop, _ = frames.indices(n)
+        return slice(n - max(start, stop), n - start)
+
+    def undone(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Return the usual form (n, n) of a stored matrix cut to the same frames on both axes."""
+        matrix = stored[::-1] if self.upside_down else stored
+        if self.baseline == 0:
+            matrix = matrix + 1
+        if self.triangle is None:
+            return matrix
+        return np.triu(matrix) if self.triangle == "upper" else np.tril(matrix)
+
+    def applied(self, matrix: NDArray[Any]) -> NDArray[Any]:
+        """Return a matrix (N, N) of the usual form as a file of this form stores it (0 where it has nothing)."""
+        stored = matrix - 1 if self.baseline == 0 else matrix
+        if self.triangle is not None:
+            stored = np.triu(stored) if self.triangle == "upper" else np.tril(stored)
+        return stored[::-1] if self.upside_down else stored
+
+    def of_uncertainties(self) -> Form:
+        """Return the form of the uncertainties beside such matrices: they have no baseline."""
+        return replace(self, baseline=1)
+
+
+USUAL = Form()
+
+
+@dataclass(frozen=True)
 class BinInfo:
     """One stored two-time matrix: its q (Å⁻¹), angle (degrees), and where in the file it is.
 
     `index` counts the matrices of the file from 0, `label` is the file's own 1-based bin number. The matrix
-    is `file[dataset][(*lead, frames, frames, *trail)]`.
+    is `file[dataset][(*lead, frames, frames, *trail)]`, in the form that `form` undoes.
     """
 
     index: int
@@ -35,6 +78,7 @@ class BinInfo:
     dataset: str
     lead: tuple[int, ...] = ()
     trail: tuple[int, ...] = ()
+    form: Form = USUAL
 
 
 @dataclass(frozen=True)
@@ -48,7 +92,10 @@ class AbsentBin:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a file holds: its bins, frames (count), and time step (s, None when the file does not say)."""
+    """What a file holds: its bins, frames (count), and time step (s, None when the file does not say).
+
+    `units` says in words in which units q, phi and time are stored.
+    """
 
     format: str
     bins: tuple[BinInfo, ...]
@@ -59,22 +106,25 @@ class Layout:
     compression: str
     absent: tuple[AbsentBin, ...] = ()
     notes: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
     source: Any = field(default=None, repr=False, compare=False)
 
     def read(self, info: BinInfo, frames: slice = slice(None)) -> NDArray[Any]:
-        """Read one matrix (n, n) as stored, cut to `frames`; works while the file is open."""
+        """Read one matrix (n, n) in the usual form, cut to `frames`; works while the file is open."""
         return read_matrix(self.source, info, frames)
 
 
 def read_matrix(source: Any, info: BinInfo, frames: slice = slice(None)) -> NDArray[Any]:
-    """Read the matrix of one bin, (n, n) as stored, from an open file, cut to `frames` on both axes."""
+    """Read the matrix of one bin, (n, n) in the usual form, from an open file, cut to `frames` on both axes."""
     dataset = source[info.dataset]
     axes = len(info.lead) + 2 + len(info.trail)
     if len(dataset.shape) != axes:
         raise DataError(f"/{info.dataset} has shape {tuple(dataset.shape)}; {axes} axes are needed")
     if dataset.dtype.kind not in "fiu":
         raise DataError(f"/{info.dataset} holds values of type {dataset.dtype}; real numbers are needed")
-    return np.asarray(dataset[(*info.lead, frames, frames, *info.trail)])
+    rows = info.form.rows(frames, int(dataset.shape[len(info.lead)]))
+    stored = np.asarray(dataset[(*info.lead, rows, frames, *info.trail)])
+    return stored if info.form == USUAL else info.form.undone(stored)
 
 
 @dataclass(frozen=True)
@@ -150,3 +200,8 @@ class Stack:
         elif name == "lzf":
             options |= {"compression": "lzf"}
         return options
+
+    def diagonal_means(self, matrix: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the mean of every diagonal (N,) of a matrix that `stored_matrices` gave, by lag in frames."""
+        upper = matrix.T if self.half and self.triangle == "lower" else matrix
+        return np.array([upper.diagonal(lag).mean(dtype=np.float64) for lag in range(len(upper))])

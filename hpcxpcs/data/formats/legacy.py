@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack
 from hpcxpcs.data.formats.source import Source, scalar, vector
 from hpcxpcs.data.formats.truth import write_truth
+from hpcxpcs.data.formats.units import quantity
 from hpcxpcs.errors import FormatError
 
 NAME = "legacy"
@@ -29,7 +30,8 @@ def detect(source: Source) -> bool:
 
 def open_layout(source: Source) -> Layout:
     """Describe the file: every matrix with the q and φ of its bin."""
-    q_list, phi_list = (vector(source, f"xpcs/{name}").astype(np.float64) for name in ("dqlist", "dphilist"))
+    q_list, q_unit = quantity(source, "xpcs/dqlist", "q")
+    phi_list, phi_unit = quantity(source, "xpcs/dphilist", "angle")
     if len(q_list) != len(phi_list):
         raise FormatError(f"/xpcs/dqlist has {len(q_list)} entries, /xpcs/dphilist {len(phi_list)}")
     numbered = _numbered(source)
@@ -58,6 +60,7 @@ def open_layout(source: Source) -> Layout:
             if label not in used
         ),
         notes=tuple(notes),
+        units={"q": q_unit, "phi": phi_unit, "time": "s (that of the layout)"},
         source=source,
     )
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Reason, Stack
 from hpcxpcs.data.formats.source import Source, scalar, vector
 from hpcxpcs.data.formats.truth import write_truth
+from hpcxpcs.data.formats.units import quantity, text
 from hpcxpcs.errors import FormatError
 
 NAME = "nexus"
@@ -36,7 +37,7 @@ def open_layout(source: Source) -> Layout:
     if len(names) != len(labels):
         raise FormatError(f"/{MATRICES} has {len(names)} matrices, but /{PROCESSED} names {len(labels)} bins")
     notes: list[str] = []
-    q_axis, phi_axis, natural_to_pair = _axes(source)
+    q_axis, phi_axis, natural_to_pair, units = _axes(source)
     natural = _natural_indices(source, len(q_axis) * len(phi_axis), notes)
     if labels.size and not (labels.min() >= 1 and labels.max() <= len(natural)):
         raise FormatError(
@@ -58,6 +59,7 @@ def open_layout(source: Source) -> Layout:
         compression=getattr(first, "compression", None) or "none",
         absent=_absent(q_axis, phi_axis, natural_to_pair, natural, labels),
         notes=tuple(notes),
+        units=units,
         source=source,
     )
 
@@ -77,26 +79,25 @@ def _sequence(source: Source) -> list[str]:
     return [numbered[number] for number in sorted(numbered)]
 
 
-def _axes(source: Source) -> tuple[NDArray[np.float64], NDArray[np.float64], Any]:
-    """Return the q axis (Å⁻¹), the φ axis (degrees), and the map from natural index to positions."""
-    first, second = (vector(source, f"{QMAP}/dynamic_v_list_dim{k}").astype(np.float64) for k in (0, 1))
+def _axes(source: Source) -> tuple[NDArray[np.float64], NDArray[np.float64], Any, dict[str, str]]:
+    """Return the q axis (Å⁻¹), the φ axis (degrees), the map from natural index to positions, and the units."""
+    paths = [f"{QMAP}/dynamic_v_list_dim{k}" for k in (0, 1)]
     names = (
-        [_text(name).lower() for name in vector(source, f"{QMAP}/map_names")]
+        [text(name).lower() for name in vector(source, f"{QMAP}/map_names")]
         if f"{QMAP}/map_names" in source
         else []
     )
-    count = len(second)
-    if names in ([], ["q", "phi"]):
-        return first, second, lambda natural: divmod(natural, count)
-    if names == ["phi", "q"]:
-        return second, first, lambda natural: divmod(natural, count)[::-1]
-    raise FormatError(
-        f"/{QMAP}/map_names: the partition is over {' and '.join(names)}, it must be over q and phi"
-    )
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    if names not in ([], ["q", "phi"], ["phi", "q"]):
+        raise FormatError(
+            f"/{QMAP}/map_names: the partition is over {' and '.join(names)}, it must be over q and phi"
+        )
+    swapped = names == ["phi", "q"]
+    q, phi = quantity(source, paths[swapped], "q"), quantity(source, paths[not swapped], "angle")
+    count = len(q.values) if swapped else len(phi.values)
+    units = {"q": q.unit, "phi": phi.unit, "time": "s (that of the layout)"}
+    if swapped:
+        return q.values, phi.values, lambda natural: divmod(natural, count)[::-1], units
+    return q.values, phi.values, lambda natural: divmod(natural, count), units
 
 
 def _natural_indices(source: Source, grid: int, notes: list[str]) -> NDArray[np.int64]:
@@ -156,7 +157,7 @@ def write(path: Path, stack: Stack) -> None:
         for index, matrix in enumerate(stack.stored_matrices()):
             options = stack.dataset_options(matrix.shape, usual="lzf")
             file.create_dataset(f"{MATRICES}/c2_{index + 1:05d}", data=matrix, **options)
-            averages.append(_diagonal_means(matrix, stack))
+            averages.append(stack.diagonal_means(matrix))
         file["xpcs/twotime/normalized_g2"] = np.stack(averages, axis=1).astype(np.float32)
         n_raw = len(averages[0]) * stack.stride * stack.average
         _write_scalars(file, stack, n_raw)
@@ -189,8 +190,3 @@ def _write_qmap(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
     group["map_names"] = np.array([b"q", b"phi"], dtype=object)
     group["map_units"] = np.array(["Å⁻¹".encode(), b"deg"], dtype=object)
     return labels[: len(stack.q)].astype(np.int64) + 1
-
-
-def _diagonal_means(matrix: NDArray[Any], stack: Stack) -> NDArray[np.float64]:
-    upper = matrix.T if stack.half and stack.triangle == "lower" else matrix
-    return np.array([upper.diagonal(lag).mean(dtype=np.float64) for lag in range(len(upper))])

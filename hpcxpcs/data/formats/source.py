@@ -1,4 +1,4 @@
-"""Opening data files: HDF5 read-only without locks, or NPZ without pickles, with errors a user can act on."""
+"""Opening data files: HDF5 read-only without locks, NPZ and NPY without pickles, errors a user can act on."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ type Source = h5py.File | Mapping[str, NDArray[Any]]
 """An open file: `"a/b" in source` and `source["a/b"]` work for both kinds."""
 
 ZIP_SIGNATURE = b"PK\x03\x04"
+NPY_SIGNATURE = b"\x93NUMPY"
+PICKLE_SIGNATURES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
+NPY_BESIDE = ("q", "phi", "t")
+"""What lies beside a stack `a.npy`, as `a.q.npy`, `a.phi.npy` and, if need be, `a.t.npy`."""
+NO_PICKLES = (
+    "opening it would run whatever code it holds, so hpcxpcs never does; write the numbers as plain arrays "
+    "with numpy.savez (for a cache: let the program that wrote it make a new one, or start from its HDF5 file)"
+)
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -41,8 +49,9 @@ def signature(path: Path) -> bytes:
 @contextmanager
 def opened(path: Path) -> Iterator[Source]:
     """Open a data file for reading; a failure to read it later becomes a DataError naming the file."""
-    if signature(path).startswith(ZIP_SIGNATURE):
-        yield _npz_arrays(path)
+    head = signature(path)
+    if head.startswith((ZIP_SIGNATURE, NPY_SIGNATURE)):
+        yield _npz_arrays(path) if head.startswith(ZIP_SIGNATURE) else _npy_arrays(path)
         return
     file = _hdf5_file(path)
     try:
@@ -72,6 +81,8 @@ def _hdf5_file(path: Path) -> h5py.File:
     except OSError as error:
         if "truncated" in str(error):
             raise FormatError(f"{path}: the HDF5 file is truncated; copy or write it again") from error
+        if signature(path).startswith(PICKLE_SIGNATURES):
+            raise FormatError(f"{path}: is a pickled Python object; {NO_PICKLES}") from error
         if not signature(path).startswith(HDF5_SIGNATURE):
             raise FormatError(f"{path}: is neither an HDF5 nor an NPZ file") from error
         raise FormatError(f"{path}: HDF5 cannot open the file ({_first_line(error)})") from error
@@ -88,15 +99,43 @@ def _without_lock(path: Path) -> h5py.File:
 
 
 def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    arrays, name = {}, ""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            for name in archive.files:
+                arrays[name] = archive[name]
     except ValueError as error:
-        raise FormatError(
-            f"{path}: the NPZ file holds pickled objects or a broken array; store plain arrays"
-        ) from error
+        if "allow_pickle" in str(error):
+            raise FormatError(f"{path}: the array {name} holds pickled objects; {NO_PICKLES}") from error
+        raise FormatError(f"{path}: the array {name} is broken ({_first_line(error)})") from error
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise FormatError(f"{path}: the NPZ file is truncated or damaged ({_first_line(error)})") from error
+    return arrays
+
+
+def _npy_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the stack as "c2" (left on disk until it is read) and the lists that lie beside it."""
+    arrays = {"c2": _npy_array(path)}
+    beside = {name: path.with_name(f"{path.stem}.{name}.npy") for name in NPY_BESIDE}
+    missing = [str(beside[name]) for name in ("q", "phi") if not beside[name].exists()]
+    if missing:
+        raise FormatError(
+            f"{path}: an NPY file holds matrices only; put q (1/Å) and angles (degrees), one per matrix or one "
+            f"for all, beside it with numpy.save: {', '.join(missing)} is missing"
+        )
+    return arrays | {name: _npy_array(file) for name, file in beside.items() if file.exists()}
+
+
+def _npy_array(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        if "Python objects" in str(error) or "allow_pickle" in str(error):
+            raise FormatError(f"{path}: the array holds pickled objects; {NO_PICKLES}") from error
+        raise FormatError(f"{path}: the NPY file is truncated or damaged ({_first_line(error)})") from error
+    if not isinstance(array, np.ndarray):
+        raise FormatError(f"{path}: holds no array")
+    return array
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,354 @@
+"""The NeXus application definition NXxpcs: /entry/twotime/two_time_corr_func and the lists in its masks.
+
+Four attributes say how the matrices are stored: `storage_mode`, `baseline_reference`, `time_origin_location`,
+`populated_elements`. The baseline must be there, the others are checked against the contents.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcxpcs.data.formats.arrangement import arrangement, blank_triangles, diagonal_from_corner
+from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Form, Layout, Stack, Triangle
+from hpcxpcs.data.formats.source import Source, scalar
+from hpcxpcs.data.formats.truth import write_truth
+from hpcxpcs.data.formats.units import Quantity, factor_of, quantity, stated_unit, text
+from hpcxpcs.errors import FormatError
+
+NAME = "nxxpcs"
+LOOKS_FOR = "/entry/twotime/two_time_corr_func with its attributes, /entry/instrument/masks"
+
+Storage = Literal["one_array_q_first", "one_array_q_last", "data_exchange_keys"]
+Origin = Literal["upper_left", "lower_left"]
+POPULATED: dict[str, Triangle | None] = {"all": None, "upper_half": "upper", "lower_half": "lower"}
+
+TWOTIME, MASKS = "entry/twotime", "entry/instrument/masks"
+
+LOOKED_AT = 64
+"""Frames on a side of the part of a matrix that is read to see which way up it is."""
+
+
+@dataclass(frozen=True)
+class _Array:
+    """One stored matrix before its form is known: the dataset, and its place on the axes that are not frames."""
+
+    label: int
+    dataset: str
+    lead: tuple[int, ...] = ()
+    trail: tuple[int, ...] = ()
+
+
+def _entry(source: Source) -> str | None:
+    """Return the name of the first entry with two-time matrices; it is usually "entry"."""
+    if not isinstance(source, h5py.File):
+        return None
+    names = sorted(source, key=lambda name: (name != "entry", name))
+    return next((name for name in names if f"{name}/twotime/two_time_corr_func" in source), None)
+
+
+def detect(source: Source) -> bool:
+    """Tell whether the file has an entry with two-time matrices in this layout."""
+    return _entry(source) is not None
+
+
+def open_layout(source: Source) -> Layout:
+    """Describe the file: every matrix with the q and φ of its region, and the form it is stored in."""
+    entry = _entry(source)
+    if entry is None:
+        raise FormatError(f"the file has no {LOOKS_FOR}")
+    path, masks = f"{entry}/twotime/two_time_corr_func", f"{entry}/instrument/masks"
+    q, phi = _lists(source, masks)
+    regions = _regions(source, masks)
+    arrays = _arrays(source, path, regions, len(q.values))
+    n_frames = int(source[arrays[0].dataset].shape[len(arrays[0].lead)])
+    notes: list[str] = []
+    form = _form(source, path, arrays[len(arrays) // 2], n_frames, notes)
+    dt, dt_source, t_unit = _time_step(source, entry, notes)
+    used, first = {array.label for array in arrays}, source[arrays[0].dataset]
+    values = list(zip(q.values.tolist(), phi.values.tolist(), strict=True))
+    return Layout(
+        format=NAME,
+        bins=tuple(
+            BinInfo(k, item.label, *values[item.label - 1], item.dataset, item.lead, item.trail, form)
+            for k, item in enumerate(arrays)
+        ),
+        n_frames=n_frames,
+        dt=dt,
+        dt_source=dt_source,
+        dtype=str(first.dtype),
+        compression=getattr(first, "compression", None) or "none",
+        absent=tuple(
+            AbsentBin(*pair, "not processed" if regions is None or label in regions else "not populated")
+            for label, pair in enumerate(values, start=1)
+            if label not in used
+        ),
+        notes=tuple(notes),
+        units={"q": q.unit, "phi": phi.unit, "time": t_unit},
+        source=source,
+    )
+
+
+def _lists(source: Source, masks: str) -> tuple[Quantity, Quantity]:
+    """Return q and φ of every region, in the order of the region numbers."""
+    if f"{masks}/dynamic_phi_list" not in source and f"{masks}/dynamic_q_list" in source:
+        raise FormatError(
+            f"/{masks}/dynamic_phi_list is missing: write the angle of every region (for full rings, 0)"
+        )
+    q = quantity(source, f"{masks}/dynamic_q_list", "q", required=True)
+    phi = quantity(source, f"{masks}/dynamic_phi_list", "angle", required=True)
+    if len(q.values) != len(phi.values):
+        raise FormatError(
+            f"/{masks}: dynamic_q_list has {len(q.values)} entries, dynamic_phi_list {len(phi.values)}; "
+            "both need one for every region of dynamic_roi_map"
+        )
+    return q, phi
+
+
+def _regions(source: Source, masks: str) -> list[int] | None:
+    """Return the numbers of the regions that have pixels, None when the file has no map of them."""
+    path = f"{masks}/dynamic_roi_map"
+    if path not in source:
+        return None
+    labels = np.unique(np.asarray(source[path][()]))
+    if labels.dtype.kind not in "iu" and not np.all(labels == np.round(labels)):
+        raise FormatError(f"/{path} holds values that are not region numbers (whole numbers, 0 for unused)")
+    return [int(label) for label in labels if label > 0]
+
+
+def _arrays(source: Any, path: str, regions: list[int] | None, n_lists: int) -> list[_Array]:
+    """Find every matrix and the number of the region it belongs to."""
+    item = source[path]
+    mode = _attribute(item, path, "storage_mode", get_args(Storage), required=False)
+    grouped = isinstance(item, h5py.Group)
+    if mode is not None and grouped != (mode == "data_exchange_keys"):
+        kind = "a group" if grouped else "one array"
+        raise FormatError(f"/{path} is {kind}, but its attribute storage_mode says {mode}")
+    arrays = list(_keys(item, path)) if grouped else _slices(item, path, mode, regions, n_lists)
+    outside = [array.label for array in arrays if not 1 <= array.label <= n_lists]
+    if outside:
+        raise FormatError(
+            f"/{path} has matrices of the regions {outside[:5]}, but dynamic_q_list has {n_lists} entries"
+        )
+    return arrays
+
+
+def _keys(group: h5py.Group, path: str) -> Iterator[_Array]:
+    """Yield one matrix for every key; the number it ends in is that of the region."""
+    numbered: dict[int, str] = {}
+    for name in group:
+        match = re.search(r"(\d+)$", name)
+        if match is None or int(match.group(1)) in numbered:
+            raise FormatError(f"/{path}/{name}: expected names that end in the number of their region")
+        numbered[int(match.group(1))] = name
+    if not numbered:
+        raise FormatError(f"/{path} holds no matrices")
+    for number in sorted(numbered):
+        yield _Array(number, f"{path}/{numbered[number]}")
+
+
+def _slices(
+    item: h5py.Dataset, path: str, mode: str | None, regions: list[int] | None, n_lists: int
+) -> list[_Array]:
+    """Return the matrices of one array (q, N, N) or (N, N, q): the k-th is that of the k-th region with pixels."""
+    shape = tuple(item.shape)
+    if mode is None:
+        order, grid = arrangement(item, path)
+    else:
+        order, grid = ("q_first", shape[:-2]) if mode == "one_array_q_first" else ("q_last", shape[2:])
+    frames = shape[len(grid) :] if order == "q_first" else shape[:2]
+    if len(grid) != 1 or len(frames) != 2 or frames[0] != frames[1] or 0 in shape:
+        raise FormatError(
+            f"/{path} has shape {shape}; storage_mode {mode or 'missing'} needs "
+            f"{'(N, N, q)' if mode == 'one_array_q_last' else '(q, N, N)'}"
+        )
+    count = grid[0]
+    if regions is not None and len(regions) == count:
+        labels = regions
+    elif count == n_lists:
+        labels = list(range(1, count + 1))
+    else:
+        with_pixels = "unknown" if regions is None else len(regions)
+        raise FormatError(
+            f"/{path} has {count} matrices for {n_lists} entries of dynamic_q_list and {with_pixels} regions "
+            "of dynamic_roi_map with pixels: it cannot be told which regions these are"
+        )
+    return [
+        _Array(label, path, (k,) if order == "q_first" else (), (k,) if order == "q_last" else ())
+        for k, label in enumerate(labels)
+    ]
+
+
+def _form(source: Any, path: str, sample: _Array, n: int, notes: list[str]) -> Form:
+    """Return the form that the attributes state, corrected by what the middle of one matrix shows."""
+    item = source[path]
+    baseline = _attribute(item, path, "baseline_reference", ("0", "1"), required=True)
+    origin = _attribute(item, path, "time_origin_location", get_args(Origin), required=False)
+    populated = _attribute(item, path, "populated_elements", tuple(POPULATED), required=False)
+    start = max(0, (n - LOOKED_AT) // 2)
+    window = slice(start, n - start)
+    dataset = source[sample.dataset]
+    if len(dataset.shape) != len(sample.lead) + 2 + len(sample.trail):
+        raise FormatError(f"/{sample.dataset} has shape {tuple(dataset.shape)}; a matrix (N, N) is needed")
+    if dataset.dtype.kind not in "fiu":
+        raise FormatError(f"/{sample.dataset} holds values of type {dataset.dtype}; real numbers are needed")
+    seen = np.asarray(dataset[(*sample.lead, window, window, *sample.trail)])
+    upside_down = _upside_down(seen, origin, path, notes)
+    triangle = _triangle(seen[::-1] if upside_down else seen, populated, path, notes)
+    return Form(1 if baseline == "1" else 0, upside_down, triangle)
+
+
+def _upside_down(seen: NDArray[Any], origin: str | None, path: str, notes: list[str]) -> bool:
+    """Tell whether t = 0 is in the last row: the diagonal then runs from the lower left corner."""
+    as_stored, turned = diagonal_from_corner(seen), diagonal_from_corner(seen[::-1])
+    if as_stored == turned:
+        return origin == "lower_left"
+    if turned and origin == "upper_left":
+        raise FormatError(
+            f"/{path}: time_origin_location is upper_left, but the matrices are symmetric about the other "
+            "diagonal, so t = 0 is in the last row; correct the attribute to lower_left"
+        )
+    if as_stored and origin == "lower_left":
+        notes.append("time_origin_location is lower_left, but t = 0 is in the first row: only drawn that way")
+    return turned
+
+
+def _triangle(matrix: NDArray[Any], populated: str | None, path: str, notes: list[str]) -> Triangle | None:
+    """Return the only triangle that holds values; None when both do."""
+    stated = POPULATED[populated] if populated is not None else None
+    no_upper, no_lower = blank_triangles(matrix)
+    if no_upper == no_lower:
+        return stated
+    shown: Triangle = "lower" if no_upper else "upper"
+    if populated == "all":
+        raise FormatError(
+            f"/{path}: populated_elements is all, but only the {shown} half of the matrices has values; "
+            f"correct the attribute to {shown}_half"
+        )
+    if stated is not None and stated != shown:
+        notes.append(f"populated_elements is {populated}, but the other half holds the values")
+    return shown
+
+
+def _attribute(item: Any, path: str, name: str, allowed: tuple[str, ...], *, required: bool) -> str | None:
+    if name not in item.attrs:
+        if required:
+            raise FormatError(
+                f"/{path} has no attribute {name} ({' or '.join(allowed)}): full decorrelation may be stored "
+                "as 0 or as 1, and this is not guessed; write the attribute"
+            )
+        return None
+    value = text(item.attrs[name])
+    if value not in allowed:
+        raise FormatError(f"/{path}: attribute {name} is {value!r}; it must be {' or '.join(allowed)}")
+    return value
+
+
+def _time_step(source: Any, entry: str, notes: list[str]) -> tuple[float | None, str, str]:
+    """Return the frame time (s), where it is from, and the unit it is stored in."""
+    group = source[f"{entry}/instrument"]
+    names = sorted(name for name in group if f"{name}/frame_time" in group)
+    if not names:
+        return None, f"/{entry}/instrument/<detector>/frame_time is missing", "unknown"
+    path = f"{entry}/instrument/{names[0]}/frame_time"
+    value, unit = scalar(source, path), stated_unit(source, path)
+    if not isinstance(value, int | float) or not value > 0:
+        return None, f"/{path} is {value}", unit or "unknown"
+    dt = float(value) * (1.0 if unit is None else factor_of(unit, "time", path))
+    notes.append(
+        "dt is the frame time of the detector: this layout has no place for skipped or averaged frames; "
+        "set analyzer_parameters.dt if the matrices have fewer"
+    )
+    return dt, f"frame_time {value:g} {unit or 's'}", f"{unit} (stated)" if unit else "s (by definition)"
+
+
+def write(
+    path: Path,
+    stack: Stack,
+    *,
+    storage: Storage = "one_array_q_first",
+    baseline: Literal[0, 1] = 1,
+    origin: Origin = "upper_left",
+) -> None:
+    """Write what a simulation knows of an NXxpcs file: matrices, regions with q and φ, frame time."""
+    triangle = stack.triangle if stack.half else None
+    form = Form(baseline, origin == "lower_left", triangle)
+    averages: dict[int, NDArray[np.float64]] = {}
+    with h5py.File(path, "w") as file:
+        labels = _write_regions(file, stack)
+        ranks = np.argsort(np.argsort(labels))
+        for label, rank, matrix in zip(labels, ranks, stack.stored_matrices(), strict=True):
+            place = _place(file, stack, storage, int(rank), int(label), len(matrix))
+            file[place.dataset][(*place.lead, ..., *place.trail)] = form.applied(matrix)
+            averages[int(rank)] = stack.diagonal_means(matrix) - (1 - baseline)
+        file[f"{TWOTIME}/two_time_corr_func"].attrs.update(
+            {
+                "storage_mode": storage,
+                "baseline_reference": baseline,
+                "time_origin_location": origin,
+                "populated_elements": "all" if triangle is None else f"{triangle}_half",
+            }
+        )
+        file[f"{TWOTIME}/g2_from_two_time_corr_func"] = np.stack(
+            [averages[rank] for rank in sorted(averages)], axis=1
+        )
+        file[f"{TWOTIME}/g2_from_two_time_corr_func"].attrs.update(
+            {"storage_mode": "one_array_q_last", "baseline_reference": baseline, "first_point_for_fit": 0}
+        )
+        write_truth(file, stack.truth)
+
+
+def _place(file: h5py.File, stack: Stack, storage: Storage, index: int, label: int, n: int) -> _Array:
+    """Return where a matrix (n, n) is put; its dataset is made when it is not there yet."""
+    path, count = f"{TWOTIME}/two_time_corr_func", len(stack.q)
+    if storage == "data_exchange_keys":
+        place = _Array(label, f"{path}/c2_{label:05d}")
+        shape: tuple[int, ...] = (n, n)
+    elif storage == "one_array_q_first":
+        place, shape = _Array(label, path, lead=(index,)), (count, n, n)
+    else:
+        place, shape = _Array(label, path, trail=(index,)), (n, n, count)
+    if place.dataset not in file:
+        options = stack.dataset_options((n, n) if len(shape) == 2 else (count, n, n), usual="lzf")
+        if place.trail:
+            options["chunks"] = (*options["chunks"][1:], 1)
+        file.create_dataset(place.dataset, shape, dtype=stack.dtype, **options)
+    return place
+
+
+def _write_regions(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
+    """Write entry, frame time, and lists of regions ordered by q then φ; return the number of each matrix.
+
+    The map of regions has one pixel for every region with a matrix.
+    """
+    extra = np.asarray(stack.unprocessed, dtype=np.float64).reshape(-1, 2)
+    all_q, all_phi = np.concatenate([stack.q, extra[:, 0]]), np.concatenate([stack.phi, extra[:, 1]])
+    order = np.lexsort((all_phi, all_q))
+    numbers = np.empty(len(order), dtype=np.int64)
+    numbers[order] = np.arange(1, len(order) + 1)
+    labels = numbers[: len(stack.q)]
+    for name, kind in (
+        ("entry", "NXentry"),
+        (TWOTIME, "NXdata"),
+        ("entry/instrument", "NXinstrument"),
+        ("entry/instrument/detector", "NXdetector"),
+        (MASKS, "NXnote"),
+    ):
+        file.require_group(name).attrs["NX_class"] = kind
+    file["entry/definition"] = "NXxpcs"
+    for name, value, unit in (
+        (f"{MASKS}/dynamic_q_list", all_q[order], "1/angstrom"),
+        (f"{MASKS}/dynamic_phi_list", all_phi[order], "deg"),
+        (f"{MASKS}/dynamic_roi_map", np.sort(labels)[None, :], "au"),
+        ("entry/instrument/detector/frame_time", stack.dt, "s"),
+    ):
+        file[name] = value
+        file[name].attrs["units"] = unit
+    return labels

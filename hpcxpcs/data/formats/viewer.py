@@ -1,0 +1,138 @@
+"""The schema of the viewer's documents, /xpcs/g2 and /xpcs/qmap, with two-time matrices in /xpcs/twotime.
+
+Every list of times, q and angles states its unit in its attribute `units`; without it the file is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcxpcs.data.formats.cube import even_step
+from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack
+from hpcxpcs.data.formats.source import Source, vector
+from hpcxpcs.data.formats.truth import write_truth
+from hpcxpcs.data.formats.units import Quantity, quantity
+from hpcxpcs.errors import FormatError
+
+NAME = "viewer"
+LOOKS_FOR = "/xpcs/twotime/{c2, times, q_values, phi_values} and perhaps processed_bins, each with its units"
+
+TWOTIME = "xpcs/twotime"
+MATRICES = f"{TWOTIME}/c2"
+TIMES = f"{TWOTIME}/times"
+PROCESSED = f"{TWOTIME}/processed_bins"
+
+
+def detect(source: Source) -> bool:
+    """Tell whether the file has an array of two-time matrices in this layout."""
+    return MATRICES in source
+
+
+def open_layout(source: Source) -> Layout:
+    """Describe the file: every matrix (bins, N, N) with the q and φ of its bin, in stated units."""
+    cube = source[MATRICES]
+    shape = tuple(cube.shape)
+    if len(shape) != 3 or shape[1] != shape[2] or 0 in shape:
+        raise FormatError(f"/{MATRICES} has shape {shape}; (bins, N, N) is needed")
+    q = quantity(source, f"{TWOTIME}/q_values", "q", required=True)
+    phi = quantity(source, f"{TWOTIME}/phi_values", "angle", required=True)
+    if len(q.values) != len(phi.values):
+        raise FormatError(
+            f"/{TWOTIME}: q_values has {len(q.values)} entries, phi_values {len(phi.values)}; "
+            "both need one for every bin"
+        )
+    labels = _labels(source, shape[0], len(q.values))
+    times = quantity(source, TIMES, "time", required=True)
+    values = list(zip(q.values.tolist(), phi.values.tolist(), strict=True))
+    dt, dt_source = _time_step(times, shape[1])
+    return Layout(
+        format=NAME,
+        bins=tuple(
+            BinInfo(k, label, *values[label - 1], MATRICES, lead=(k,)) for k, label in enumerate(labels)
+        ),
+        n_frames=shape[1],
+        dt=dt,
+        dt_source=dt_source,
+        dtype=str(cube.dtype),
+        compression=getattr(cube, "compression", None) or "none",
+        absent=tuple(
+            AbsentBin(*pair, "not processed")
+            for label, pair in enumerate(values, start=1)
+            if label not in set(labels)
+        ),
+        units={"q": q.unit, "phi": phi.unit, "time": times.unit},
+        source=source,
+    )
+
+
+def _labels(source: Source, count: int, n_bins: int) -> list[int]:
+    """Return the 1-based number of the bin of every matrix."""
+    if PROCESSED not in source:
+        if count != n_bins:
+            raise FormatError(
+                f"/{MATRICES} has {count} matrices for {n_bins} bins, and /{PROCESSED}, which would say which "
+                "bins these are, is missing"
+            )
+        return list(range(1, count + 1))
+    labels = [int(label) for label in vector(source, PROCESSED)]
+    if len(labels) != count:
+        raise FormatError(f"/{MATRICES} has {count} matrices, but /{PROCESSED} names {len(labels)} bins")
+    if not all(1 <= label <= n_bins for label in labels) or len(set(labels)) < count:
+        raise FormatError(f"/{PROCESSED} must name {count} different bins from 1 to {n_bins}")
+    return labels
+
+
+def _time_step(times: Quantity, n_frames: int) -> tuple[float | None, str]:
+    if len(times.values) != n_frames:
+        raise FormatError(f"/{TIMES} has {len(times.values)} times for {n_frames} frames")
+    if n_frames < 2:
+        return None, f"/{TIMES} has a single time"
+    return even_step(times.values, TIMES), f"spacing of /{TIMES}"
+
+
+def write(path: Path, stack: Stack) -> None:
+    """Write a stack in this schema: matrices, their g2 by lag, and a q-map of one pixel for every bin."""
+    extra = np.asarray(stack.unprocessed, dtype=np.float64).reshape(-1, 2)
+    q, phi = np.concatenate([stack.q, extra[:, 0]]), np.concatenate([stack.phi, extra[:, 1]])
+    g2, errors = [], []
+    with h5py.File(path, "w") as file:
+        for index, matrix in enumerate(stack.stored_matrices()):
+            if index == 0:
+                shape = (len(stack.q), *matrix.shape)
+                options = stack.dataset_options(shape, usual="lzf")
+                file.create_dataset(MATRICES, shape, dtype=stack.dtype, **options)
+            file[MATRICES][index] = matrix
+            g2.append(stack.diagonal_means(matrix))
+            errors.append(_standard_errors(matrix, stack))
+        times = np.arange(len(g2[0])) * stack.dt
+        _put(file, TIMES, times, "s")
+        _put(file, f"{TWOTIME}/q_values", q, "1/angstrom")
+        _put(file, f"{TWOTIME}/phi_values", phi, "deg")
+        file[PROCESSED] = np.arange(1, len(stack.q) + 1)
+        file["xpcs/g2/g2"], file["xpcs/g2/g2_err"] = np.stack(g2, axis=1), np.stack(errors, axis=1)
+        _put(file, "xpcs/g2/delay_times", times, "s")
+        _put(file, "xpcs/g2/q_values", stack.q, "1/angstrom")
+        _put(file, "xpcs/qmap/dqmap", q[None, :], "1/angstrom")
+        _put(file, "xpcs/qmap/sqmap", q[None, :], "1/angstrom")
+        _put(file, "xpcs/qmap/phis", phi[None, :], "deg")
+        file["xpcs/qmap/mask"] = np.ones((1, len(q)), dtype=np.int32)
+        file["xpcs/qmap/partition_map"] = np.arange(1, len(q) + 1, dtype=np.int32)[None, :]
+        file.create_group("xpcs/metadata").attrs["shape"] = (1, len(q))
+        write_truth(file, stack.truth)
+
+
+def _put(file: h5py.File, path: str, values: NDArray[np.floating[Any]], unit: str) -> None:
+    file[path] = values
+    file[path].attrs["units"] = unit
+
+
+def _standard_errors(matrix: NDArray[Any], stack: Stack) -> NDArray[np.float64]:
+    """Return the standard error of the mean of every diagonal (N,); NaN where it has a single element."""
+    upper = matrix.T if stack.half and stack.triangle == "lower" else matrix
+    diagonals = [upper.diagonal(lag).astype(np.float64) for lag in range(len(upper))]
+    return np.array([d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.nan for d in diagonals])
