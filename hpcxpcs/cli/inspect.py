@@ -16,6 +16,7 @@ Examples:
   hpcxpcs inspect rheo_0042_results.hdf
   hpcxpcs inspect rheo_0042_results.hdf --q 0.0054 --phi-range -30 30 --picture c2.png
   hpcxpcs inspect rheo_0042_results.hdf --json
+  hpcxpcs inspect --config rheo.yaml
 """
 
 
@@ -27,7 +28,12 @@ class Interval(NamedTuple):
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Show what this configuration would select, of FILE or of the data file it names.",
+)
 @click.option(
     "--format",
     "format_name",
@@ -52,25 +58,43 @@ class Interval(NamedTuple):
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def command(
-    file: Path,
+    file: Path | None,
+    config: Path | None,
     format_name: str,
     q: float | None,
     phi_ranges: tuple[tuple[float, float], ...],
     picture: Path | None,
     as_json: bool,
 ) -> None:
-    """Show layout, bins, frames, time step and dead frames of a result FILE, and what would be selected."""
-    from hpcxpcs.data.inspect import describe, draw
+    """Show layout, units, bins, frames and dead frames of a result FILE, and what would be selected of it."""
+    from hpcxpcs.config.load import load_config
+    from hpcxpcs.data.inspect import describe, describe_selected, draw
     from hpcxpcs.files.json_safe import dumps
 
     ranges = [Interval(*limits) for limits in phi_ranges]
-    description = describe(file, format_name, q, ranges)
+    if config is None:
+        description = describe(_file(file), format_name, q, ranges)
+    else:
+        if q is not None or ranges or format_name != "auto":
+            raise click.UsageError(
+                "--config decides on format, q and angles: leave out the options for these"
+            )
+        settings = load_config(config)
+        description = describe_selected(settings, file)
+        ranges = [Interval(item.min, item.max) for item in settings.data_filtering.phi_ranges]
+        format_name, q = settings.experimental_data.format, description.selected_q
     if as_json:
         click.echo(dumps({"schema_version": 1, **vars(description)}), nl=False)
     else:
         click.echo("\n".join(_lines(description)))
     if picture is not None:
-        draw(file, picture, format_name, q, ranges)
+        draw(Path(description.file), picture, format_name, q, ranges)
+
+
+def _file(file: Path | None) -> Path:
+    if file is None:
+        raise click.UsageError("name a FILE, or a configuration with --config")
+    return file
 
 
 def _lines(found: Description) -> list[str]:
@@ -83,11 +107,14 @@ def _lines(found: Description) -> list[str]:
         _line("matrices", f"{found.n_matrices} of {found.n_frames} x {found.n_frames} frames"),
         _line("stored as", f"{stored}, {found.dtype}, compression {found.compression}"),
         _line("time step", step),
+        _line("units", "; ".join(f"{name} in {unit}" for name, unit in found.units.items())),
+        _line("bins", _present(found)),
         "",
         f"{'q (1/Å)':<14}{'matrices':>9}  angles (degrees)",
     ]
     lines += [line for ring in found.rings for line in _ring_lines(ring)]
-    lines += ["", _line("selected", _selection(found)), _line("examined", f"{len(found.examined)} matrices")]
+    lines += ["", _line("selected", _selection(found)), *_left_out(found), _line("frames", _frames(found))]
+    lines += [_line("examined", f"{len(found.examined)} matrices")]
     lines += [_line("state", text) for item in found.examined for text in _state(item)]
     return [*lines, *(_line("note", note) for note in found.notes)]
 
@@ -123,6 +150,28 @@ def _selection(found: Description) -> str:
         deviation = f" (asked for {found.asked_q:g}, {off:.2%} off)"
     count = len(found.selected_phi)
     return f"q = {found.selected_q:g} 1/Å{deviation}, {count} angles: {_listed(found.selected_phi)}"
+
+
+def _present(found: Description) -> str:
+    missing = [item.reason for ring in found.rings for item in ring.missing]
+    reasons = ", ".join(f"{missing.count(reason)} {reason}" for reason in sorted(set(missing)))
+    return f"{found.n_matrices} with a matrix, {len(missing)} missing" + (f" ({reasons})" if reasons else "")
+
+
+def _left_out(found: Description) -> list[str]:
+    """The angles at the selected q that a fit would not use: outside the ranges, or without a matrix."""
+    lines = []
+    if found.left_out_phi:
+        lines.append(_line("", f"left out, outside the ranges: {_listed(found.left_out_phi)}"))
+    if found.missing_phi:
+        lines.append(_line("", f"missing: {_listed([item.phi for item in found.missing_phi])}"))
+    return lines
+
+
+def _frames(found: Description) -> str:
+    first, last = found.selected_frames
+    step = "unknown: set analyzer_parameters.dt" if found.selected_dt is None else f"{found.selected_dt:g} s"
+    return f"{first} to {last} of {found.n_frames}, time step {step}"
 
 
 def _state(item: Examined) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,19 @@ from numpy.typing import NDArray
 from hpcxpcs.data import clean
 from hpcxpcs.data.clean import Screening
 from hpcxpcs.data.formats import BinInfo, Layout, open_file, read_truth
-from hpcxpcs.data.select import PhiInterval, chosen_bins, nearest_q, rings
+from hpcxpcs.data.select import (
+    PhiInterval,
+    chosen_bins,
+    frame_window,
+    in_phi_ranges,
+    nearest_q,
+    rings,
+    time_step,
+)
 from hpcxpcs.errors import OutputError
+
+if TYPE_CHECKING:
+    from hpcxpcs.config.schema import Config
 
 Q_TOLERANCE = 0.1
 """The largest accepted relative distance to the asked q, as in data_filtering.q_tolerance."""
@@ -27,6 +38,16 @@ LONGEST_SIDE = 1000
 """Pixels per side of a heat map; longer matrices are thinned."""
 
 TOLERANT = Screening(dead_frames="auto", non_finite="mask")
+
+
+@dataclass(frozen=True)
+class Window:
+    """The rest of what a configuration decides: frames (from 1, both used; -1 is the last), dt (s), q tolerance."""
+
+    start_frame: int = 1
+    end_frame: int = -1
+    dt: float | Literal["auto"] = "auto"
+    q_tolerance: float = Q_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,12 @@ class Examined:
 
 @dataclass(frozen=True)
 class Description:
-    """A data file as `hpcxpcs inspect` shows it; `selected_q` is None while q has yet to be chosen."""
+    """A data file as `hpcxpcs inspect` shows it; `selected_q` is None while q has yet to be chosen.
+
+    `units` says in words how q, phi and time are stored. Of the ring at `selected_q`, `selected_phi` are in the
+    ranges and have a matrix, `missing_phi` are in the ranges and have none, `left_out_phi` are outside.
+    `selected_frames` are the first and last, from 1; `selected_dt` (s) is None when nothing tells it.
+    """
 
     file: str
     bytes: int
@@ -74,19 +100,28 @@ class Description:
     compression: str
     dt: float | None
     dt_source: str
+    units: Mapping[str, str]
     rings: tuple[Ring, ...]
     asked_q: float | None
     selected_q: float | None
     selected_phi: tuple[float, ...]
+    left_out_phi: tuple[float, ...]
+    missing_phi: tuple[Missing, ...]
+    selected_frames: tuple[int, int]
+    selected_dt: float | None
     examined: tuple[Examined, ...]
     simulated: bool
     notes: tuple[str, ...]
 
 
 def describe(
-    path: Path, format_name: str = "auto", q: float | None = None, ranges: Sequence[PhiInterval] = ()
+    path: Path,
+    format_name: str = "auto",
+    q: float | None = None,
+    ranges: Sequence[PhiInterval] = (),
+    window: Window = Window(),
 ) -> Description:
-    """Describe a file and read the matrices that q (Å⁻¹) and the angle ranges (degrees) would select.
+    """Describe a file and read the matrices that q (Å⁻¹), angle ranges (degrees) and window would select.
 
     Without q in a file with several, only the first few matrices of the smallest q are read.
     """
@@ -94,8 +129,13 @@ def describe(
     with open_file(path, format_name) as layout:
         available = rings([info.q for info in layout.bins])
         decided = q is not None or len(available) == 1
-        chosen = chosen_bins(layout.bins, q if decided else available[0], Q_TOLERANCE, ranges)
+        chosen = chosen_bins(layout.bins, q if decided else available[0], window.q_tolerance, ranges)
         to_read = chosen if decided else chosen[:EXAMINED_UNASKED]
+        frames = frame_window(window.start_frame, window.end_frame, layout.n_frames)
+        selected_q = nearest_q([info.q for info in chosen], q) if decided else None
+        notes = list(layout.notes)
+        dt_known = layout.dt is not None or window.dt != "auto"
+        ring = None if selected_q is None else _ring(layout, selected_q)
         return Description(
             file=str(path),
             bytes=path.stat().st_size,
@@ -106,14 +146,41 @@ def describe(
             compression=layout.compression,
             dt=layout.dt,
             dt_source=layout.dt_source,
+            units=dict(layout.units),
             rings=tuple(_ring(layout, value) for value in rings_with_absent(layout)),
             asked_q=q,
-            selected_q=nearest_q([info.q for info in chosen], q) if decided else None,
+            selected_q=selected_q,
             selected_phi=tuple(info.phi for info in chosen) if decided else (),
+            left_out_phi=() if ring is None else _outside(ring.phi, ranges),
+            missing_phi=() if ring is None else _missing_inside(ring.missing, ranges),
+            selected_frames=frames,
+            selected_dt=time_step(window.dt, layout, notes) if dt_known else None,
             examined=tuple(_examined(layout, info) for info in to_read),
             simulated=simulated,
-            notes=layout.notes,
+            notes=tuple(notes),
         )
+
+
+def describe_selected(config: Config, path: Path | None = None) -> Description:
+    """Describe the data file of a configuration, or another file, and what the configuration selects of it."""
+    analyzer, filtering = config.analyzer_parameters, config.data_filtering
+    return describe(
+        Path(config.data_file) if path is None else path,
+        config.experimental_data.format,
+        analyzer.scattering.wavevector_q,
+        filtering.phi_ranges,
+        Window(analyzer.start_frame, analyzer.end_frame, analyzer.dt, filtering.q_tolerance),
+    )
+
+
+def _outside(phi: Sequence[float], ranges: Sequence[PhiInterval]) -> tuple[float, ...]:
+    inside = in_phi_ranges(np.array(phi, dtype=np.float64), ranges)
+    return tuple(angle for angle, kept in zip(phi, inside, strict=True) if not kept)
+
+
+def _missing_inside(missing: Sequence[Missing], ranges: Sequence[PhiInterval]) -> tuple[Missing, ...]:
+    inside = in_phi_ranges(np.array([item.phi for item in missing], dtype=np.float64), ranges)
+    return tuple(item for item, kept in zip(missing, inside, strict=True) if kept)
 
 
 def rings_with_absent(layout: Layout) -> list[float]:

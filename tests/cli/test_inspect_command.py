@@ -40,11 +40,14 @@ def test_given_a_file_then_the_table_tells_layout_bins_time_step_and_state(path,
         "matrices 3 of 20 x 20 frames",
         "stored as upper halves, float32, compression lzf",
         "time step 0.1 s (frame_time 0.1 s x stride 1 x average 1)",
+        "units q in Å⁻¹ (stated); phi in deg (stated); time in s (that of the layout)",
+        "bins 3 with a matrix, 3 missing (2 not populated, 1 not processed)",
         "0.005 2 0 90",
         "0.01 1 90",
         "missing, not processed: 45",
         "missing, not populated: 0",
         "selected nothing yet: choose one of 2 q with --q",
+        "frames 1 to 20 of 20, time step 0.1 s",
         "state phi = 0: 1 dead frames: 4",
     ):
         assert expected in lines
@@ -54,6 +57,55 @@ def test_given_q_and_angles_then_the_table_tells_what_would_be_selected(path, ca
     code, out, _ = run(capsys, path, "--q", "0.0051", "--phi-range", "80", "-170", "--format", "nexus")
     assert code == 0
     assert "q = 0.005 1/Å (asked for 0.0051, 1.96% off), 1 angles: 90" in out
+
+
+CONFIG = """\
+analysis_mode: static
+experimental_data: {{file_path: {path}}}
+analyzer_parameters: {{start_frame: 3, end_frame: 18, dt: 0.2, scattering: {{wavevector_q: 0.0101}}}}
+data_filtering: {{phi_range: {{min: 30, max: 100}}}}
+"""
+
+
+@pytest.fixture
+def config(path, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.format(path=json.dumps(str(path))))
+    return config
+
+
+def test_given_a_configuration_then_the_table_tells_what_it_would_select(config, capsys):
+    code, out, err = run(capsys, "--config", config)
+    assert (code, err) == (0, "")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for expected in (
+        "selected q = 0.01 1/Å (asked for 0.0101, 0.99% off), 1 angles: 90",
+        "missing: 45",
+        "frames 3 to 18 of 20, time step 0.2 s",
+    ):
+        assert expected in lines
+    assert "warning: analyzer_parameters.dt = 0.2 s is used, but the file says 0.1 s" in out
+
+
+def test_given_a_configuration_and_a_file_then_it_is_that_file(config, path, tmp_path, capsys):
+    other = path.rename(tmp_path / "other.h5")
+    assert run(capsys, other, "--config", config)[0] == 0
+    code, _, err = run(capsys, "--config", config)
+    assert code == 1
+    assert "it's one.h5: no such file" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a FILE, or a configuration"),
+        (["--config", "c.yaml", "--q", "0.1"], "leave out the options"),
+    ],
+)
+def test_given_options_that_make_no_sense_together_then_the_exit_code_is_two(capsys, arguments, message):
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert message in err
 
 
 def test_given_json_then_one_object_holds_the_same(path, capsys):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from hpcxpcs.data.formats import write
-from hpcxpcs.data.inspect import Missing, describe, draw
+from hpcxpcs.config.load import config_from_mapping
+from hpcxpcs.data.formats import FORMATS, write
+from hpcxpcs.data.inspect import Missing, Window, describe, describe_selected, draw
+from hpcxpcs.data.select import load
 from hpcxpcs.errors import SelectionError
 from tests.data.stacks import edited, interval, matrix, stack_of
 
@@ -49,6 +51,56 @@ def test_given_many_matrices_and_no_q_then_only_a_few_are_read(tmp_path):
 def test_given_a_q_then_its_angles_would_be_selected(path):
     found = describe(path, q=0.0051, ranges=[interval(30, 100)])
     assert (found.asked_q, found.selected_q, found.selected_phi) == (0.0051, 0.005, (45.0, 90.0))
+
+
+def test_given_ranges_then_angles_outside_and_angles_without_matrix_are_told_apart(tmp_path):
+    missing = [(0.005, 30.0), (0.005, -90.0)]
+    write("nexus", tmp_path / "a.h5", stack_of([0.005] * 3, [0.0, 60.0, 120.0], n=20, unprocessed=missing))
+    found = describe(tmp_path / "a.h5", ranges=[interval(-10, 70)])
+    assert (found.selected_phi, found.left_out_phi) == ((0.0, 60.0), (120.0,))
+    assert found.missing_phi == (Missing(30.0, "not processed"),)
+
+
+def test_given_a_window_then_its_frames_and_time_step_are_told(path):
+    found = describe(path, window=Window(start_frame=3, end_frame=15, dt=0.2))
+    assert (found.selected_frames, found.selected_dt) == ((3, 15), 0.2)
+    assert any("the file says 0.1 s" in note for note in found.notes)
+    assert (describe(path).selected_frames, describe(path).selected_dt) == ((1, 20), 0.1)
+
+
+def test_given_no_time_step_anywhere_then_it_is_unknown(path):
+    with edited(path) as file:
+        del file["entry/instrument/detector_1/frame_time"]
+    assert describe(path).selected_dt is None
+
+
+def test_given_frames_beyond_the_last_then_they_are_refused(path):
+    with pytest.raises(SelectionError, match="end_frame 21"):
+        describe(path, window=Window(end_frame=21))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_given_any_layout_then_the_units_of_q_phi_and_time_are_told(tmp_path, name):
+    write(name, tmp_path / "a.h5", stack_of([0.005], [0.0]))
+    units = describe(tmp_path / "a.h5").units
+    assert list(units) == ["q", "phi", "time"]
+    stated = name in ("nxxpcs", "viewer")
+    assert all(("(stated)" in unit) == stated for unit in units.values()) or name == "nexus"
+
+
+def test_given_a_configuration_then_what_it_would_select_is_described(path):
+    settings = config_from_mapping(
+        {
+            "analysis_mode": "static",
+            "experimental_data": {"file_path": str(path)},
+            "analyzer_parameters": {"start_frame": 2, "scattering": {"wavevector_q": 0.0051}},
+            "data_filtering": {"phi_range": {"min": 30, "max": 100}},
+        }
+    )
+    found = describe_selected(settings)
+    data = load(settings)
+    assert found.selected_phi == tuple(data.phi) == (45.0, 90.0)
+    assert (found.selected_q, found.selected_frames) == (data.q, data.frames) == (0.005, (2, 20))
 
 
 def test_given_a_q_that_is_not_there_then_the_available_ones_are_listed(path):
