@@ -7,9 +7,9 @@ import os
 import pwd
 import random
 import shutil
-import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -32,7 +32,7 @@ SlurmctldHost={host}({address})
 SlurmctldPort={port}
 SlurmUser={user}
 SlurmdUser={user}
-CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+CommunicationParameters={listening}
 
 AuthType=auth/munge
 CredType=cred/munge
@@ -85,6 +85,25 @@ NO_CGROUPS = "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n"
 """Without this file slurmd looks for a tree of control groups that containers rarely have."""
 
 
+GUARD = """
+import os, pathlib, signal, sys, time
+sys.stdin.read()
+for _ in range(50):
+    left = False
+    for place in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if sys.argv[1].encode() in (place / "environ").read_bytes().split(b"\\0"):
+                os.kill(int(place.name), signal.SIGKILL)
+                left = True
+        except OSError:
+            pass
+    if not left:
+        break
+    time.sleep(0.1)
+"""
+"""Waits for the end of the process that started it, however it ends, and then ends all that has its SLURM_CONF."""
+
+
 class LabError(Exception):
     """Slurm could not be started here, and why."""
 
@@ -100,18 +119,21 @@ def program(name: str) -> str | None:
 
 
 def own_address() -> tuple[str, str]:
-    """The host's short name and its address, which must be of this machine alone."""
+    """The host's short name, and the address that it resolves to, at which Slurm listens.
+
+    It is a loopback address on most machines, and in containers often the container's own; munge keeps others out.
+    """
     host = socket.gethostname().partition(".")[0]
     try:
         address = socket.gethostbyname(host)
     except OSError:
         raise LabError(
-            f"the host name {host} does not resolve: add '127.0.0.1 {host}' to /etc/hosts"
+            f"Slurm listens at the address of the host name, and {host} has none: add '127.0.0.1 {host}' to /etc/hosts"
         ) from None
-    if not address.startswith("127."):
+    if not _is_free(address, 0):
         raise LabError(
-            f"the host name {host} resolves to {address}, which others can reach: put '127.0.0.1 {host}' "
-            "into /etc/hosts before any other line with that name"
+            f"Slurm listens at the address of the host name, but {host} resolves to {address}, which is not of this "
+            f"machine: put '127.0.0.1 {host}' into /etc/hosts before other lines with that name"
         )
     return host, address
 
@@ -134,6 +156,9 @@ class Lab:
         return {"SLURM_CONF": str(self.folder / "slurm.conf")}
 
     def __enter__(self) -> Lab:
+        self._guard = subprocess.Popen(
+            [sys.executable, "-c", GUARD, self._mark], stdin=subprocess.PIPE, start_new_session=True, cwd="/"
+        )
         try:
             self._start()
         except BaseException:
@@ -240,22 +265,25 @@ class Lab:
         )  # fmt: skip
 
     def _configure(self, host: str, address: str) -> None:
+        """All listen at `address` alone, unless that is another loopback address than 127.0.0.1: srun is called back
+        where it calls from, which is 127.0.0.1 then, and programs in jobs share the configuration of the nodes."""
         first, last = self.port + 1, self.port + len(self.nodes)
+        heard = not address.startswith("127.") or address == "127.0.0.1"
         text = CONFIGURATION.format(
             host=host, address=address, port=self.port, user=_user(), folder=self.folder, silence=self.silence,
             nodes=len(self.nodes), cpus=self.cpus, node_ports=first if first == last else f"[{first}-{last}]",
+            listening="NoCtldInAddrAny,NoInAddrAny" if heard else "NoCtldInAddrAny",
         )  # fmt: skip
         Path(self.environment["SLURM_CONF"]).write_text(text)
         (self.folder / "cgroup.conf").write_text(NO_CGROUPS)
 
     def _start_daemon(self, name: str, *command: str) -> None:
-        """In the foreground, in a session of its own, so that Ctrl-C leaves it to `_end`; it dies with this process."""
+        """In the foreground, in a session of its own, so that Ctrl-C leaves it to `_end`."""
         found = program(command[0])
         assert found is not None
-        tied = ("setpriv", "--pdeathsig", "KILL") if program("setpriv") else ()
         with (self.folder / "log" / f"{name}.output").open("ab") as output:
             self.daemons[name] = subprocess.Popen(
-                [*tied, found, *command[1:]],
+                [found, *command[1:]],
                 env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True, cwd=self.folder,
             )  # fmt: skip
@@ -276,9 +304,7 @@ class Lab:
         with contextlib.suppress(AssertionError, subprocess.TimeoutExpired, OSError):
             self.clear()
         self._end_daemons(reversed(self.daemons))
-        for process in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        self._guard.communicate(timeout=END_SECONDS)
 
     def _end_daemons(self, names: Iterable[str]) -> None:
         for name in tuple(names):
@@ -291,16 +317,21 @@ class Lab:
                 daemon.wait()
 
     def processes(self) -> tuple[int, ...]:
-        """Processes that were started by this Slurm and are still there, by their environment."""
-        mark = f"SLURM_CONF={self.environment['SLURM_CONF']}".encode()
+        """Processes of jobs that are still there, by their environment."""
         found = []
         for place in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 variables = (place / "environ").read_bytes().split(b"\0")
-                started = mark in variables and any(name.startswith(b"SLURM_JOB_ID=") for name in variables)
-                if started and int(place.name) != os.getpid():
+                if self._mark.encode() in variables and any(
+                    name.startswith(b"SLURM_JOB_ID=") for name in variables
+                ):
                     found.append(int(place.name))
         return tuple(found)
+
+    @property
+    def _mark(self) -> str:
+        """In the environment of all that this Slurm has started."""
+        return f"SLURM_CONF={self.environment['SLURM_CONF']}"
 
 
 def _user() -> str:

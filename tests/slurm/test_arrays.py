@@ -9,7 +9,7 @@ from tests.slurm.batch import events_of, status_of, steps
 
 
 def test_given_an_array_of_8_over_20_shards_then_they_are_done_once_each_and_status_agrees_with_squeue(batch):
-    run = batch.toy_run(20, seconds=0.2)
+    run = batch.toy_run(20, seconds=0.4)
     job = batch.submit(run.folder, tasks=8)
     assert status_of(run)["state"] == "waiting"
     batch.until(lambda: batch.agreed(run, job) and status_of(run)["counts"]["shard"]["done"] >= 4)
@@ -53,14 +53,14 @@ def test_given_a_job_after_an_array_then_it_waits_for_its_end_and_starts_althoug
 
 
 def test_given_a_task_that_is_cancelled_then_the_others_do_its_shards(batch):
-    run = batch.toy_run(6, blocks=8, seconds=0.2)
+    run = batch.toy_run(6, blocks=16, seconds=0.2)
     job = batch.submit(run.folder, tasks=3)
     batch.until(lambda: len(batch.running(job)) == 3 and steps(run) >= 3 * toy.DRAWS)
     batch.slurm.cancel([f"{job}_1"])
     batch.until(lambda: batch.agreed(run, job) and not batch.states(job) & {"waiting", "running"})
     assert [look.state for look in batch.looks(job)] == ["done", "cancelled", "done"]
     assert status_of(run)["state"] == "done"
-    assert toy.digest(run) == toy.expected_digest(6, 8)
+    assert toy.digest(run) == toy.expected_digest(6, 16)
     left = [event["task"] for event in events_of(run, "stopped")]
     assert len(left) == 1, "it was warned, and saved what it had"
 
@@ -69,7 +69,7 @@ def test_given_a_task_that_is_cancelled_then_the_others_do_its_shards(batch):
 def test_given_a_job_that_is_cancelled_then_everything_stops_with_what_it_has_and_a_new_one_goes_on(
     batch, tasks
 ):
-    run = batch.toy_run(3, blocks=8, seconds=0.2)
+    run = batch.toy_run(3, blocks=20, seconds=0.2)
     job = batch.submit(run.folder, tasks=tasks)
     batch.until(lambda: len(batch.running(job)) == tasks and steps(run) >= tasks * toy.DRAWS)
     batch.slurm.cancel([job])

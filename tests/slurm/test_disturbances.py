@@ -24,7 +24,7 @@ def continued(run) -> dict[str, int]:
 
 
 def test_given_a_requeue_in_mid_run_then_the_task_saves_waits_and_helps_again(batch):
-    run = batch.toy_run(6, blocks=28, seconds=0.2)
+    run = batch.toy_run(8, blocks=28, seconds=0.2)
     job = batch.submit(run.folder, tasks=3)
     begun(batch, run, job, 3)
     batch.slurm.requeue([f"{job}_1"])
@@ -39,7 +39,7 @@ def test_given_a_requeue_in_mid_run_then_the_task_saves_waits_and_helps_again(ba
 
 
 def test_given_a_job_of_higher_priority_then_the_array_makes_way_and_goes_on_afterwards(batch):
-    run = batch.toy_run(8, blocks=10, seconds=0.2)
+    run = batch.toy_run(8, blocks=30, seconds=0.2)
     low = batch.submit(run.folder, tasks=8, queue="low")
     begun(batch, run, low, 8)
     high = batch.lab.ask(
@@ -55,7 +55,7 @@ def test_given_a_job_of_higher_priority_then_the_array_makes_way_and_goes_on_aft
 
 
 def test_given_a_node_that_is_drained_then_its_tasks_end_in_peace_and_no_other_goes_there(batch):
-    run = batch.toy_run(10, seconds=0.5)
+    run = batch.toy_run(10, blocks=10, seconds=0.5)
     first = batch.submit(run.folder, tasks=8)
     begun(batch, run, first, 8)
     batch.lab.set_node("n2", "drain")
@@ -66,7 +66,7 @@ def test_given_a_node_that_is_drained_then_its_tasks_end_in_peace_and_no_other_g
 
 
 def test_given_a_node_that_goes_down_then_its_tasks_are_requeued_and_the_others_go_on(batch):
-    run = batch.toy_run(8, blocks=12, seconds=0.2)
+    run = batch.toy_run(8, blocks=30, seconds=0.2)
     job = batch.submit(run.folder, tasks=8)
     begun(batch, run, job, 8)
     batch.lab.set_node("n2", "down")

@@ -44,6 +44,7 @@ def test_given_tasks_that_stop_in_time_then_they_requeue_themselves_until_all_is
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_given_a_time_limit_of_a_minute_then_who_listens_goes_on_in_another_leg_and_who_does_not_is_ended(
     batch,
 ):
