@@ -15,6 +15,7 @@ EXAMPLES = """\
 Examples:
   hpcxpcs inspect rheo_0042_results.hdf
   hpcxpcs inspect rheo_0042_results.hdf --q 0.0054 --phi-range -30 30 --picture c2.png
+  hpcxpcs inspect rheo_0042_results.hdf --quality --level comprehensive
   hpcxpcs inspect rheo_0042_results.hdf --json
   hpcxpcs inspect --config rheo.yaml
 """
@@ -56,6 +57,24 @@ class Interval(NamedTuple):
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write heat maps of up to six matrices to this PNG file.",
 )
+@click.option("--quality", is_flag=True, help="Also judge the selected data: a score, and every deduction.")
+@click.option(
+    "--level",
+    type=click.Choice(["basic", "standard", "comprehensive"]),
+    default="standard",
+    show_default=True,
+    help="With --quality: how closely to look.",
+)
+@click.option(
+    "--repair",
+    type=click.Choice(["disabled", "conservative", "aggressive"]),
+    default="disabled",
+    show_default=True,
+    help="With --quality: judge what is left after repair, and list what it masks.",
+)
+@click.option(
+    "--shear", is_flag=True, help="With --quality: the sample is sheared, so that angles must cover it."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def command(
     file: Path | None,
@@ -64,9 +83,14 @@ def command(
     q: float | None,
     phi_ranges: tuple[tuple[float, float], ...],
     picture: Path | None,
+    quality: bool,
+    level: str,
+    repair: str,
+    shear: bool,
     as_json: bool,
 ) -> None:
     """Show layout, units, bins, frames and dead frames of a result FILE, and what would be selected of it."""
+    from hpcxpcs.cli.inspect_quality import Asked, judged, lines
     from hpcxpcs.config.load import load_config
     from hpcxpcs.data.inspect import describe, describe_selected, draw
     from hpcxpcs.files.json_safe import dumps
@@ -83,10 +107,12 @@ def command(
         description = describe_selected(settings, file)
         ranges = [Interval(item.min, item.max) for item in settings.data_filtering.phi_ranges]
         format_name, q = settings.experimental_data.format, description.selected_q
+    found = judged(description, ranges, Asked(level, repair, shear)) if quality else None
     if as_json:
-        click.echo(dumps({"schema_version": 1, **vars(description)}), nl=False)
+        extra = {} if found is None else {"quality": found}
+        click.echo(dumps({"schema_version": 1, **vars(description), **extra}), nl=False)
     else:
-        click.echo("\n".join(_lines(description)))
+        click.echo("\n".join([*_lines(description), *([] if found is None else lines(found))]))
     if picture is not None:
         draw(Path(description.file), picture, format_name, q, ranges)
 

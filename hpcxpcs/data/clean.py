@@ -12,6 +12,7 @@ from hpcxpcs.errors import DataError
 
 Half = Literal["upper", "lower", "full"]
 Policy = Literal["refuse", "mask"]
+Repair = Literal["disabled", "conservative", "aggressive"]
 
 FEWEST_FRAMES = 8
 """A matrix with fewer usable frames than this has too few lags to tell a rate from a plateau."""
@@ -22,10 +23,14 @@ ROUNDING = 8.0
 
 @dataclass(frozen=True)
 class Screening:
-    """What is masked: dead frames ("auto": all-zero rows, "none", or frame numbers), non-finite values."""
+    """What is masked: dead frames ("auto": all-zero rows, "none", or frame numbers), non-finite values.
+
+    `repair` masks more: what was never filled in (conservative), and what cannot be true (aggressive).
+    """
 
     dead_frames: Literal["auto", "none"] | tuple[int, ...] = "auto"
     non_finite: Policy = "refuse"
+    repair: Repair = "disabled"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -63,6 +64,7 @@ def load(config: Config) -> TwoTime:
         chosen = chosen_bins(layout.bins, wanted, filtering.q_tolerance, filtering.phi_ranges or ())
         frames = frame_window(analyzer.start_frame, analyzer.end_frame, layout.n_frames)
         screening = _screening(filtering.dead_frames, filtering.non_finite, layout.n_frames)
+        screening = replace(screening, repair=config.quality_control.auto_repair)
         notes = list(layout.notes)
         dt = time_step(analyzer.dt, layout, notes)
         q = nearest_q([info.q for info in chosen], wanted)

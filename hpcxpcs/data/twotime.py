@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hpcxpcs.data import clean
-from hpcxpcs.data.clean import Policy, Screening
+from hpcxpcs.data.clean import Policy, Repair, Screening
+from hpcxpcs.data.quality.repair import screened
 from hpcxpcs.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -139,6 +140,8 @@ class TwoTime:
             "non_finite": self.screening.non_finite,
             "matrices": self.matrices.content_hash(),
         }
+        if self.screening.repair != "disabled":
+            settings["repair"] = self.screening.repair
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def _name(self, k: int) -> str:
@@ -154,8 +157,11 @@ class TwoTime:
         if stored.shape != (self.n_frames, self.n_frames):
             raise DataError(f"{name}: the matrix has shape {stored.shape}, expected {(self.n_frames,) * 2}")
         c2, asymmetry = clean.symmetric(stored)
-        masks = clean.masks(c2, self.screening, name, self.frames[0])
-        notes = []
+        masks, repairs = screened(c2, self.screening, name, self.frames[0])
+        notes = [
+            f"phi = {self.phi[k]:g}: repair masked {len(item.frames)} frames and {item.pairs} pairs: {item.reason}"
+            for item in repairs
+        ]
         if asymmetry > clean.rounding(c2):
             notes.append(
                 f"phi = {self.phi[k]:g}: the triangles differ by up to {asymmetry:.3g}; their mean is used"
@@ -202,6 +208,7 @@ def from_arrays(
     sigma: ArrayLike | None = None,
     dead_frames: Literal["auto", "none"] | Sequence[int] = "auto",
     non_finite: Policy = "refuse",
+    repair: Repair = "disabled",
 ) -> TwoTime:
     """Make a record from matrices c2 (n_phi, N, N), angles (n_phi,) in degrees, q in Å⁻¹ and dt in s.
 
@@ -230,7 +237,9 @@ def from_arrays(
         frames=(1, n),
         provenance={"source": "arrays", "notes": []},
         matrices=InMemory(stack, None if sigma is None else _sigmas(np.asarray(sigma), len(angles), n)),
-        screening=Screening(dead_frames if isinstance(dead_frames, str) else tuple(dead_frames), non_finite),
+        screening=Screening(
+            dead_frames if isinstance(dead_frames, str) else tuple(dead_frames), non_finite, repair
+        ),
     )
 
 

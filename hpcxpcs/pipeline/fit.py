@@ -28,6 +28,7 @@ from hpcxpcs.pipeline.crew import crew
 from hpcxpcs.pipeline.executor import Executor
 from hpcxpcs.pipeline.plan import plan_for
 from hpcxpcs.pipeline.posterior import combined_from_what_is_there, sampled, writing_alone
+from hpcxpcs.pipeline.quality import judged
 from hpcxpcs.pipeline.reporter import Reporter, Silent
 from hpcxpcs.pipeline.stage import fitted_point, grid_of, model_of, point_of
 from hpcxpcs.results.quality import quality_flag
@@ -217,6 +218,7 @@ def _written(
         exit_code=exit_code,
         truth=truth,
         started=begun.at,
+        quality=judged(config, data, reporter),
     )
     answer = Answer(point, data, model, record, posterior)
     results, output = folder / "results", config.output

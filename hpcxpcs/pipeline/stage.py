@@ -26,6 +26,7 @@ from hpcxpcs.physics.model import Model, TimeGrid, build_model
 from hpcxpcs.pipeline.begin import PREPARE
 from hpcxpcs.pipeline.choices import config_of, memory_budget, point_settings
 from hpcxpcs.pipeline.compile_cache import compile_cache
+from hpcxpcs.pipeline.quality import refuse_poor
 from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.pipeline.stored_fit import pack, unpack
 from hpcxpcs.runtime.machine import usable_cores
@@ -79,6 +80,7 @@ def fitted_point(
     data: TwoTime, config: Config, reporter: Reporter, timings: dict[str, float]
 ) -> tuple[PointFit, Fitted, Measurement, Model]:
     """The point fit of data already loaded; adds seconds per phase to timings."""
+    refuse_poor(config, data, reporter)
     compile_cache(config.runtime.compilation_cache_dir, reporter.warn)
     model = model_of(config, data.q, grid_of(data))
     measurement = measured(data, config, reporter, timings)

@@ -156,7 +156,10 @@ class Fit(Protocol):
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What only the command knows: configuration, words, clock (seconds per phase, UTC) and verdict."""
+    """What only the command knows: configuration, words, clock (seconds per phase, UTC) and verdict.
+
+    `quality` is the quality report of the data, None when nobody asked for one.
+    """
 
     config: Mapping[str, Any]
     fingerprint: str
@@ -165,6 +168,7 @@ class RunRecord:
     exit_code: int
     truth: Mapping[str, Any] | None = None
     started: datetime.datetime | None = None
+    quality: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

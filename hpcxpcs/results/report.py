@@ -85,6 +85,7 @@ def report_html(written: WrittenResults, answer: Answer) -> str:
     return environment.get_template("report.html.j2").render(
         **_verdict(answer),
         fitted=dict(_what_was_fitted(answer)),
+        quality=answer.run.quality,
         formulas=FORMULAS.get(answer.fit.model, (_SCALED,)),
         conventions=dict(answer.fit.conventions),
         **_answer_tables(answer),

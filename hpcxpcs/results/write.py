@@ -20,6 +20,7 @@ from hpcxpcs.results.summary import provenance_record, summary_record, with_hash
 
 Progress = Callable[[str], None]
 FITTED_DATA = Path("nlsq") / "fitted_data.npz"
+QUALITY = "quality.json"
 CREDIBLE_DATA = Path("cmc") / "fitted_data.npz"
 
 
@@ -33,6 +34,9 @@ def write_numbers(folder: Path, answer: Answer, *, fault: Fault | None = None) -
         if answer.posterior is not None:
             (fresh / "cmc").mkdir()
             files = (*files, *write_posterior(fresh / "cmc", answer, answer.posterior, fault=fault))
+        if answer.run.quality is not None:
+            write_json(fresh / QUALITY, answer.run.quality, fault=fault)
+            files = (*files, fresh / QUALITY)
         provenance = with_hashes(provenance, fresh, files)
         _write_records(WrittenResults(fresh, files, provenance=provenance), answer, "pending", fault)
     there = tuple(folder / path.relative_to(fresh) for path in files)

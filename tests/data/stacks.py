@@ -45,6 +45,7 @@ def config_for(path: Path, **changes: Any) -> Any:
         "dead_frames": "auto",
         "non_finite": "refuse",
         "sigma": "auto",
+        "auto_repair": "disabled",
     } | changes
     return SimpleNamespace(
         data_file=path,
@@ -59,6 +60,7 @@ def config_for(path: Path, **changes: Any) -> Any:
         data_filtering=SimpleNamespace(
             **{key: values[key] for key in ("q_tolerance", "phi_ranges", "dead_frames", "non_finite")}
         ),
+        quality_control=SimpleNamespace(auto_repair=values["auto_repair"]),
         noise=SimpleNamespace(sigma=values["sigma"]),
     )
 
