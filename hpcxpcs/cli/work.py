@@ -81,7 +81,9 @@ def command(
     tasks = _tasks(opened, shard, only)
     _settle()
     patience = Patience(lease or LEASE, hang_after or USUAL_PATIENCE.hang_after)
-    with StopRequest(find_deadline(time_limit)) as asked:
+    # a leader has asked the scheduler already, for all its workers
+    deadline = find_deadline(time_limit, os.environ if leader is None else {})
+    with StopRequest(deadline) as asked:
         if leader is None and open_tasks(opened, tasks):
             _ensure_ready(opened, asked, PhaseLines())
         if workers > 1:

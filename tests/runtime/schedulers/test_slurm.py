@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from hpcxpcs.errors import SchedulerProblem
 from hpcxpcs.runtime.schedulers import calls, slurm
 from hpcxpcs.runtime.schedulers.jobs import TaskLook
 from hpcxpcs.runtime.schedulers.slurm import Slurm, queue_state, read_queue
+from tests.runtime import toy
+
+ROOT = Path(__file__).parents[3]
 
 RECORDED = """\
 1|0|COMPLETED|0|n1|None|
@@ -190,3 +195,18 @@ def test_given_a_script_then_the_line_to_copy_is_what_submit_runs_and_nothing_is
 def test_given_no_script_then_the_error_names_it(tmp_path):
     with pytest.raises(SchedulerProblem, match=r"missing\.sbatch: cannot be read"):
         Slurm().submit(tmp_path / "missing.sbatch")
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"), [([], True), ([f"--leader={os.getpid()}", "--time-limit=60"], False)]
+)
+def test_given_a_process_in_a_job_then_it_asks_for_the_time_left_unless_its_leader_has(
+    pretend, tmp_path, options, asked
+):
+    run = toy.toy_run(tmp_path / "run", 1)
+    pretend("squeue", f"touch {tmp_path}/asked; echo 1:00:00")
+    subprocess.run(
+        [sys.executable, "-m", "tests.runtime.toy", str(run.folder), *options],
+        env={**os.environ, "SLURM_JOB_ID": "7"}, cwd=ROOT, check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert (tmp_path / "asked").exists() == asked
