@@ -15,6 +15,10 @@ class ConfigError(HpcxpcsError):
     exit_code = 2
 
 
+class OldConfigurationWarning(UserWarning):
+    """A configuration of the homodyne or heterodyne program has been read as one of ours."""
+
+
 class DataError(HpcxpcsError):
     """The data file cannot be used as it is."""
 

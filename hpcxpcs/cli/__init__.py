@@ -7,13 +7,15 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from hpcxpcs import __version__
-from hpcxpcs.errors import HpcxpcsError
+from hpcxpcs.errors import HpcxpcsError, OldConfigurationWarning
 from hpcxpcs.runtime.blas import one_blas_thread
 
 if TYPE_CHECKING:
@@ -127,9 +129,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     one_blas_thread()
     gc.set_threshold(*COLLECT_AFTER)
     try:
-        returned = program.main(
-            args=None if arguments is None else list(arguments), prog_name="hpcxpcs", standalone_mode=False
-        )
+        with _warnings_for_the_user():
+            returned = program.main(
+                args=None if arguments is None else list(arguments),
+                prog_name="hpcxpcs",
+                standalone_mode=False,
+            )
     except HpcxpcsError as error:
         click.echo(f"hpcxpcs: error: {error}", err=True)
         return error.exit_code
@@ -140,6 +145,31 @@ def _run(arguments: Sequence[str] | None) -> int:
         click.echo("hpcxpcs: interrupted", err=True)
         return EXIT_INTERRUPTED
     return returned if isinstance(returned, int) else 0
+
+
+@contextmanager
+def _warnings_for_the_user() -> Iterator[None]:
+    """Print what was noticed about an old configuration as one line on stderr, on the first MPI rank only."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, OldConfigurationWarning):
+                usual(message, category, *place, **more)
+            elif _rank() == 0:
+                click.echo(f"hpcxpcs: warning: {message}", err=True)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", OldConfigurationWarning)
+        yield
+
+
+def _rank() -> int:
+    """The number of this process among those a launcher has started; 0 without a launcher."""
+    from hpcxpcs.runtime.executors.launcher import RANK_VARIABLES
+
+    found = [os.environ.get(name, "") for name in (*RANK_VARIABLES, "SLURM_PROCID")]
+    return next((int(number) for number in found if number.isdigit()), 0)
 
 
 def _silence_stdout() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpcxpcs.cli import sites
+from hpcxpcs.cli import migrate, sites
 from hpcxpcs.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ EXAMPLES = """\
 Examples:
   hpcxpcs config new laminar_flow -o config.yaml
   hpcxpcs config check config.yaml
+  hpcxpcs config migrate old.yaml -o new.yaml
   hpcxpcs config sites
 """
 
@@ -29,6 +30,7 @@ def command() -> None:
 
 
 command.add_command(sites.command, "sites")
+command.add_command(migrate.command, "migrate")
 
 
 @command.command(epilog="\b\nExample:\n  hpcxpcs config new two_component -o config.yaml")

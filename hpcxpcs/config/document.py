@@ -36,13 +36,28 @@ CONFIGURATION = Kind("analysis_mode", "`hpcxpcs config new MODEL` prints a templ
 
 @dataclass
 class Document:
-    """Plain data, the line (from 1) of every key and list item, and what is wrong with the text itself."""
+    """Plain data, the line (from 1) of every key and list item, and what is wrong with the text itself.
+
+    origins: for data translated from an older program, the path in the file that the value at a path comes from.
+    """
 
     data: Any
     name: str
     lines: dict[KeyPath, int] = field(default_factory=dict)
     set_on_command_line: dict[KeyPath, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    origins: Mapping[KeyPath, KeyPath] = field(default_factory=dict)
+
+    def as_in_the_file(self, path: KeyPath) -> KeyPath:
+        """The path by which the file, possibly an older program's, knows what is at a path of the data."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.set_on_command_line:
+                return path
+            if path[:length] in self.origins:
+                origin = self.origins[path[:length]]
+                rest = path[length:]
+                return (*origin, *rest) if (*origin, *rest) in self.lines else origin
+        return path
 
     def place(self, path: KeyPath) -> str:
         """`file:line: ` of the key, or of the nearest key above it that is written down."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from hpcxpcs.config.dialects import from_old, warning
 from hpcxpcs.config.document import Document, as_plain, read_document
 from hpcxpcs.config.explain import explained
 from hpcxpcs.config.overrides import apply_override
@@ -17,6 +19,7 @@ from hpcxpcs.config.parameters import model_named
 from hpcxpcs.config.problems import Problem, config_error
 from hpcxpcs.config.resolve import parameter_problems
 from hpcxpcs.config.schema import Config
+from hpcxpcs.errors import OldConfigurationWarning
 
 
 @dataclass(frozen=True)
@@ -29,21 +32,33 @@ class _ParameterParts:
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration in a YAML or JSON file, with `key.sub=value` overrides; errors list all problems."""
-    document = read_document(path)
+    """The configuration in a YAML or JSON file, with `key.sub=value` overrides; errors list all problems.
+
+    A file of the homodyne or heterodyne program is translated, with an OldConfigurationWarning; overrides use our keys.
+    """
+    folder = path.absolute().parent
+    document = _ours(read_document(path), folder)
     for override in overrides:
         apply_override(document, override)
-    folder = path.absolute().parent
-    return _validated(document).located(path.absolute(), folder)
+    return validated(document).located(path.absolute(), folder)
 
 
 def config_from_mapping(mapping: Mapping[str, Any], base: Path | None = None) -> Config:
     """The configuration in a mapping; relative data paths start at base (None = the working directory)."""
-    document = Document(data=as_plain(mapping), name="")
-    return _validated(document).located(None, base)
+    document = _ours(Document(data=as_plain(mapping), name=""), base)
+    return validated(document).located(None, base)
 
 
-def _validated(document: Document) -> Config:
+def _ours(document: Document, base: Path | None) -> Document:
+    """The document itself, or the translation of an older program's, which is told in one warning."""
+    translation = from_old(document, base)
+    if translation is None:
+        return document
+    warnings.warn(warning(translation, document), OldConfigurationWarning, stacklevel=3)
+    return translation.document
+
+
+def validated(document: Document) -> Config:
     """The Config of a document; ConfigError with every problem when there is one."""
     model = _model_or_none(document.data)
     context = {"model": model}
@@ -58,6 +73,7 @@ def _validated(document: Document) -> Config:
         problems += parameter_problems(parts)
     if problems or config is None:
         name = document.name or "the configuration"
+        problems = [replace(one, path=document.as_in_the_file(one.path)) for one in problems]
         raise config_error(_sorted(problems, document), document.place, name)
     return config
 

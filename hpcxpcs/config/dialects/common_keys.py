@@ -1,0 +1,118 @@
+"""The keys that the homodyne and the heterodyne program share, and what becomes of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hpcxpcs.config.dialects.rules import KEPT, Rule, among, dropped, each, renamed, replaced
+
+_LABEL = dropped("a label that says nothing to a program")
+_MACHINE = dropped("how the machine is used is found out, or said in runtime; it never changes the answer")
+_LOGS = dropped("messages go to the terminal and the run folder; nothing to set in a configuration")
+_PLOTS = dropped("the pictures have one style; output.plots turns them on and off")
+_FILES = dropped("results always go to RUN/results as JSON, NPZ, pictures and a report")
+_CHECKS = dropped("every key, file and range is always checked")
+_CACHE = dropped("what has been read is recognised by its content; a cache never changes the answer")
+_NOTHING_READ_IT = dropped("nothing read it")
+_GOES_THROUGH = dropped("how data are gone through: here every pair counts once, in one pass")
+_SEARCH = dropped("how the optimum is searched for, not where it is")
+
+SPELT_ALIKE = (
+    "analyzer_parameters.dt",
+    "analyzer_parameters.start_frame",
+    "analyzer_parameters.scattering.wavevector_q",
+    "analyzer_parameters.geometry.stator_rotor_gap",
+)
+"""Keys whose name and meaning are ours: seconds, 1-based frames, 1/Å and Å."""
+
+_PARAMETERS: Mapping[str, Rule] = {
+    "initial_parameters.parameter_names": KEPT,
+    "initial_parameters.values": KEPT,
+    "initial_parameters.active_parameters": KEPT,
+    "initial_parameters.fixed_parameters": KEPT,
+    "initial_parameters.per_angle_scaling.*": dropped(
+        "contrast and offset follow from the data in closed form; they need no start"
+    ),
+    "initial_parameters.per_angle_scaling": dropped(
+        "contrast and offset follow from the data in closed form; they need no start"
+    ),
+    "initial_parameters.units": dropped("a label: lengths are in Å, times in s, angles in degrees"),
+    "parameter_space.model": dropped("a label; analysis_mode decides"),
+    "parameter_space.bounds": replaced(
+        "parameter_space.bounds", "type, prior_mu and prior_sigma become prior; unit and log_space are labels"
+    ),
+    "parameter_space.priors.*": dropped("nothing read it; priors stand beside the bounds"),
+    "parameter_space.priors": dropped("nothing read it; priors stand beside the bounds"),
+}
+
+_ANGLES: Mapping[str, Rule] = {
+    "phi_filtering.enabled": dropped("leaving out the ranges selects all angles"),
+    "phi_filtering.target_ranges": replaced(
+        "data_filtering.phi_ranges", "a range means what it says: min > max wraps, a full one takes all"
+    ),
+    "phi_filtering.fallback_to_all_angles": dropped(
+        "ranges without any angle are an error, never all angles"
+    ),
+    "phi_filtering.algorithm": _NOTHING_READ_IT,
+    "phi_filtering.tolerance": _NOTHING_READ_IT,
+    "phi_filtering.quality_control.*": _NOTHING_READ_IT,
+}
+
+_DATA: Mapping[str, Rule] = {
+    "experimental_data.file_path": KEPT,
+    "experimental_data.data_folder_path": KEPT,
+    "experimental_data.data_file_name": KEPT,
+    "experimental_data.phi_angles_path": dropped("angles come from the data file"),
+    "experimental_data.phi_angles_file": dropped("angles come from the data file"),
+    **each("experimental_data", ("cache_file_path", "cache_filename_template", "cache_compression"), _CACHE),
+    "experimental_data.data_type": dropped("what is stored is read, and computed with in float64"),
+    "experimental_data.file_format": dropped(
+        "the layout is recognised by the content; MATLAB files are not read, save the arrays as HDF5",
+        among("hdf5", "h5", "hdf", "npz", "auto"),
+    ),
+    "experimental_data.exchange_key": dropped("the group is exchange", among("exchange")),
+    "experimental_data.geometry.stator_rotor_gap": renamed(
+        "analyzer_parameters.geometry.stator_rotor_gap", rank=-1
+    ),
+    "experimental_data.geometry.sample_detector_distance": dropped("q is given; no distance is needed"),
+    "experimental_data.dt": renamed("analyzer_parameters.dt", rank=-1),
+    **dict.fromkeys(SPELT_ALIKE, KEPT),
+    "analyzer_parameters.end_frame": replaced(
+        "analyzer_parameters.end_frame", "every negative number meant the last frame; here -1 does"
+    ),
+}
+
+COMMON: Mapping[str, Rule] = {
+    **each(
+        "metadata",
+        (
+            *("config_version", "description", "analysis_mode", "parameter_count", "physics_model"),
+            *("shear_model", "template_type", "complexity", "generated_at", "generated_by"),
+            "nlsq_cmc_physics_match",
+        ),
+        _LABEL,
+    ),
+    "metadata.physics_model.*": _LABEL,
+    "metadata.integration_method": dropped("a label; conventions.integrator is trapezoid, their sum"),
+    "metadata.diagonal_correction": dropped("the diagonal is never part of a fit"),
+    **_DATA,
+    **_ANGLES,
+    **_PARAMETERS,
+    "optimization.method": replaced(
+        "optimization.method", "both is cmc here, which begins with the point fit"
+    ),
+    "noise_estimation.*": dropped("no program implements it; the noise is estimated without a model"),
+    "performance.*": _MACHINE,
+    "logging.*": _LOGS,
+    "quality_control.enabled": dropped("what is wrong with the data is always reported"),
+    "quality_control.angle_quality.*": _NOTHING_READ_IT,
+    "quality_control.multi_angle_validation.*": _NOTHING_READ_IT,
+    "plotting.save_plots": renamed("output.plots"),
+    "plotting.*": _PLOTS,
+    "output.directory": KEPT,
+    "output.*": _FILES,
+    "validation.*": _CHECKS,
+}
+
+GOES_THROUGH, SEARCH, MACHINE = _GOES_THROUGH, _SEARCH, _MACHINE
+NOTHING_READ_IT = _NOTHING_READ_IT
