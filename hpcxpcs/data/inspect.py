@@ -129,7 +129,8 @@ def describe(
     with open_file(path, format_name) as layout:
         available = rings([info.q for info in layout.bins])
         decided = q is not None or len(available) == 1
-        chosen = chosen_bins(layout.bins, q if decided else available[0], window.q_tolerance, ranges)
+        examined_q = q if decided or not available else available[0]
+        chosen = chosen_bins(layout.bins, examined_q, window.q_tolerance, ranges)
         to_read = chosen if decided else chosen[:EXAMINED_UNASKED]
         frames = frame_window(window.start_frame, window.end_frame, layout.n_frames)
         selected_q = nearest_q([info.q for info in chosen], q) if decided else None
@@ -224,7 +225,8 @@ def draw(
     """Draw up to six of the matrices that would be selected as heat maps: t1 along x, t2 along y (s)."""
     with open_file(path, format_name) as layout:
         available = rings([info.q for info in layout.bins])
-        chosen = chosen_bins(layout.bins, available[0] if q is None else q, Q_TOLERANCE, ranges)
+        drawn_q = available[0] if q is None and available else q
+        chosen = chosen_bins(layout.bins, drawn_q, Q_TOLERANCE, ranges)
         shown = [chosen[k] for k in np.unique(np.linspace(0, len(chosen) - 1, PANELS).round().astype(int))]
         pictures = [_thinned_picture(layout, info) for info in shown]
     _save_heat_maps(picture, shown, pictures, layout.n_frames, layout.dt)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.layout import USUAL, BinInfo, read_matrix
-from hpcxpcs.data.formats.source import Source, named, opened
+from hpcxpcs.data.formats.source import Source, dataset, named, opened
 from hpcxpcs.data.twotime import hash_of_arrays
 from hpcxpcs.errors import DataError
 
@@ -73,10 +73,10 @@ class Stored:
     def _dataset_hash(self, source: Source, where: Sigma) -> str:
         if not isinstance(where, BinInfo):
             return hash_of_arrays([where])
-        dataset = source[where.dataset]
-        if where.lead or where.trail or where.form != USUAL or not getattr(dataset, "chunks", None):
+        stored = source[where.dataset]
+        if where.lead or where.trail or where.form != USUAL or not getattr(stored, "chunks", None):
             return hash_of_arrays([read_matrix(source, where, self.frames)])
-        return _hash_of_chunks(dataset)
+        return _hash_of_chunks(stored)
 
     @contextmanager
     def _unchanged(self) -> Iterator[Source]:
@@ -86,12 +86,12 @@ class Stored:
             yield source
 
 
-def _hash_of_chunks(dataset: h5py.Dataset) -> str:
-    digest = hashlib.sha256(f"{dataset.dtype.str}{dataset.shape}{dataset.compression}".encode())
-    for number in range(dataset.id.get_num_chunks()):
-        offset = dataset.id.get_chunk_info(number).chunk_offset
+def _hash_of_chunks(stored: h5py.Dataset) -> str:
+    digest = hashlib.sha256(f"{stored.dtype.str}{stored.shape}{stored.compression}".encode())
+    for number in range(stored.id.get_num_chunks()):
+        offset = stored.id.get_chunk_info(number).chunk_offset
         digest.update(f"{offset}".encode())
-        digest.update(dataset.id.read_direct_chunk(offset)[1])
+        digest.update(stored.id.read_direct_chunk(offset)[1])
     return digest.hexdigest()
 
 
@@ -113,7 +113,7 @@ def sigma_locations(
     item = source[path]
     if isinstance(item, h5py.Group):
         return _from_group(item, path, all_bins, chosen, n_frames)
-    shape, square = tuple(item.shape), (n_frames, n_frames)
+    shape, square = tuple(dataset(source, path).shape), (n_frames, n_frames)
     if chosen[0].dataset in source and shape == tuple(source[chosen[0].dataset].shape) and len(shape) > 2:
         return tuple(replace(info, dataset=path) for info in chosen)
     if shape == square:
@@ -153,7 +153,7 @@ def _from_group(
             )
         same_names = [members[row] for row in _rows(len(members), all_bins, chosen)]
     for name in same_names:
-        if tuple(group[name].shape) != (n_frames, n_frames):
+        if tuple(dataset(group, name).shape) != (n_frames, n_frames):
             raise DataError(
                 f"noise.sigma: /{path}/{name} has shape {group[name].shape}, not {(n_frames, n_frames)}"
             )

@@ -103,6 +103,13 @@ def test_given_a_configuration_then_what_it_would_select_is_described(path):
     assert (found.selected_q, found.selected_frames) == (data.q, data.frames) == (0.005, (2, 20))
 
 
+def test_given_a_file_without_a_finite_q_then_it_is_refused(path):
+    with edited(path) as file:
+        file["xpcs/qmap/dynamic_v_list_dim0"][...] = np.nan
+    with pytest.raises(SelectionError, match="no finite q"):
+        describe(path)
+
+
 def test_given_a_q_that_is_not_there_then_the_available_ones_are_listed(path):
     with pytest.raises(SelectionError, match=r"available: 0\.005, 0\.01"):
         describe(path, q=0.1)

@@ -76,6 +76,15 @@ def test_given_a_cache_whose_frames_do_not_count_up_then_it_is_noted(tmp_path):
         assert any(note == "warning: that would be 99 frames, the matrices have 12" for note in layout.notes)
 
 
+@pytest.mark.parametrize(("factor", "warned"), [(1, False), (2, True)])
+def test_given_a_cache_made_from_full_matrices_by_adding_both_halves_then_there_is_a_warning(
+    tmp_path, factor, warned
+):
+    doubled = factor * np.array([matrix(k) for k in range(3)])
+    with open_file(cache(tmp_path / "a.npz", c2_exp=doubled)) as layout:
+        assert any("both halves added up" in note for note in layout.notes) == warned
+
+
 def test_given_a_cache_without_metadata_then_its_arrays_are_enough(tmp_path):
     assert load(config_for(cache(tmp_path / "a.npz", cache_metadata_json=None))).n_phi == 3
 

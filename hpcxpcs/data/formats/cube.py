@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.arrangement import Order, arrangement
-from hpcxpcs.data.formats.layout import BinInfo, Layout, Stack
-from hpcxpcs.data.formats.source import Source
+from hpcxpcs.data.formats.layout import BinInfo, Layout, Stack, read_matrix
+from hpcxpcs.data.formats.source import Source, dataset
 from hpcxpcs.data.formats.truth import NPZ_KEY, truth_text, write_truth
 from hpcxpcs.data.formats.units import quantity
 from hpcxpcs.errors import FormatError
@@ -44,6 +44,10 @@ FLAVOURS = (
 CACHE = FLAVOURS[-1]
 """The cache files that homodyne writes: matrices already selected, cut to a window, and completed."""
 CACHE_METADATA = "cache_metadata_json"
+ENOUGH_FRAMES = 500
+"""Frames of a matrix that are enough to tell a typical value."""
+DOUBLED = 1.75
+"""A typical value above this is no offset of 1 with any contrast that is measured."""
 
 UNEVEN = 1e-3
 """Largest deviation of a time step from the mean step, as a fraction, that still counts as a uniform grid."""
@@ -63,7 +67,7 @@ def open_layout(source: Source) -> Layout:
     names = _names(source)
     if names is None:
         raise FormatError(f"the file has no {LOOKS_FOR}")
-    cube = source[names.c2]
+    cube = dataset(source, names.c2)
     order, grid = arrangement(cube, names.c2)
     q_list, phi_list = quantity(source, names.q, "q"), quantity(source, names.phi, "angle")
     q, phi = _per_bin(q_list.values, phi_list.values, grid)
@@ -90,7 +94,7 @@ def open_layout(source: Source) -> Layout:
         dt_source=dt_source,
         dtype=str(cube.dtype),
         compression=getattr(cube, "compression", None) or "none",
-        notes=(*notes, *(_cache_notes(source, n_frames) if names == CACHE else ())),
+        notes=(*notes, *(_cache_notes(source, bins[0], n_frames) if names == CACHE else ())),
         units={"q": q_list.unit, "phi": phi_list.unit, "time": t_unit},
         source=source,
     )
@@ -112,7 +116,7 @@ def _time_step(source: Source, path: str, n_frames: int) -> tuple[float | None, 
     """Return the step of the times (s), where it is from, and the unit in which the times are stored."""
     if path not in source:
         return None, f"/{path} is missing", "unknown"
-    stored = tuple(source[path].shape)
+    stored = tuple(dataset(source, path).shape)
     if len(stored) > 1 and max(stored) != np.prod(stored):
         raise FormatError(
             f"/{path} has shape {stored}: times on a grid, as old caches hold them; a list (N,) is needed: "
@@ -137,7 +141,16 @@ def even_step(t: NDArray[np.float64], path: str) -> float:
     return dt
 
 
-def _cache_notes(source: Source, n_frames: int) -> list[str]:
+def _doubled(matrix: NDArray[Any]) -> bool:
+    """Tell whether a matrix (N, N) has a typical value near 2 off the diagonal, where 1 is expected."""
+    step = -(-len(matrix) // ENOUGH_FRAMES)
+    thinned = matrix[::step, ::step]
+    values = thinned[np.triu_indices(len(thinned), 1)]
+    values = values[np.isfinite(values) & (values != 0)]
+    return bool(values.size) and bool(np.median(values) > DOUBLED)
+
+
+def _cache_notes(source: Source, first: BinInfo, n_frames: int) -> list[str]:
     """Say what a cache cannot be asked: which frames, which q and which time step it was made with."""
     notes = [
         "this is a cache of homodyne: frames count from its own first frame, its time step is the one of the "
@@ -145,19 +158,24 @@ def _cache_notes(source: Source, n_frames: int) -> list[str]:
     ]
     if "t2" in source and not np.array_equal(np.asarray(source["t2"]), np.asarray(source[CACHE.t])):
         raise FormatError("/t1 and /t2 differ: the matrices are not on one grid of times")
+    if _doubled(read_matrix(source, first)):
+        notes.append(
+            "warning: values between different frames are near 2, those of a matrix that was full already and had "
+            "both halves added up; start from the HDF5 file instead"
+        )
     if CACHE_METADATA not in source:
         return notes
     try:
         told = json.loads(str(np.asarray(source[CACHE_METADATA]).item()))
-        first, last, asked = told.get("start_frame"), told.get("end_frame"), told.get("config_wavevector_q")
+        start, end, asked = told.get("start_frame"), told.get("end_frame"), told.get("config_wavevector_q")
     except (ValueError, AttributeError) as error:
         raise FormatError(
             f"/{CACHE_METADATA} is not the JSON of a cache ({error}); let homodyne write the cache again"
         ) from error
-    if isinstance(first, int) and isinstance(last, int):
-        notes.append(f"the cache holds frames {first}…{last} of the measurement")
-        if last > 0 and last - first + 1 != n_frames:
-            notes.append(f"warning: that would be {last - first + 1} frames, the matrices have {n_frames}")
+    if isinstance(start, int) and isinstance(end, int):
+        notes.append(f"the cache holds frames {start}…{end} of the measurement")
+        if end > 0 and end - start + 1 != n_frames:
+            notes.append(f"warning: that would be {end - start + 1} frames, the matrices have {n_frames}")
     if isinstance(asked, int | float):
         notes.append(f"the cache was made for q = {asked:g} 1/Å; the q of its matrices are used")
     return notes
@@ -176,9 +194,9 @@ def write(path: Path, stack: Stack, *, order: Order = "q_first", names: Names = 
         options = stack.dataset_options((n_bins, n, n), usual="lzf")
         if order == "q_last":
             options["chunks"] = (*options["chunks"][1:], 1)
-        dataset = file.create_dataset(names.c2, shape, dtype=stack.dtype, **options)
+        stored = file.create_dataset(names.c2, shape, dtype=stack.dtype, **options)
         for index, matrix in enumerate(chain([first], matrices)):
-            dataset[index if order == "q_first" else (..., index)] = matrix
+            stored[index if order == "q_first" else (..., index)] = matrix
         file[names.t], file[names.phi], file[names.q] = np.arange(n) * stack.dt, stack.phi, stack.q
         write_truth(file, stack.truth)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcxpcs.data.formats.source import dataset as dataset_at
 from hpcxpcs.errors import DataError
 
 Triangle = Literal["upper", "lower"]
@@ -116,7 +117,7 @@ class Layout:
 
 def read_matrix(source: Any, info: BinInfo, frames: slice = slice(None)) -> NDArray[Any]:
     """Read the matrix of one bin, (n, n) in the usual form, from an open file, cut to `frames` on both axes."""
-    dataset = source[info.dataset]
+    dataset = dataset_at(source, info.dataset)
     axes = len(info.lead) + 2 + len(info.trail)
     if len(dataset.shape) != axes:
         raise DataError(f"/{info.dataset} has shape {tuple(dataset.shape)}; {axes} axes are needed")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack
-from hpcxpcs.data.formats.source import Source, scalar, vector
+from hpcxpcs.data.formats.source import Source, group, matrix, scalar, whole_numbers
 from hpcxpcs.data.formats.truth import write_truth
 from hpcxpcs.data.formats.units import quantity
 from hpcxpcs.errors import FormatError
@@ -35,7 +35,7 @@ def open_layout(source: Source) -> Layout:
     if len(q_list) != len(phi_list):
         raise FormatError(f"/xpcs/dqlist has {len(q_list)} entries, /xpcs/dphilist {len(phi_list)}")
     numbered = _numbered(source)
-    processed = vector(source, PROCESSED).astype(np.int64).tolist() if PROCESSED in source else None
+    processed = whole_numbers(source, PROCESSED).tolist() if PROCESSED in source else None
     labels = bin_labels(sorted(numbered), processed, len(q_list))
     bins = []
     for index, number in enumerate(sorted(numbered)):
@@ -44,7 +44,7 @@ def open_layout(source: Source) -> Layout:
         bins.append(BinInfo(index, label, float(q_list[label - 1]), float(phi_list[label - 1]), dataset))
     notes: list[str] = []
     dt, dt_source = _time_step(source, notes)
-    first = source[bins[0].dataset]
+    first = matrix(source, bins[0].dataset)
     used = set(labels.values())
     return Layout(
         format=NAME,
@@ -68,7 +68,7 @@ def open_layout(source: Source) -> Layout:
 def _numbered(source: Source) -> dict[int, str]:
     """Return the dataset names by the number they end in (text order would put "10" before "2")."""
     numbered: dict[int, str] = {}
-    for name in source[MATRICES]:
+    for name in group(source, MATRICES):
         match = re.search(r"(\d+)$", name)
         if match is None:
             raise FormatError(f"/{MATRICES}/{name}: expected a name that ends in a number")
@@ -147,9 +147,9 @@ def write(path: Path, stack: Stack) -> None:
     """Write a stack as the 8-ID pipeline did: matrices numbered by bin label, (1, 1) scalars."""
     with h5py.File(path, "w") as file:
         labels = _write_lists(file, stack)
-        for label, matrix in zip(labels, stack.stored_matrices(), strict=True):
-            options = stack.dataset_options(matrix.shape, usual="gzip")
-            file.create_dataset(f"{MATRICES}/g2_{label:05d}", data=matrix, **options)
+        for label, stored in zip(labels, stack.stored_matrices(), strict=True):
+            options = stack.dataset_options(stored.shape, usual="gzip")
+            file.create_dataset(f"{MATRICES}/g2_{label:05d}", data=stored, **options)
         file[PROCESSED] = np.sort(labels)[None, :]
         for name, value in (
             (PERIOD, stack.frame_time),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Reason, Stack
-from hpcxpcs.data.formats.source import Source, scalar, vector
+from hpcxpcs.data.formats.source import Source, group, matrix, scalar, vector, whole_numbers
 from hpcxpcs.data.formats.truth import write_truth
 from hpcxpcs.data.formats.units import quantity, text
 from hpcxpcs.errors import FormatError
@@ -33,7 +33,7 @@ def detect(source: Source) -> bool:
 def open_layout(source: Source) -> Layout:
     """Describe the file: every processed bin with its q and φ, through the bin numbering of the q-map."""
     names = _sequence(source)
-    labels = vector(source, PROCESSED).astype(np.int64)
+    labels = whole_numbers(source, PROCESSED)
     if len(names) != len(labels):
         raise FormatError(f"/{MATRICES} has {len(names)} matrices, but /{PROCESSED} names {len(labels)} bins")
     notes: list[str] = []
@@ -48,7 +48,7 @@ def open_layout(source: Source) -> Layout:
         i, j = natural_to_pair(int(natural[label - 1]))
         bins.append(BinInfo(index, int(label), float(q_axis[i]), float(phi_axis[j]), f"{MATRICES}/{name}"))
     dt, dt_source = _time_step(source, notes)
-    first = source[bins[0].dataset]
+    first = matrix(source, bins[0].dataset)
     return Layout(
         format=NAME,
         bins=tuple(bins),
@@ -67,7 +67,7 @@ def open_layout(source: Source) -> Layout:
 def _sequence(source: Source) -> list[str]:
     """Return the dataset names in the order of their sequence numbers (which are not bin labels)."""
     numbered = {}
-    for name in source[MATRICES]:
+    for name in group(source, MATRICES):
         match = re.fullmatch(r"c2_(\d+)", name)
         if match is None:
             raise FormatError(f"/{MATRICES}/{name}: expected names like c2_00001")
@@ -106,9 +106,10 @@ def _natural_indices(source: Source, grid: int, notes: list[str]) -> NDArray[np.
     if path not in source:
         notes.append(f"/{path} is missing: every one of the {grid} bins is taken as populated")
         return np.arange(grid)
-    natural = vector(source, path).astype(np.int64)
-    if natural.size and natural.max() >= grid:
-        raise FormatError(f"/{path}: index {natural.max()} is outside the grid of {grid} bins")
+    natural = whole_numbers(source, path)
+    outside = natural[(natural < 0) | (natural >= grid)]
+    if outside.size:
+        raise FormatError(f"/{path}: index {outside[-1]} is outside the grid of {grid} bins")
     return natural
 
 
@@ -154,10 +155,10 @@ def write(path: Path, stack: Stack) -> None:
     with h5py.File(path, "w") as file:
         file.create_dataset(PROCESSED, data=_write_qmap(file, stack))
         averages = []
-        for index, matrix in enumerate(stack.stored_matrices()):
-            options = stack.dataset_options(matrix.shape, usual="lzf")
-            file.create_dataset(f"{MATRICES}/c2_{index + 1:05d}", data=matrix, **options)
-            averages.append(stack.diagonal_means(matrix))
+        for index, stored in enumerate(stack.stored_matrices()):
+            options = stack.dataset_options(stored.shape, usual="lzf")
+            file.create_dataset(f"{MATRICES}/c2_{index + 1:05d}", data=stored, **options)
+            averages.append(stack.diagonal_means(stored))
         file["xpcs/twotime/normalized_g2"] = np.stack(averages, axis=1).astype(np.float32)
         n_raw = len(averages[0]) * stack.stride * stack.average
         _write_scalars(file, stack, n_raw)
@@ -181,12 +182,12 @@ def _write_qmap(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
     phi_axis, j = np.unique(all_phi, return_inverse=True)
     natural = i * len(phi_axis) + j
     populated, labels = np.unique(natural, return_inverse=True)
-    group = file.create_group(QMAP)
-    group["dynamic_num_pts"] = np.array([len(q_axis), len(phi_axis)])
+    qmap = file.create_group(QMAP)
+    qmap["dynamic_num_pts"] = np.array([len(q_axis), len(phi_axis)])
     for k, (name, unit, axis) in enumerate((("q", "Å⁻¹", q_axis), ("phi", "deg", phi_axis))):
-        group[f"dynamic_v_list_dim{k}"] = axis
-        group[f"dynamic_v_list_dim{k}"].attrs.update({"name": name, "unit": unit, "size": len(axis)})
-    group["dynamic_index_mapping"] = populated.astype(np.min_scalar_type(int(populated.max())))
-    group["map_names"] = np.array([b"q", b"phi"], dtype=object)
-    group["map_units"] = np.array(["Å⁻¹".encode(), b"deg"], dtype=object)
+        qmap[f"dynamic_v_list_dim{k}"] = axis
+        qmap[f"dynamic_v_list_dim{k}"].attrs.update({"name": name, "unit": unit, "size": len(axis)})
+    qmap["dynamic_index_mapping"] = populated.astype(np.min_scalar_type(int(populated.max())))
+    qmap["map_names"] = np.array([b"q", b"phi"], dtype=object)
+    qmap["map_units"] = np.array(["Å⁻¹".encode(), b"deg"], dtype=object)
     return labels[: len(stack.q)].astype(np.int64) + 1

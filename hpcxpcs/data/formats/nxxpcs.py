@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.arrangement import arrangement, blank_triangles, diagonal_from_corner
-from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Form, Layout, Stack, Triangle
-from hpcxpcs.data.formats.source import Source, scalar
+from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Form, Layout, Stack, Triangle, read_matrix
+from hpcxpcs.data.formats.source import Source, dataset, group, scalar, whole_numbers
 from hpcxpcs.data.formats.truth import write_truth
 from hpcxpcs.data.formats.units import Quantity, factor_of, quantity, stated_unit, text
 from hpcxpcs.errors import FormatError
@@ -68,11 +68,14 @@ def open_layout(source: Source) -> Layout:
     q, phi = _lists(source, masks)
     regions = _regions(source, masks)
     arrays = _arrays(source, path, regions, len(q.values))
-    n_frames = int(source[arrays[0].dataset].shape[len(arrays[0].lead)])
+    first = dataset(source, arrays[0].dataset)
+    if len(first.shape) != len(arrays[0].lead) + 2 + len(arrays[0].trail) or 0 in first.shape:
+        raise FormatError(f"/{arrays[0].dataset} has shape {tuple(first.shape)}; a matrix (N, N) is needed")
+    n_frames = int(first.shape[len(arrays[0].lead)])
     notes: list[str] = []
     form = _form(source, path, arrays[len(arrays) // 2], n_frames, notes)
     dt, dt_source, t_unit = _time_step(source, entry, notes)
-    used, first = {array.label for array in arrays}, source[arrays[0].dataset]
+    used = {array.label for array in arrays}
     values = list(zip(q.values.tolist(), phi.values.tolist(), strict=True))
     return Layout(
         format=NAME,
@@ -117,15 +120,13 @@ def _regions(source: Source, masks: str) -> list[int] | None:
     path = f"{masks}/dynamic_roi_map"
     if path not in source:
         return None
-    labels = np.unique(np.asarray(source[path][()]))
-    if labels.dtype.kind not in "iu" and not np.all(labels == np.round(labels)):
-        raise FormatError(f"/{path} holds values that are not region numbers (whole numbers, 0 for unused)")
+    labels = np.unique(whole_numbers(source, path))
     return [int(label) for label in labels if label > 0]
 
 
 def _arrays(source: Any, path: str, regions: list[int] | None, n_lists: int) -> list[_Array]:
     """Find every matrix and the number of the region it belongs to."""
-    item = source[path]
+    item = source[path] if isinstance(source[path], h5py.Group) else dataset(source, path)
     mode = _attribute(item, path, "storage_mode", get_args(Storage), required=False)
     grouped = isinstance(item, h5py.Group)
     if mode is not None and grouped != (mode == "data_exchange_keys"):
@@ -140,10 +141,10 @@ def _arrays(source: Any, path: str, regions: list[int] | None, n_lists: int) -> 
     return arrays
 
 
-def _keys(group: h5py.Group, path: str) -> Iterator[_Array]:
+def _keys(matrices: h5py.Group, path: str) -> Iterator[_Array]:
     """Yield one matrix for every key; the number it ends in is that of the region."""
     numbered: dict[int, str] = {}
-    for name in group:
+    for name in matrices:
         match = re.search(r"(\d+)$", name)
         if match is None or int(match.group(1)) in numbered:
             raise FormatError(f"/{path}/{name}: expected names that end in the number of their region")
@@ -194,12 +195,10 @@ def _form(source: Any, path: str, sample: _Array, n: int, notes: list[str]) -> F
     populated = _attribute(item, path, "populated_elements", tuple(POPULATED), required=False)
     start = max(0, (n - LOOKED_AT) // 2)
     window = slice(start, n - start)
-    dataset = source[sample.dataset]
-    if len(dataset.shape) != len(sample.lead) + 2 + len(sample.trail):
-        raise FormatError(f"/{sample.dataset} has shape {tuple(dataset.shape)}; a matrix (N, N) is needed")
-    if dataset.dtype.kind not in "fiu":
-        raise FormatError(f"/{sample.dataset} holds values of type {dataset.dtype}; real numbers are needed")
-    seen = np.asarray(dataset[(*sample.lead, window, window, *sample.trail)])
+    info = BinInfo(0, sample.label, 0.0, 0.0, sample.dataset, sample.lead, sample.trail)
+    seen = read_matrix(source, info, window)
+    if seen.shape[0] != seen.shape[1]:
+        raise FormatError(f"/{sample.dataset} holds no square matrix (N, N)")
     upside_down = _upside_down(seen, origin, path, notes)
     triangle = _triangle(seen[::-1] if upside_down else seen, populated, path, notes)
     return Form(1 if baseline == "1" else 0, upside_down, triangle)
@@ -253,13 +252,13 @@ def _attribute(item: Any, path: str, name: str, allowed: tuple[str, ...], *, req
 
 def _time_step(source: Any, entry: str, notes: list[str]) -> tuple[float | None, str, str]:
     """Return the frame time (s), where it is from, and the unit it is stored in."""
-    group = source[f"{entry}/instrument"]
-    names = sorted(name for name in group if f"{name}/frame_time" in group)
+    instrument = group(source, f"{entry}/instrument")
+    names = sorted(name for name in instrument if f"{name}/frame_time" in instrument)
     if not names:
         return None, f"/{entry}/instrument/<detector>/frame_time is missing", "unknown"
     path = f"{entry}/instrument/{names[0]}/frame_time"
     value, unit = scalar(source, path), stated_unit(source, path)
-    if not isinstance(value, int | float) or not value > 0:
+    if value is None or not value > 0:
         return None, f"/{path} is {value}", unit or "unknown"
     dt = float(value) * (1.0 if unit is None else factor_of(unit, "time", path))
     notes.append(

@@ -27,6 +27,8 @@ NO_PICKLES = (
     "opening it would run whatever code it holds, so hpcxpcs never does; write the numbers as plain arrays "
     "with numpy.savez (for a cache: let the program that wrote it make a new one, or start from its HDF5 file)"
 )
+LARGEST_WHOLE = 2**53
+"""Whole numbers below this are exact in every type that files store them in."""
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -142,26 +144,67 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def scalar(source: Source, *paths: str) -> Any | None:
-    """Return the first dataset there is as one Python value ((1, 1) is squeezed), None when there is none."""
+def dataset(source: Any, path: str) -> Any:
+    """Return the dataset (or array) at a path; it has a shape and can be read in part."""
+    if path not in source:
+        raise FormatError(f"/{path} is missing")
+    item = source[path]
+    if getattr(item, "shape", None) is None:
+        raise FormatError(
+            f"/{path} is {'a group' if isinstance(item, h5py.Group) else 'empty'}; an array is needed"
+        )
+    return item
+
+
+def matrix(source: Any, path: str) -> Any:
+    """Return the dataset at a path, which must have two axes and values."""
+    item = dataset(source, path)
+    if len(item.shape) != 2 or 0 in item.shape:
+        raise FormatError(f"/{path} has shape {tuple(item.shape)}; a matrix (N, N) is needed")
+    return item
+
+
+def group(source: Any, path: str) -> h5py.Group:
+    """Return the group at a path."""
+    if path not in source:
+        raise FormatError(f"/{path} is missing")
+    item = source[path]
+    if not isinstance(item, h5py.Group):
+        raise FormatError(f"/{path} is no group; a group is needed")
+    return item
+
+
+def scalar(source: Source, *paths: str) -> float | None:
+    """Return the first dataset there is as one number ((1, 1) is squeezed), None when there is none."""
     for path in paths:
         if path not in source:
             continue
-        value = np.asarray(source[path][()]).squeeze()
+        value = np.asarray(dataset(source, path)[()]).squeeze()
         if value.ndim != 0:
             raise FormatError(f"/{path}: expected one value, found shape {value.shape}")
-        return value.item()
+        if value.dtype.kind not in "fiu":
+            raise FormatError(f"/{path}: expected a number, found a value of type {value.dtype}")
+        number: float = value.item()
+        return number
     return None
 
 
 def vector(source: Source, path: str) -> NDArray[Any]:
     """Return a dataset as a 1-D array, whether it is stored as (n,), (1, n) or (n, 1)."""
-    if path not in source:
-        raise FormatError(f"/{path} is missing")
-    values = np.asarray(source[path][()])
+    values = np.asarray(dataset(source, path)[()])
     if values.ndim > 1 and max(values.shape) != values.size:
         raise FormatError(f"/{path}: expected a list, found shape {values.shape}")
     return values.reshape(-1)
+
+
+def whole_numbers(source: Source, path: str) -> NDArray[np.int64]:
+    """Return a dataset of whole numbers, of whatever type and shape, as a list (n,)."""
+    values = np.asarray(dataset(source, path)[()]).reshape(-1)
+    if values.dtype.kind not in "fiu":
+        raise FormatError(f"/{path} holds values of type {values.dtype}; whole numbers are needed")
+    if not np.all((values == np.round(values)) & (np.abs(values) < LARGEST_WHOLE)):
+        raise FormatError(f"/{path} holds values that are not whole numbers below {LARGEST_WHOLE}")
+    return values.astype(np.int64)
 
 
 def top_of_tree(source: Source, depth: int = 3, limit: int = 40) -> list[str]:

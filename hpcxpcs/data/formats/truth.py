@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from hpcxpcs.data.formats.source import opened
-from hpcxpcs.errors import DataError
+from hpcxpcs.errors import DataError, FormatError
 
 GROUP = "truth"
 NPZ_KEY = "truth_json"
@@ -57,7 +57,16 @@ def read_truth(path: Path) -> dict[str, Any] | None:
     """Return the truth stored in a simulated file, or None when it has none."""
     with opened(path) as source:
         if not isinstance(source, h5py.File):
-            return json.loads(str(source[NPZ_KEY])) if NPZ_KEY in source else None
+            return _understood(path, source[NPZ_KEY]) if NPZ_KEY in source else None
         if GROUP not in source or "json" not in source[GROUP].attrs:
             return None
-        return dict(json.loads(str(source[GROUP].attrs["json"])))
+        return _understood(path, source[GROUP].attrs["json"])
+
+
+def _understood(path: Path, stored: Any) -> dict[str, Any]:
+    try:
+        return dict(json.loads(str(stored)))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise FormatError(
+            f"{path}: the truth of simulated data in the file is damaged; delete {GROUP}, or simulate the file again"
+        ) from error

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.cube import even_step
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack
-from hpcxpcs.data.formats.source import Source, vector
+from hpcxpcs.data.formats.source import Source, dataset, whole_numbers
 from hpcxpcs.data.formats.truth import write_truth
 from hpcxpcs.data.formats.units import Quantity, quantity
 from hpcxpcs.errors import FormatError
@@ -35,7 +35,7 @@ def detect(source: Source) -> bool:
 
 def open_layout(source: Source) -> Layout:
     """Describe the file: every matrix (bins, N, N) with the q and φ of its bin, in stated units."""
-    cube = source[MATRICES]
+    cube = dataset(source, MATRICES)
     shape = tuple(cube.shape)
     if len(shape) != 3 or shape[1] != shape[2] or 0 in shape:
         raise FormatError(f"/{MATRICES} has shape {shape}; (bins, N, N) is needed")
@@ -79,7 +79,7 @@ def _labels(source: Source, count: int, n_bins: int) -> list[int]:
                 "bins these are, is missing"
             )
         return list(range(1, count + 1))
-    labels = [int(label) for label in vector(source, PROCESSED)]
+    labels = whole_numbers(source, PROCESSED).tolist()
     if len(labels) != count:
         raise FormatError(f"/{MATRICES} has {count} matrices, but /{PROCESSED} names {len(labels)} bins")
     if not all(1 <= label <= n_bins for label in labels) or len(set(labels)) < count:
