@@ -149,6 +149,14 @@ def test_given_stride_and_average_then_dt_is_their_product_with_the_exposure_per
         assert layout.dt_source == "exposure_period 0.05 s x stride 3 x average 4"
 
 
+@pytest.mark.parametrize("factor", [0.0, -1.0, np.nan])
+def test_given_a_stride_that_is_no_count_then_dt_is_unknown(twelve, factor):
+    with edited(twelve) as file:
+        replace_dataset(file, "xpcs/stride_frames", np.full((1, 1), factor))
+    with open_file(twelve) as layout:
+        assert layout.dt is None
+
+
 def test_given_no_exposure_period_then_dt_is_unknown(twelve):
     with edited(twelve) as file:
         del file["measurement/instrument/detector/exposure_period"]

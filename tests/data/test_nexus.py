@@ -99,6 +99,7 @@ def test_given_a_partition_over_phi_and_q_then_the_axes_are_taken_by_name(tmp_pa
     write("nexus", path, stack_of([0.005, 0.005, 0.01, 0.01], [0.0, 90.0, 0.0, 90.0]))
     with edited(path) as file:
         replace_dataset(file, "xpcs/qmap/map_names", [b"phi", b"q"])
+        replace_dataset(file, "xpcs/qmap/map_units", [b"deg", "Å⁻¹".encode()])
         for k, axis in enumerate(([0.0, 90.0], [0.005, 0.01])):
             replace_dataset(file, f"xpcs/qmap/dynamic_v_list_dim{k}", axis)
     assert bins_of(path) == [(0.005, 0.0), (0.01, 0.0), (0.005, 90.0), (0.01, 90.0)]
@@ -141,6 +142,51 @@ def test_given_stride_and_average_then_dt_is_their_product_with_the_frame_time(t
         assert shape == ((1, 1) if matrix_scalars else ())
         assert layout.dt == pytest.approx(0.6)
         assert "stride 3 x average 4" in layout.dt_source
+
+
+@pytest.mark.parametrize("factor", [0, -1, np.nan, np.inf])
+@pytest.mark.parametrize("name", ["stride_frame", "avg_frame"])
+def test_given_a_stride_or_average_that_is_no_count_then_dt_is_unknown(path, name, factor):
+    with edited(path) as file:
+        replace_dataset(file, f"xpcs/twotime/config/{name}", factor)
+    with open_file(path) as layout:
+        assert layout.dt is None
+
+
+@pytest.mark.parametrize("unit", ["nm⁻¹", "1/nm"])
+@pytest.mark.parametrize("where", ["axis", "map"])
+def test_given_q_in_another_unit_then_it_is_converted_wherever_the_unit_is_stated(path, unit, where):
+    with open_file(path) as layout:
+        before = [info.q for info in layout.bins]
+    with edited(path) as file:
+        axis = file["xpcs/qmap/dynamic_v_list_dim0"]
+        if where == "axis":
+            axis.attrs["unit"] = unit
+        else:
+            del axis.attrs["unit"]
+            replace_dataset(file, "xpcs/qmap/map_units", np.array([unit.encode(), b"deg"], dtype=object))
+    with open_file(path) as layout:
+        assert [info.q for info in layout.bins] == pytest.approx([q / 10 for q in before])
+
+
+def test_given_no_unit_at_all_then_it_is_that_of_the_layout(path):
+    with edited(path) as file:
+        del file["xpcs/qmap/dynamic_v_list_dim0"].attrs["unit"], file["xpcs/qmap/map_units"]
+    with open_file(path) as layout:
+        assert layout.units["q"] == "Å⁻¹ (not stated: that of the layout)"
+
+
+def test_given_a_unit_that_is_none_of_q_then_it_is_refused(path):
+    with edited(path) as file:
+        file["xpcs/qmap/dynamic_v_list_dim0"].attrs["unit"] = "pixel"
+    with pytest.raises(FormatError, match="the unit 'pixel' is not understood here"), open_file(path):
+        pass
+
+
+def test_given_a_name_of_an_unfinished_result_then_it_is_noted(path):
+    unfinished = path.rename(path.with_suffix(".temp"))
+    with open_file(unfinished) as layout:
+        assert any("may still be being written" in note for note in layout.notes)
 
 
 def test_given_no_frame_time_then_dt_is_unknown_not_guessed(path):

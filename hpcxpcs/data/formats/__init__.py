@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -33,6 +34,8 @@ __all__ = [
     "write",
 ]
 
+UNFINISHED = ".temp"
+"""How the name of a result ends while the correlator writes it."""
 G2_RESULTS = ("xpcs/multitau/normalized_g2", "exchange/norm-0-g2", "xpcs/g2/g2", "entry/data/g2")
 """Where the layouts keep g2; a file may hold it without two-time matrices."""
 
@@ -83,7 +86,12 @@ def open_layout(source: Source, name: str = "auto") -> Layout:
 def open_file(path: Path, name: str = "auto") -> Iterator[Layout]:
     """Open a file and describe it; matrices can be read (`layout.read(bin)`) until the block ends."""
     with named(path), opened(path) as source:
-        yield open_layout(source, name)
+        layout = open_layout(source, name)
+        if path.suffix == UNFINISHED:
+            layout = replace(
+                layout, notes=(*layout.notes, f"warning: {path.name} may still be being written")
+            )
+        yield layout
 
 
 def write(name: str, path: Path, stack: Stack) -> None:

@@ -134,7 +134,7 @@ def even_step(t: NDArray[np.float64], path: str) -> float:
     """Return the spacing (s) of equally spaced, ascending times (N,) in s; refuse any others."""
     steps = np.diff(t)
     dt = float((t[-1] - t[0]) / (len(t) - 1))
-    if not dt > 0 or not np.all(np.abs(steps - dt) <= UNEVEN * dt):
+    if not 0 < dt < np.inf or not np.all(np.abs(steps - dt) <= UNEVEN * dt):
         raise FormatError(
             f"/{path}: the times are not equally spaced (steps {steps.min():g}…{steps.max():g} s)"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -140,7 +141,8 @@ def _time_step(source: Source, notes: list[str]) -> tuple[float | None, str]:
         factors[name] = 1 if value is None else value
     dt = float(period * factors["stride_frames"] * factors["avg_frames"])
     stride, average = factors["stride_frames"], factors["avg_frames"]
-    return dt, f"exposure_period {period:g} s x stride {stride:g} x average {average:g}"
+    known = dt if math.isfinite(dt) and min(factors.values()) >= 1 else None
+    return known, f"exposure_period {period:g} s x stride {stride:g} x average {average:g}"
 
 
 def write(path: Path, stack: Stack) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ LOOKS_FOR = "/xpcs/twotime/correlation_map with c2_00001 …, /xpcs/qmap"
 MATRICES = "xpcs/twotime/correlation_map"
 PROCESSED = "xpcs/twotime/processed_bins"
 QMAP = "xpcs/qmap"
+UNITS = f"{QMAP}/map_units"
 FRAME_TIME = "entry/instrument/detector_1/frame_time"
 
 
@@ -92,7 +94,10 @@ def _axes(source: Source) -> tuple[NDArray[np.float64], NDArray[np.float64], Any
             f"/{QMAP}/map_names: the partition is over {' and '.join(names)}, it must be over q and phi"
         )
     swapped = names == ["phi", "q"]
-    q, phi = quantity(source, paths[swapped], "q"), quantity(source, paths[not swapped], "angle")
+    map_units = [text(unit).strip() for unit in vector(source, UNITS)] if UNITS in source else []
+    known = map_units if len(map_units) == 2 else ["", ""]
+    q = quantity(source, paths[swapped], "q", elsewhere=known[swapped] or None)
+    phi = quantity(source, paths[not swapped], "angle", elsewhere=known[not swapped] or None)
     count = len(q.values) if swapped else len(phi.values)
     units = {"q": q.unit, "phi": phi.unit, "time": "s (that of the layout)"}
     if swapped:
@@ -126,7 +131,7 @@ def _time_step(source: Source, notes: list[str]) -> tuple[float | None, str]:
         factors[name] = 1 if value is None else value
     dt = float(frame_time * factors["stride_frame"] * factors["avg_frame"])
     return (
-        dt,
+        dt if math.isfinite(dt) and min(factors.values()) >= 1 else None,
         f"frame_time {frame_time:g} s x stride {factors['stride_frame']} x average {factors['avg_frame']}",
     )
 

@@ -6,6 +6,7 @@ Four attributes say how the matrices are stored: `storage_mode`, `baseline_refer
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -258,7 +259,7 @@ def _time_step(source: Any, entry: str, notes: list[str]) -> tuple[float | None,
         return None, f"/{entry}/instrument/<detector>/frame_time is missing", "unknown"
     path = f"{entry}/instrument/{names[0]}/frame_time"
     value, unit = scalar(source, path), stated_unit(source, path)
-    if value is None or not value > 0:
+    if value is None or not 0 < value < math.inf:
         return None, f"/{path} is {value}", unit or "unknown"
     dt = float(value) * (1.0 if unit is None else factor_of(unit, "time", path))
     notes.append(

@@ -45,15 +45,18 @@ class Quantity(NamedTuple):
     unit: str
 
 
-def quantity(source: Source, path: str, kind: Kind, *, required: bool = False) -> Quantity:
+def quantity(
+    source: Source, path: str, kind: Kind, *, required: bool = False, elsewhere: str | None = None
+) -> Quantity:
     """Return a list of a file in our unit: converted from the one its attribute `units` (or `unit`) states.
 
-    Without the attribute, the layout's own unit (which is ours) holds, unless it is `required`.
+    Without the attribute, the unit that the file states `elsewhere` holds, or else the layout's own (which is
+    ours), unless it is `required`.
     """
     values = vector(source, path)
     if values.dtype.kind not in "fiu":
         raise FormatError(f"/{path} holds values of type {values.dtype}; numbers are needed")
-    stated = stated_unit(source, path)
+    stated = stated_unit(source, path) or elsewhere
     if stated is None and required:
         raise FormatError(
             f"/{path} has no attribute units, and its unit is not guessed: state it, for example in Python "
