@@ -94,6 +94,7 @@ def test_given_a_published_configuration_when_fitted_as_it_is_then_the_truth_lie
         else:
             error = max(one["uncertainty"], one["robust_uncertainty"] or 0.0)
             assert abs(one["value"] - value) < 4 * error, (key, one)
+            assert 0 < error < 0.05 * (one["bounds"][1] - one["bounds"][0]), (key, one)
 
 
 def test_given_an_old_configuration_when_it_is_checked_then_the_model_and_one_warning_are_shown(capfd):
@@ -156,3 +157,23 @@ def test_given_what_changes_the_answer_when_migrated_then_it_takes_an_accept(cap
 def test_given_no_file_when_the_keys_are_asked_for_then_the_whole_table_is_shown(dialect, capfd):
     assert main(["config", "migrate", "--keys", dialect]) == 0
     assert "parameter_space.bounds" in capfd.readouterr().out
+
+
+def test_given_an_old_configuration_when_submitted_then_it_can_be_sampled(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    old = published(tmp_path, "homodyne_laminar", frames=30)
+    assert main(["submit", str(old), "--dry-run", "--method", "cmc", "--scheduler", "slurm"]) == 0
+    shown = capfd.readouterr()
+    assert "#SBATCH" in shown.out
+    assert "is a configuration of homodyne" in shown.err
+
+
+def test_given_a_file_without_a_mark_when_migrated_as_homodynes_then_its_formula_is_named(tmp_path, capfd):
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text(
+        "analysis_mode: laminar_flow\nexperimental_data: {file_path: a.hdf}\n"
+        "analyzer_parameters: {dt: 0.1, scattering: {wavevector_q: 0.0054}}\n"
+    )
+    assert main(["config", "migrate", str(old), "-o", str(new)]) == 2
+    assert main(["config", "migrate", str(old), "-o", str(new), "--from", "homodyne"]) == 0
+    assert load_config(new).conventions.shear_law == "homodyne-2"

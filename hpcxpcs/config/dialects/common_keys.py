@@ -93,7 +93,7 @@ COMMON: Mapping[str, Rule] = {
         _LABEL,
     ),
     "metadata.physics_model.*": _LABEL,
-    "metadata.integration_method": dropped("a label; conventions.integrator is trapezoid, their sum"),
+    "metadata.integration_method": dropped("a label; conventions.integrator says how rates are integrated"),
     "metadata.diagonal_correction": dropped("the diagonal is never part of a fit"),
     **_DATA,
     **_ANGLES,

@@ -45,7 +45,8 @@ def dialect_of(data: Mapping[str, Any]) -> str | None:
         key in entry for entry in _bounds(data) for key in _OF_AN_ENTRY
     )
     if not marked:
-        return None
+        nameless = "analysis_mode" not in data and _names_two_components(data)
+        return "heterodyne" if nameless else None
     mode = data.get("analysis_mode")
     if isinstance(mode, str) and mode.strip().lower() not in _HETERODYNE_MODES:
         return "homodyne"

@@ -112,9 +112,9 @@ def _conventions(work: Work, model: str) -> None:
         why = "the first frame is t = 0; it was t = dt: amplitudes at 1 s refer to a time one frame later"
         work.tell_absent("(time)", "analyzer_parameters.time_origin: window", why)
     work.put(("analyzer_parameters", "time_origin"), "window", origin)
-    work.put(("conventions", "integrator"), "trapezoid", origin)
-    why = "its sum over frames; exact is faster, and right where rates diverge"
-    work.tell_absent("(integral)", "conventions.integrator: trapezoid", why)
+    work.put(("conventions", "integrator"), "exact", origin)
+    why = "the same integral without its error near t = 0; trapezoid is that program's sum, for method nlsq"
+    work.tell_absent("(integral)", "conventions.integrator: exact", why)
 
 
 def _scaling(work: Work) -> None:

@@ -115,6 +115,12 @@ def test_given_a_template_of_ours_when_examined_then_it_is_nobody_elses(model: s
     assert dialect_of(without_version) is None
 
 
+def test_given_names_of_two_components_and_no_model_when_examined_then_it_is_heterodyne() -> None:
+    assert dialect_of({"initial_parameters": {"parameter_names": ["D0_ref", "D0_sample"]}}) == "heterodyne"
+    ours = {"analysis_mode": "two_component", "initial_parameters": {"parameter_names": ["D0_ref"]}}
+    assert dialect_of(ours) is None
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_given_an_example_when_recognised_then_by_its_program(name: str) -> None:
     assert dialect_of(example(name)) == name.split("_")[0]
@@ -123,7 +129,7 @@ def test_given_an_example_when_recognised_then_by_its_program(name: str) -> None
 def test_given_a_laminar_file_when_read_then_the_formula_is_that_of_its_program() -> None:
     config = read("homodyne_laminar")
     assert config.conventions.shear_law == "homodyne-2"
-    assert config.conventions.integrator == "trapezoid"
+    assert config.conventions.integrator == "exact"  # the trapezoid sum has no posterior
     assert config.analyzer_parameters.time_origin == "window"
     assert config.optimization.method == "nlsq"
 
@@ -391,7 +397,7 @@ def test_given_an_override_when_an_old_file_is_loaded_then_it_uses_our_keys(tmp_
     old = tmp_path / "old.yaml"
     old.write_bytes((HERE / "homodyne_laminar.yaml").read_bytes())
     with pytest.warns(OldConfigurationWarning):
-        assert load_config(old, ["conventions.integrator=exact"]).conventions.integrator == "exact"
+        assert load_config(old, ["conventions.integrator=trapezoid"]).conventions.integrator == "trapezoid"
 
 
 NEEDED = {"analysis_mode", "experimental_data", "analyzer_parameters", "metadata"}
@@ -419,7 +425,7 @@ def test_given_any_subset_of_keys_when_read_then_it_is_a_configuration_or_one_cl
             assert "Traceback" not in str(error)
             assert ":" in str(error)
         else:
-            assert config.conventions.integrator == "trapezoid"
+            assert config.optimization.method == "nlsq"
             assert resolved_parameters(config)
 
 
