@@ -32,6 +32,9 @@ GAP_SHARE = 0.2
 MOST_COLUMNS = 1000
 """Pairs of each frame that its level is the median of."""
 
+FEWEST_COLUMNS = 16
+"""Pairs of a frame below which their own noise hides what the frame adds."""
+
 ROWS_AT_ONCE = 512
 
 
@@ -40,7 +43,7 @@ class Departures:
     """How far each frame (N,) lies from the others, as the median over its pairs; NaN for dead frames.
 
     `distance` is from the median of four live neighbours, `bend` from the mean of two; `reach` multiplies what
-    counts as far. Each is the median of `columns` pairs.
+    counts as far. Each bend is the median of about `columns` pairs.
     """
 
     distance: Floats
@@ -66,12 +69,15 @@ def departures(work: NDArray[Any]) -> Departures:
         rows = slice(first, first + ROWS_AT_ONCE)
         ordered = np.sort(compact[around[rows]], axis=1)
         distance[live[rows]] = row_medians(compact[rows] - (ordered[:, 1] + ordered[:, 2]) / 2)
+    known = []
     for first in range(1, len(live) - 1, ROWS_AT_ONCE):
         last = min(first + ROWS_AT_ONCE, len(live) - 1)
         beside = (compact[first - 1 : last - 1] + compact[first + 1 : last + 1]) / 2
-        bend[live[first:last]] = row_medians(compact[first:last] - beside)
+        each = compact[first:last] - beside
+        bend[live[first:last]] = row_medians(each)
+        known.append(np.isfinite(each).sum(axis=1))
     reach[live[[0, 1, -2, -1]]] = AT_THE_END
-    return Departures(distance, bend, reach, len(columns))
+    return Departures(distance, bend, reach, max(1, int(np.median(np.concatenate(known)))))
 
 
 def hot_frames(found: Departures, size: float, sigma: float) -> NDArray[np.bool_]:
@@ -86,6 +92,8 @@ def hot_frames(found: Departures, size: float, sigma: float) -> NDArray[np.bool_
 
 def shared_noise(found: Departures, sigma: float) -> float:
     """Return the standard deviation of what a frame adds to all its pairs, 0 when pair noise explains it all."""
+    if found.columns < FEWEST_COLUMNS:
+        return 0.0
     of_pairs = sigma**2 * np.pi / 2.0 / found.columns
     excess = spread(found.bend) ** 2 / 1.5 - of_pairs
     return float(np.sqrt(excess)) if excess > of_pairs else 0.0

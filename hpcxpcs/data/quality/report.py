@@ -111,9 +111,7 @@ def _surroundings(data: TwoTime, level: Level, shear: bool) -> Surroundings:
         return Surroundings(shear=shear)
     path = Path(data.provenance["file"])
     with open_file(path, data.provenance.get("format", "auto")) as layout:
-        absent = sum(
-            item.reason == "not processed" and len(rings([item.q, data.q])) == 1 for item in layout.absent
-        )
+        absent = sum(len(rings([item.q, data.q])) == 1 for item in layout.absent)
     deep = covers(level, "comprehensive")
     pixels = pixel_counts(path, data.provenance["bins"]) if deep else None
     return Surroundings(absent, pixels, shear)

@@ -19,6 +19,9 @@ from hpcxpcs.errors import DataError
 
 Matrix = NDArray[np.floating]
 
+ALL_NEGATIVE = 0.25
+"""Share of negative pairs from which they are the level of the data, not exceptions."""
+
 
 @dataclass(frozen=True)
 class Integrity:
@@ -88,8 +91,16 @@ def survey(data: TwoTime, k: int, level: Level) -> Survey:
         clean.check_variation(c2, ~masks.dead, masks, name)
     except DataError as error:
         return Survey(phi, integrity, frames, pairs, None, touched, str(error))
-    shown = _shown(c2, work, first, level) if covers(level, "standard") else None
+    shown = _shown(c2, _counted_once(work, integrity), first, level) if covers(level, "standard") else None
     return Survey(phi, integrity, frames, pairs, shown, touched, None)
+
+
+def _counted_once(work: Matrix, integrity: Integrity) -> Matrix:
+    """Leave out, in place, what integrity has counted and no signal contains: or one damage would hide another."""
+    work[work == 0.0] = np.nan
+    if integrity.negative < ALL_NEGATIVE * integrity.pairs:
+        work[work < 0.0] = np.nan
+    return work
 
 
 def _integrity(stored: Matrix, c2: Matrix, first: int, level: Level) -> Integrity:

@@ -1,0 +1,79 @@
+"""Quality of files: good ones of every format and kind of noise, and what only a file can tell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import hpcxpcs
+from hpcxpcs.config import load_config
+from hpcxpcs.data.formats import FORMATS
+from hpcxpcs.data.noise import NoiseSpec
+from hpcxpcs.data.quality.levels import EXCELLENT
+from hpcxpcs.data.quality.photons import PIXEL_MAP, photon_sigma, pixel_counts
+from hpcxpcs.data.quality.report import examine
+from tests.data.stacks import edited
+
+
+def simulated(folder, model="laminar_flow", **settings):
+    """A simulated file of a model with its configuration, and the record of it."""
+    spec = {"angles": 8, "frames": 100, "seed": 4, **settings}
+    config = folder / "a.yaml"
+    hpcxpcs.simulate(hpcxpcs.SimulationSpec(model, output=folder / "a.hdf", config=config, **spec))
+    return hpcxpcs.load(load_config(config))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("model", ["static", "laminar_flow", "two_component"])
+def test_given_a_good_file_of_any_format_and_model_then_it_is_excellent(name, model, tmp_path):
+    report = examine(simulated(tmp_path, model, format=name), "comprehensive", shear=model == "laminar_flow")
+    assert report.score >= EXCELLENT, report.findings
+
+
+@pytest.mark.parametrize("noise", ["iid", "frame", "photon"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_given_any_noise_then_a_good_file_is_excellent_and_shared_noise_is_told(noise, seed, tmp_path):
+    spread = {"offset_spread": 0.0} if noise == "photon" else {}
+    record = simulated(tmp_path, angles=4, frames=150, noise=NoiseSpec(noise), seed=seed, **spread)
+    report = examine(record, "comprehensive", shear=True)
+    assert report.score >= EXCELLENT, report.findings
+    told = "frame_noise" in {item.check for item in report.findings}
+    assert told == (noise == "frame") or noise == "photon"
+
+
+def test_given_bins_without_a_matrix_then_they_are_counted(tmp_path):
+    record = simulated(tmp_path, missing_bins=(3, 6), extra_q=1)
+    (item,) = [item for item in examine(record, "basic").findings if item.check == "missing_bins"]
+    assert item.value == pytest.approx(2 / 8) and item.stage == "filtered"
+
+
+@pytest.fixture
+def photons(tmp_path):
+    """A file made of photons, and the folder; its bins have 400 pixels."""
+    noise = NoiseSpec("photon", photons=0.2, pixels=400)
+    return simulated(
+        tmp_path, "static", angles=3, frames=120, noise=noise, offset_spread=0.0
+    ), tmp_path / "a.hdf"
+
+
+def with_pixels(path, count):
+    """Give every bin so many pixels in the file's map."""
+    with edited(path) as file:
+        file[PIXEL_MAP] = np.repeat(np.arange(4, dtype=np.uint8), count).reshape(4, count)
+
+
+@pytest.mark.parametrize(("pixels", "suspected"), [(400, False), (8000, True), (20, True), (None, False)])
+def test_given_a_pixel_map_then_the_noise_is_compared_with_that_of_the_photons(photons, pixels, suspected):
+    record, path = photons
+    if pixels is not None:
+        with_pixels(path, pixels)
+        record = hpcxpcs.load(load_config(path.with_suffix(".yaml")))
+        assert pixel_counts(path, (1, 2, 3)) == (pixels,) * 3
+    checks = {item.check for item in examine(record, "comprehensive").findings}
+    assert ("photon_noise" in checks) == suspected
+
+
+def test_given_no_shot_noise_on_the_diagonal_then_photons_say_nothing():
+    assert photon_sigma(0.0, 0.1, 100) is None
+    assert photon_sigma(-0.1, 0.1, 100) is None
+    assert photon_sigma(1.0, 0.0, 100) == pytest.approx(0.1)
