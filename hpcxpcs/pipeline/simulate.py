@@ -27,6 +27,8 @@ from hpcxpcs.pipeline.simulation_spec import SimulationSpec
 from hpcxpcs.pipeline.truth import canonical_model, true_parameters
 
 TRUTH_SCHEMA = 1
+HOLES = "nexus"
+"""The layout whose bin numbers have holes: missing bins are written as bins without pixels."""
 SLAB_ELEMENTS = 2**24
 """Elements of a matrix computed at once: bounds the memory of the double-precision intermediates."""
 
@@ -51,6 +53,13 @@ class _Simulation:
     def own_bins(self) -> tuple[Bin, ...]:
         """The bins at the q asked for."""
         return tuple(item for item in self.bins if item.ring == 0)
+
+    @cached_property
+    def left_out(self) -> tuple[Bin, ...]:
+        """The bins that get no matrix."""
+        spec = self.spec
+        every = bins_of(spec.q, spec.angles_sorted, spec.extra_q, ())
+        return tuple(item for item in every if item not in self.bins)
 
     def matrices(self, bins: Sequence[Bin]) -> Any:
         """Iterate over the simulated matrices (N, N) of `bins`."""
@@ -185,6 +194,7 @@ def _write_stack(simulation: _Simulation, path: Path, truth: Mapping[str, Any]) 
         half=spec.format != "cube" if spec.half is None else spec.half,
         compression=spec.compression,
         dtype=spec.dtype,
+        unprocessed=[] if spec.format == HOLES else [(item.q, item.phi) for item in simulation.left_out],
     )
     try:
         truth_path(path).unlink(missing_ok=True)

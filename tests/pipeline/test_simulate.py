@@ -96,6 +96,27 @@ def test_round_trip_through_every_layout_gives_back_the_matrices(name, half, tmp
         np.testing.assert_array_equal(read.angle(k).c2, made.angle(k).c2)
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nexus", "not populated"),
+        ("legacy", "not processed"),
+        ("nxxpcs", "not populated"),
+        ("viewer", "not processed"),
+    ],
+)
+def test_given_missing_bins_then_the_file_names_them(name, reason, tmp_path):
+    spec = small(
+        "static", phi=(-30.0, 0.0, 45.0), format=name, missing_bins=(2, 4), extra_q=1, output=tmp_path / "a"
+    )
+    with open_file(simulate(spec)) as layout:
+        assert {(round(item.q / spec.q, 9), item.phi, item.reason) for item in layout.absent} == {
+            (1.0, 0.0, reason),
+            (1.3, -30.0, reason),
+        }
+        assert len(layout.bins) == 4
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_other_q_rings_and_missing_bins_do_not_shift_the_selection(name, tmp_path):
     spec = small(
