@@ -62,7 +62,9 @@ _LEAST_SQUARES: Mapping[str, Rule] = {
     f"{_NLSQ}.fourier_order": renamed("scaling.fourier_order"),
     f"{_NLSQ}.fourier_auto_threshold": dropped("auto never turns into fourier; say scaling.mode: fourier"),
     f"{_NLSQ}.constant_scaling_threshold": dropped("auto needs 3 angles", among(3)),
-    f"{_NLSQ}.regularization_mode": dropped("scaling.mode hierarchical learns the spread from the data"),
+    f"{_NLSQ}.regularization_mode": dropped(
+        "scaling.mode hierarchical learns the spread from the data", among("none", False)
+    ),
     **each(_NLSQ, ("group_variance_lambda", "regularization_target_cv"), SEARCH),
     f"{_NLSQ}.multistart": dropped("more than one start finds the same optimum or a better one"),
     f"{_NLSQ}.multistart_n": renamed(f"{_NLSQ}.multi_start", "when multistart is true"),

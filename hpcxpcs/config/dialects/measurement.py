@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def translate_measurement(work: Work) -> None:
     _temporal(work)
     _angles(work)
     _filters(work)
+    _unsaid(work)
 
 
 def _file(work: Work) -> None:
@@ -61,9 +63,10 @@ def _place(work: Work, key: str, value: Any, name: str) -> None:
 
 def _from_here(value: Any, name: str, base: Path | None) -> str | None:
     """The absolute path when only the working directory leads to the file, else None."""
-    if not isinstance(value, str) or base is None or Path(value).expanduser().is_absolute():
+    if not isinstance(value, str) or base is None or os.path.isabs(os.path.expanduser(value)):  # noqa: PTH111, PTH117
         return None
-    if (base / value / name).exists() or not (Path.cwd() / value / name).exists():
+    # unlike Path's methods these answer False to names that no file can have
+    if os.path.exists(base / value / name) or not os.path.exists(Path.cwd() / value / name):  # noqa: PTH110
         return None
     return str(Path(value).absolute())
 
@@ -225,3 +228,24 @@ def _one_range(work: Work, origin: KeyPath, value: Any) -> None:
     if len(limits) == 2:
         work.put(target, [{"min": limits[0], "max": limits[1]}], origin)
     work.tell(origin, Fate.REPLACED, dotted(target), "a list of ranges here")
+
+
+def _unsaid(work: Work) -> None:
+    """What heterodyne took for granted about the measurement, and this program takes from the data file."""
+    if work.dialect != "heterodyne":
+        return
+    for key, theirs, ours in (
+        ("dt", "0.001 s", "that of the file"),
+        ("end_frame", "frame 2000", "the last frame of the file"),
+    ):
+        if ("analyzer_parameters", key) not in work.origins and work.given(
+            "analyzer_parameters", key
+        ) is None:
+            other = work.given("temporal", key)
+            if other is None:
+                why = f"is not given: {ours}; heterodyne took {theirs}"
+                work.tell_absent(f"analyzer_parameters.{key}", f"analyzer_parameters.{key}", why)
+    said = work.is_told(("phi_filtering", "target_ranges"))
+    if not said and ("data_filtering", "phi_ranges") not in work.origins:
+        why = "no angles are selected: all of the file are used; heterodyne took phi = 0 or its own ranges"
+        work.tell_absent("phi_filtering.target_ranges", "data_filtering.phi_ranges", why)

@@ -83,7 +83,9 @@ def _flat(work: Work, model: str, known: _Parameters) -> None:
             known.start[_canonical(work, name, model, here)] = (values[index] if values else None, place)
     if "parameter_names" in section:
         work.tell(
-            names_at, Fate.KEPT, why="without contrast and offset" if set(SCALING) & set(listed) else ""
+            names_at,
+            Fate.KEPT,
+            why="without contrast and offset" if any(one in listed for one in SCALING) else "",
         )
     if "values" in section:
         work.tell(values_at, Fate.KEPT, why="null: starts come from the data" if values is None else "")

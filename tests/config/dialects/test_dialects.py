@@ -217,6 +217,25 @@ def test_given_a_way_to_say_all_frames_when_read_then_ours_is_minus_one(
     assert read(name, analyzer_parameters__end_frame=last).analyzer_parameters.end_frame == ours
 
 
+def test_given_the_filter_of_the_loader_when_read_then_it_selects_or_is_refused_beside_another() -> None:
+    loader = {"enabled": True, "phi_range": {"min": 170, "max": -170}}
+    config = read("homodyne_laminar", data_filtering=loader, phi_filtering__enabled=False)
+    assert [(one.min, one.max) for one in config.data_filtering.phi_ranges] == [(170, -170)]
+    assert "write their intersection" in refused("homodyne_laminar", data_filtering=loader)
+    off = read("homodyne_laminar", data_filtering={**loader, "enabled": False})
+    assert len(off.data_filtering.phi_ranges) == 2
+
+
+def test_given_what_heterodyne_took_for_granted_when_read_then_it_is_told() -> None:
+    changes = {"temporal": ..., "analyzer_parameters.scattering.wavevector_q": 0.0054}
+    translation = from_old(Document(with_changes("heterodyne_grouped", changes), "old.yaml"), None)
+    assert translation is not None
+    told = {record.key: record.why for record in translation.records if record.line is None}
+    assert "heterodyne took frame 2000" in told["analyzer_parameters.end_frame"]
+    assert "heterodyne took 0.001 s" in told["analyzer_parameters.dt"]
+    assert "all of the file are used" in told["phi_filtering.target_ranges"]
+
+
 def test_given_temporal_counts_when_read_then_frames_count_from_one() -> None:
     config = read("heterodyne_grouped", temporal={"dt": 0.1, "t_start": 20, "time_length": 100})
     assert (config.analyzer_parameters.start_frame, config.analyzer_parameters.end_frame) == (21, 120)
@@ -342,6 +361,9 @@ def test_given_a_key_of_no_meaning_when_read_then_it_is_told_and_left() -> None:
         ({"phi_filtering__target_ranges": [{"min_angle": "x", "max_angle": 1}]}, "give an angle"),
         ({"initial_parameters__values": [1.0]}, "has 1 values for 7 parameter names"),
         ({"initial_parameters__values": "many"}, "must be null, or a list"),
+        ({"initial_parameters__parameter_names": ["D0", {}]}, "is not a parameter name"),
+        ({"initial_parameters__parameter_names": ["D0", "D0"]}, "is named more than once"),
+        ({"initial_parameters__parameter_names": ["D0", "alpa"]}, "did you mean 'alpha'?"),
         ({"parameter_space__bounds": {"D0": [1, 2]}}, "must be a list of entries"),
         ({"parameter_space__bounds": [{"name": "D0", "min": 9, "max": 1}]}, "must be greater than min"),
         ({"parameter_space__bounds": [{"name": "D0", "type": "Cauchy"}]}, "is not a prior"),
