@@ -15,11 +15,12 @@ from hpcxpcs.config.location import data_file, data_file_as_written
 from hpcxpcs.config.numbers import read_whole
 from hpcxpcs.config.parameter_sections import InitialParameters, ParameterSpace
 from hpcxpcs.config.parameters import ALIASES, MODEL_NAMES, model_named
+from hpcxpcs.config.preprocessing_sections import Preprocessing
 from hpcxpcs.config.quality_sections import QualityControl
 from hpcxpcs.config.resolve import ResolvedParameter, resolved_parameters
 
 SCHEMA_VERSION = 1
-_NOT_PART_OF_THE_ANSWER = frozenset({"output", "runtime", "quality_control"})
+_NOT_PART_OF_THE_ANSWER = frozenset({"output", "runtime", "quality_control", "preprocessing"})
 _FINGERPRINTED_AS_RESOLVED = frozenset({"parameter_space", "initial_parameters", "experimental_data"})
 
 
@@ -53,6 +54,9 @@ class Config(Section):
     )
     data_filtering: sections.DataFiltering = Field(
         default_factory=sections.DataFiltering, description="what to use of the file"
+    )
+    preprocessing: Preprocessing = Field(
+        default_factory=Preprocessing, description="what is done to the data before they are fitted or drawn"
     )
     quality_control: QualityControl = Field(
         default_factory=QualityControl, description="how the data are judged, and what repair may mask"
@@ -114,6 +118,8 @@ class Config(Section):
         settings["parameters"] = [_as_mapping(item) for item in resolved_parameters(self)]
         settings["data_file"] = data_file_as_written(self.experimental_data).as_posix()
         settings["format"] = self.experimental_data.format
+        if self.preprocessing != Preprocessing():
+            settings["preprocessing"] = self.preprocessing.model_dump(mode="json")
         if self.quality_control.auto_repair != "disabled":
             settings["auto_repair"] = self.quality_control.auto_repair
         canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hpcxpcs.data.clean import FEWEST_FRAMES, Screening
 from hpcxpcs.data.formats import BinInfo, Layout, open_file, read_matrix
+from hpcxpcs.data.preprocess import Processing
 from hpcxpcs.data.stored import FileIdentity, Sigma, Stored, sigma_locations
 from hpcxpcs.data.twotime import InMemory, Matrices, TwoTime
 from hpcxpcs.errors import DataError, SelectionError
@@ -96,7 +97,21 @@ def load(config: Config) -> TwoTime:
         "notes": notes,
     }
     phi = np.array([info.phi for info in chosen])
-    return TwoTime(phi, q, t, dt, frames, provenance, matrices, screening)
+    processing = _processing(config)
+    provenance["order"] += [stage for stage, _, _ in processing.stages()]
+    return TwoTime(phi, q, t, dt, frames, provenance, matrices, screening, processing)
+
+
+def _processing(config: Config) -> Processing:
+    asked = config.preprocessing
+    return Processing(
+        diagonal=asked.diagonal,
+        normalization=asked.normalization,
+        noise_reduction=asked.noise_reduction,
+        window=asked.window,
+        standard=asked.standard,
+        validate=asked.validate_result,
+    )
 
 
 def _matrices(

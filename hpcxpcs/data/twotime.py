@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hpcxpcs.data import clean
 from hpcxpcs.data.clean import Policy, Repair, Screening
+from hpcxpcs.data.preprocess import Processing, drawn_diagonal, processed, records
 from hpcxpcs.data.quality.repair import screened
 from hpcxpcs.errors import DataError
 
@@ -99,6 +100,14 @@ class TwoTime:
     provenance: dict[str, Any]
     matrices: Matrices = field(repr=False)
     screening: Screening = field(default_factory=Screening)
+    processing: Processing = field(default_factory=Processing)
+
+    def __post_init__(self) -> None:
+        """State the stages that are on, before any matrix is read."""
+        stages = records(self.processing, len(self.t))
+        if stages:
+            self.provenance.setdefault("preprocessing", stages)
+            self._remember(self.processing.words())
 
     @property
     def n_phi(self) -> int:
@@ -116,14 +125,18 @@ class TwoTime:
         c2, masks, notes = self._screened(k)
         frame_ok = ~masks.dead & (self.t != 0.0)
         clean.check_variation(c2, frame_ok, masks, name)
+        c2, factor = self._processed(k, c2, masks)
         sigma = self._sigma(k, frame_ok, masks)
+        if sigma is not None and factor != 1.0:
+            sigma = sigma / factor
         self._remember(notes)
         return AngleMatrix(c2, frame_ok, masks.pair_ok, sigma, notes)
 
     def picture(self, k: int) -> Floats:
         """Return the matrix of angle k for plots: (N, N) float64, diagonal repaired, NaN at dead frames."""
         c2, masks, _ = self._screened(k)
-        return clean.repaired_diagonal(c2, masks.dead)
+        c2, _ = self._processed(k, c2, masks)
+        return drawn_diagonal(clean.repaired_diagonal(c2, masks.dead), self.processing)
 
     def fingerprint(self) -> str:
         """Return a hash (hex) that differs when anything that enters a fit differs.
@@ -142,6 +155,8 @@ class TwoTime:
         }
         if self.screening.repair != "disabled":
             settings["repair"] = self.screening.repair
+        if self.processing.settings():
+            settings["preprocessing"] = self.processing.settings()
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def _name(self, k: int) -> str:
@@ -174,10 +189,19 @@ class TwoTime:
             notes.append(f"phi = {self.phi[k]:g}: {masked} pairs without a finite value are masked")
         return c2, masks, tuple(notes)
 
+    def _processed(self, k: int, c2: NDArray[Any], masks: clean.Masks) -> tuple[NDArray[Any], float]:
+        told = self.provenance.get("preprocessing", [])
+        return processed(c2, masks, self.processing, self._name(k), told)
+
     def _sigma(self, k: int, frame_ok: NDArray[np.bool_], masks: clean.Masks) -> NDArray[Any] | None:
         stored = self.matrices.sigma(k)
         if stored is None:
             return None
+        if self.processing.noise_reduction != "none":
+            raise DataError(
+                f"{self._name(k)}: noise.sigma is that of the data as measured, and preprocessing.noise_reduction "
+                "changes it: set noise.sigma: auto, or noise_reduction: none"
+            )
         sigma = clean.symmetric(stored)[0] if stored.ndim == 2 else stored
         sigma = np.broadcast_to(sigma, (self.n_frames, self.n_frames))
         used = np.triu(frame_ok[:, None] & frame_ok[None, :], 1)
@@ -209,6 +233,7 @@ def from_arrays(
     dead_frames: Literal["auto", "none"] | Sequence[int] = "auto",
     non_finite: Policy = "refuse",
     repair: Repair = "disabled",
+    processing: Processing | None = None,
 ) -> TwoTime:
     """Make a record from matrices c2 (n_phi, N, N), angles (n_phi,) in degrees, q in Å⁻¹ and dt in s.
 
@@ -240,6 +265,7 @@ def from_arrays(
         screening=Screening(
             dead_frames if isinstance(dead_frames, str) else tuple(dead_frames), non_finite, repair
         ),
+        processing=processing or Processing(),
     )
 
 

@@ -14,7 +14,7 @@ from hpcxpcs.files.json_safe import write_json
 from hpcxpcs.results.cmc_diagnostics import diagnostics_record, r_hat_of
 from hpcxpcs.results.inference_data import inference_data_file
 from hpcxpcs.results.marginals import Marginals, marginals
-from hpcxpcs.results.nlsq import dataset_info, utc_now
+from hpcxpcs.results.nlsq import dataset_info, preprocessing_of, utc_now
 from hpcxpcs.results.posterior_records import Posterior
 from hpcxpcs.results.quality import correlation_words
 from hpcxpcs.results.records import SCHEMA_VERSION, Answer
@@ -70,6 +70,7 @@ def parameters_record(answer: Answer, posterior: Posterior) -> dict[str, Any]:
         **heading(answer, posterior),
         "words": posterior.words,
         "conventions": dict(fit.conventions),
+        **preprocessing_of(answer.data),
         "sampling_summary": sampling_summary(posterior),
         "convergence": _convergence(posterior),
         "parameters": {name: _parameter(answer, posterior, k) for k, name in enumerate(posterior.names)},

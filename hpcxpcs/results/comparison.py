@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from hpcxpcs.data.clean import repaired_diagonal
+from hpcxpcs.data.preprocess import drawn_diagonal
 from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.physics.model import Model
 from hpcxpcs.results.marginals import Curve
@@ -101,7 +102,7 @@ def _angle_blocks(
 ) -> Iterator[Block]:
     fit, data = answer.fit, answer.data
     matrix = data.angle(angle)
-    c2 = repaired_diagonal(matrix.c2, ~matrix.frame_ok & (data.t != 0))
+    c2 = drawn_diagonal(repaired_diagonal(matrix.c2, ~matrix.frame_ok & (data.t != 0)), data.processing)
     contrast, offset = float(at.contrast[angle]), float(at.offset[angle])
     for start in range(0, len(c2), rows):
         part = slice(start, start + rows)

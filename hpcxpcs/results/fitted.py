@@ -109,12 +109,14 @@ def fitted_data(
 def small_arrays(data: TwoTime, contrast: np.ndarray, offset: np.ndarray) -> dict[str, np.ndarray]:
     """The other members: angles (degrees), times (s), q (1/Å), contrast and offset (n_phi,2)."""
     t = np.asarray(data.t, dtype=float)
+    stages = [f"{stage}: {method}" for stage, method, _ in data.processing.stages()]
     return {
         "phi_angles": np.asarray(data.phi, dtype=float),
         "t1": t,
         "t2": t,
         "q": np.array([data.q], dtype=float),
         "per_angle_scaling": np.column_stack([contrast, offset]).astype(float),
+        **({"preprocessing": np.array(stages, dtype=np.str_)} if stages else {}),
     }
 
 

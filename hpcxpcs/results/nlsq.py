@@ -44,6 +44,7 @@ def parameters_record(fit: Fit, data: TwoTime) -> dict[str, Any]:
     return {
         **_heading(fit),
         "conventions": dict(fit.conventions),
+        **preprocessing_of(data),
         "convergence_status": fit.status,
         "chi_squared": fit.chi_squared,
         "reduced_chi_squared": fit.reduced_chi_squared,
@@ -145,7 +146,14 @@ def dataset_info(fit: Fit, data: TwoTime) -> dict[str, Any]:
         "q_value": data.q,
         "dt": data.dt,
         "frames": list(data.frames),
+        **preprocessing_of(data),
     }
+
+
+def preprocessing_of(data: TwoTime) -> dict[str, Any]:
+    """What was done to the data before they were fitted, stage by stage; nothing when nothing was."""
+    stages = data.provenance.get("preprocessing")
+    return {"preprocessing": [dict(stage) for stage in stages]} if stages else {}
 
 
 def per_angle_scaling(fit: Fit, data: TwoTime) -> list[dict[str, Any]]:

@@ -102,6 +102,7 @@ def report_html(written: WrittenResults, answer: Answer) -> str:
 def _verdict(answer: Answer) -> dict[str, Any]:
     """How the page opens: with the posterior's verdict if there is one, and what to be careful about."""
     fit, code = answer.fit, answer.run.exit_code
+    warnings = [*quality.quality_warnings(fit), *answer.data.processing.words()]
     good = fit.ok and code == 0
     flag = quality.quality_flag(fit)
     from_fit = {
@@ -114,12 +115,12 @@ def _verdict(answer: Answer) -> dict[str, Any]:
         "quality_flag": flag,
         "quality_rule": quality.QUALITY_RULE,
         "fit_quality_rule": quality.QUALITY_RULE,
-        "warnings": quality.quality_warnings(fit),
+        "warnings": warnings,
     }
     if answer.posterior is None:
         return from_fit
     head = posterior_head(answer, answer.posterior)
-    return {**from_fit, **head, "warnings": [*head["warnings"], *quality.quality_warnings(fit)]}
+    return {**from_fit, **head, "warnings": [*head["warnings"], *warnings]}
 
 
 def _what_was_fitted(answer: Answer) -> Iterator[tuple[str, str]]:
@@ -135,6 +136,11 @@ def _what_was_fitted(answer: Answer) -> Iterator[tuple[str, str]]:
     free = f"{int(np.count_nonzero(fit.free))} of {len(fit.names)}"
     if notes := data.provenance.get("notes"):
         yield "notes", "; ".join(notes)
+    for stage in data.provenance.get("preprocessing", ()):
+        yield (
+            f"preprocessing: {stage['stage'].replace('_', ' ')}",
+            f"{stage['method']} {stage['parameters'] or ''}",
+        )
     yield "free parameters", f"{free}, and the scaling of the angles ({fit.scaling.mode})"
 
 

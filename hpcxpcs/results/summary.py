@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcxpcs import __version__
-from hpcxpcs.results.nlsq import utc_now
+from hpcxpcs.results.nlsq import preprocessing_of, utc_now
 from hpcxpcs.results.posterior_records import Posterior
 from hpcxpcs.results.quality import exit_words, quality_flag, quality_warnings, verdict
 from hpcxpcs.results.records import SCHEMA_VERSION, Answer, Fit, RunRecord, WrittenResults
@@ -49,8 +49,10 @@ def summary_record(answer: Answer, written: WrittenResults, pictures: str) -> di
         "warnings": [
             *(posterior_warnings(found, fit) if found is not None else ()),
             *quality_warnings(fit),
+            *answer.data.processing.words(),
             *_picture_warnings(written),
         ],
+        **preprocessing_of(answer.data),
         "pictures": pictures,
         "plots_failed": [{"plot": item.what, "error": item.reason} for item in written.plots_failed],
         "files_skipped": [{"file": item.what, "reason": item.reason} for item in written.skipped],

@@ -18,6 +18,7 @@ DECLARE_KEYS = {
     "config/field_types.py",
     "config/parameter_sections.py",
     "config/posterior_sections.py",
+    "config/preprocessing_sections.py",
     "config/quality_sections.py",
     "config/schema.py",
     "config/sections.py",

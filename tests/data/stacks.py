@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcxpcs.config.preprocessing_sections import Preprocessing
 from hpcxpcs.data.formats import Stack
 
 Q = 0.005
@@ -60,6 +61,7 @@ def config_for(path: Path, **changes: Any) -> Any:
         data_filtering=SimpleNamespace(
             **{key: values[key] for key in ("q_tolerance", "phi_ranges", "dead_frames", "non_finite")}
         ),
+        preprocessing=Preprocessing(),
         quality_control=SimpleNamespace(auto_repair=values["auto_repair"]),
         noise=SimpleNamespace(sigma=values["sigma"]),
     )

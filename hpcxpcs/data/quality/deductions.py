@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from hpcxpcs.data.preprocess import Processing
 from hpcxpcs.data.quality.angles import duplicates, swapped, widest_gap
 from hpcxpcs.data.quality.findings import RULES, Finding, finding, worst_of
 from hpcxpcs.data.quality.levels import Level, covers
@@ -38,15 +39,19 @@ GAP = 90.0
 INFLATION = 1.5
 PHOTONS = (0.5, 2.0)
 FEW_PAIRS = 0.5
+CHANGED = ("normalization", "noise_reduction")
+CHANGED_POINTS = 5.0
+"""What each stage that alters measured values costs: the noise or the scale of c2 is no longer what it was."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the angles' surveys do not tell: angles in the file without a matrix, pixels per bin, shear or not."""
+    """What the angles' surveys do not tell: angles without a matrix, pixels per bin, shear or not, preprocessing."""
 
     absent: int = 0
     pixels: tuple[int, ...] | None = None
     shear: bool = False
+    processing: Processing = field(default_factory=Processing)
 
 
 def rising(start: float, slope: float, most: float) -> Callable[[float], float]:
@@ -114,6 +119,9 @@ def listed(frames: Sequence[int], limit: int = 8) -> str:
 
 def _selection(surveys: Sequence[Survey], around: Surroundings) -> Iterator[Finding]:
     phi = np.array([found.phi for found in surveys])
+    changes = [f"{stage} {method}" for stage, method, _ in around.processing.stages() if stage in CHANGED]
+    if changes:
+        yield finding("changed_data", CHANGED_POINTS * len(changes), len(changes), (), ", ".join(changes))
     if around.absent:
         share = around.absent / (around.absent + len(phi))
         yield finding("missing_bins", min(15.0, 2.0 + 20.0 * share), share, ())

@@ -81,6 +81,10 @@ RULES: Mapping[str, Rule] = {
         "there is no angle for {value:.0f} of the 180 degrees of different directions, which shear needs",
         "use more angles (data_filtering.phi_ranges), or fix phi0 (initial_parameters.fixed_parameters)",
     ),
+    "changed_data": Rule(
+        "preprocessed", "basic", "{value:.0f} stages of preprocessing change what is fitted: {worst}",
+        "fit the data as measured (preprocessing.normalization and noise_reduction: none) and compare",
+    ),
     "refused": Rule(
         "final", "basic", "a fit would refuse {value:.0f} of the angles: {worst}",
         f"repair (quality_control.auto_repair), or {LEAVE_OUT}",

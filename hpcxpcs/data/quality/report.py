@@ -108,13 +108,13 @@ def examine(
 
 def _surroundings(data: TwoTime, level: Level, shear: bool) -> Surroundings:
     if "file" not in data.provenance:
-        return Surroundings(shear=shear)
+        return Surroundings(shear=shear, processing=data.processing)
     path = Path(data.provenance["file"])
     with open_file(path, data.provenance.get("format", "auto")) as layout:
         absent = sum(len(rings([item.q, data.q])) == 1 for item in layout.absent)
     deep = covers(level, "comprehensive")
     pixels = pixel_counts(path, data.provenance["bins"]) if deep else None
-    return Surroundings(absent, pixels, shear)
+    return Surroundings(absent, pixels, shear, data.processing)
 
 
 def _measured(found: Survey) -> dict[str, Any]:

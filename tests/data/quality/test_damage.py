@@ -14,8 +14,8 @@ from tests.data.quality.damage import DAMAGES, PHI, case, damaged
 FATAL = {"constant", "refused", "non_finite"}
 """Checks whose data no fit takes, unless they are repaired or left out."""
 
-ONLY_IN_FILES = {"missing_bins", "photon_noise"}
-"""Checks of what files tell beside their matrices (test_files.py)."""
+ELSEWHERE = {"missing_bins", "photon_noise", "changed_data"}
+"""Checks of what files tell beside their matrices (test_files.py), and of preprocessing (test_preprocess.py)."""
 
 
 def found(record, level="comprehensive"):
@@ -85,7 +85,7 @@ def test_given_level_none_then_nothing_is_read():
 
 
 def test_every_check_has_a_damage_that_it_finds():
-    assert set(RULES) == {check for _, check in DAMAGES.values()} | ONLY_IN_FILES
+    assert set(RULES) == {check for _, check in DAMAGES.values()} | ELSEWHERE
 
 
 def test_given_stages_then_their_scores_fall_to_the_final_one_and_deductions_add_up():

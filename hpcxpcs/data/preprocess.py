@@ -1,0 +1,234 @@
+"""What may be done to matrices before they are fitted or drawn: off unless asked for, and always told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcxpcs.data.clean import Masks
+from hpcxpcs.errors import DataError
+
+Diagonal = Literal["basic", "statistical", "interpolation"]
+Normalization = Literal["none", "baseline", "mean", "min_max", "z_score"]
+NoiseReduction = Literal["none", "median", "gaussian"]
+Standard = Literal["as_stored", "float64"]
+
+BASELINE_LAGS = 0.75
+"""Share of the longest lag from which on pairs are the baseline."""
+
+ROWS_AT_ONCE = 256
+
+Matrix = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Processing:
+    """Which stages are on: normalisation and noise reduction (over `window` frames) change c2, the diagonal pictures.
+
+    `standard` is the number type that matrices are turned into, `validate` checks each matrix afterwards.
+    """
+
+    diagonal: Diagonal = "basic"
+    normalization: Normalization = "none"
+    noise_reduction: NoiseReduction = "none"
+    window: int = 3
+    standard: Standard = "as_stored"
+    validate: bool = False
+
+    @property
+    def changes_data(self) -> bool:
+        """Whether what is fitted is not what was measured."""
+        return self.normalization != "none" or self.noise_reduction != "none"
+
+    def stages(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Yield stage, method and parameters of everything that is on, in its order."""
+        if self.diagonal != "basic":
+            yield "diagonal", self.diagonal, {"for": "pictures", "window": self.window}
+        if self.normalization != "none":
+            extra = {"lags_from": BASELINE_LAGS} if self.normalization == "baseline" else {}
+            yield "normalization", self.normalization, extra
+        if self.noise_reduction != "none":
+            yield "noise_reduction", self.noise_reduction, {"window": self.window, "along": "equal lag"}
+        if self.standard != "as_stored":
+            yield "standardise", self.standard, {}
+        if self.validate:
+            yield "validate", "finite and symmetric", {}
+
+    def settings(self) -> dict[str, Any]:
+        """What of it changes a fit, for fingerprints; empty when nothing does."""
+        changing = ("normalization", "noise_reduction", "standardise")
+        return {stage: [method, more] for stage, method, more in self.stages() if stage in changing}
+
+    def words(self) -> tuple[str, ...]:
+        """What a reader of the results must know."""
+        told = {
+            "normalization": "c2 was normalised ({method}) before the fit: contrast and offset are those of the result",
+            "noise_reduction": "noise was reduced ({method}, {window} frames): points share noise, and error bars are "
+            "too small",
+        }
+        return tuple(
+            told[stage].format(method=method, window=self.window)
+            for stage, method, _ in self.stages()
+            if stage in told
+        )
+
+
+def records(processing: Processing, n: int) -> list[dict[str, Any]]:
+    """The provenance of matrices (n, n): every stage that is on; `seconds` grow as matrices are processed."""
+    return [
+        {
+            "stage": stage,
+            "method": method,
+            "parameters": parameters,
+            "input_shape": [n, n],
+            "output_shape": [n, n],
+            "seconds": 0.0,
+        }
+        for stage, method, parameters in processing.stages()
+    ]
+
+
+def processed(
+    c2: Matrix, masks: Masks, processing: Processing, name: str, told: list[dict[str, Any]]
+) -> tuple[Matrix, float]:
+    """Return a symmetric matrix (N, N) after all stages, and by how much σ has to be divided.
+
+    Pairs that are masked and the diagonal do not influence others; masked pairs stay as they are.
+    """
+    seconds = {record["stage"]: record for record in told}
+    factor = 1.0
+    for stage, method, _ in processing.stages():
+        begun = time.perf_counter()
+        if stage == "normalization":
+            shift, factor = _level_and_size(c2, masks, processing.normalization, name)
+            c2 = ((c2 - shift) / factor).astype(c2.dtype)
+        elif stage == "noise_reduction":
+            c2 = _REDUCED[method](c2, masks, processing.window)
+        elif stage == "standardise":
+            c2 = np.ascontiguousarray(c2, dtype=np.float64)
+        elif stage == "validate":
+            _check(c2, masks, name)
+        if stage in seconds:
+            seconds[stage]["seconds"] += time.perf_counter() - begun
+    return c2, factor
+
+
+def _usable(masks: Masks) -> NDArray[np.bool_]:
+    allowed = ~masks.dead[:, None] & ~masks.dead[None, :]
+    if masks.pair_ok is not None:
+        allowed &= masks.pair_ok
+    np.fill_diagonal(allowed, False)
+    return allowed
+
+
+def _level_and_size(c2: Matrix, masks: Masks, method: Normalization, name: str) -> tuple[float, float]:
+    """What is subtracted from a matrix and what it is divided by."""
+    allowed = _usable(masks)
+    if method == "baseline":
+        allowed &= ~np.tri(len(c2), k=int(BASELINE_LAGS * (len(c2) - 1)), dtype=bool)
+    values = c2[allowed].astype(np.float64)
+    if values.size == 0:
+        raise DataError(f"{name}: preprocessing.normalization: {method} finds no usable pair; set it to none")
+    shift = {"min_max": values.min(), "z_score": values.mean()}.get(method, 0.0)
+    size = {"min_max": np.ptp(values), "z_score": values.std()}.get(method, values.mean())
+    if not size > 0.0:
+        raise DataError(
+            f"{name}: preprocessing.normalization: {method} would divide by {size:g}; set it to none"
+        )
+    return float(shift), float(size)
+
+
+def _along_the_lag(c2: Matrix, masks: Masks, window: int) -> Iterator[tuple[slice, Matrix]]:
+    """Slabs of rows with, for each pair, those of the same lag up to half a window away: (rows, window, N), or NaN."""
+    n, half = len(c2), window // 2
+    padded = np.full((n + 2 * half, n + 2 * half), np.nan, dtype=c2.dtype)
+    padded[half : n + half, half : n + half] = np.where(
+        _usable(masks), c2, np.asarray(np.nan, dtype=c2.dtype)
+    )
+    for first in range(0, n, ROWS_AT_ONCE):
+        last = min(first + ROWS_AT_ONCE, n)
+        beside = [padded[first + k : last + k, k : n + k] for k in range(2 * half + 1)]
+        yield slice(first, last), np.stack(beside, axis=1)
+
+
+def _replaced(c2: Matrix, masks: Masks, window: int, reduce: Callable[[Matrix], Matrix]) -> Matrix:
+    reduced, allowed = c2.copy(), _usable(masks)
+    for rows, beside in _along_the_lag(c2, masks, window):
+        reduced[rows] = np.where(allowed[rows], reduce(beside), c2[rows])
+    return reduced
+
+
+def _median(c2: Matrix, masks: Masks, window: int) -> Matrix:
+    def middle(beside: Matrix) -> Matrix:
+        ordered = np.sort(beside, axis=1)
+        last = np.maximum(np.isfinite(ordered).sum(axis=1) - 1, 0)
+        low, high = (np.take_along_axis(ordered, k[:, None, :], axis=1) for k in (last // 2, (last + 1) // 2))
+        return np.asarray((low + high)[:, 0, :] / 2)
+
+    return _replaced(c2, masks, window, middle)
+
+
+def _gaussian(c2: Matrix, masks: Masks, window: int) -> Matrix:
+    half = window // 2
+    weights = np.exp(-0.5 * (np.arange(-half, half + 1) / (window / 4.0)) ** 2)[None, :, None]
+
+    def mean(beside: Matrix) -> Matrix:
+        known = np.isfinite(beside)
+        total = (weights * known).sum(axis=1)
+        return np.asarray((weights * np.where(known, beside, 0.0)).sum(axis=1) / np.maximum(total, 1e-300))
+
+    return _replaced(c2, masks, window, mean)
+
+
+_REDUCED: Mapping[str, Callable[[Matrix, Masks, int], Matrix]] = {"median": _median, "gaussian": _gaussian}
+
+
+def _check(c2: Matrix, masks: Masks, name: str) -> None:
+    """Refuse a matrix that preprocessing has spoilt."""
+    allowed = _usable(masks)
+    if not np.isfinite(c2[allowed]).all():
+        raise DataError(
+            f"{name}: preprocessing left values that are no finite numbers; switch its stages off"
+        )
+    if not np.array_equal(c2[allowed], c2.T[allowed]):
+        raise DataError(f"{name}: preprocessing left a matrix that is not symmetric; switch its stages off")
+
+
+def drawn_diagonal(picture: NDArray[np.float64], processing: Processing) -> NDArray[np.float64]:
+    """Give a picture (N, N), NaN where not usable, the diagonal that a method says; in place, basic leaves it.
+
+    statistical: the median of pairs up to `window` lags away, of the same row and column; interpolation: the straight
+    line through lags 2 and 1, carried on to 0.
+    """
+    if processing.diagonal == "basic":
+        return picture
+    n = len(picture)
+    if processing.diagonal == "statistical":
+        reach = [k for k in range(-processing.window, processing.window + 1) if k]
+        beside = np.full((n, len(reach)), np.nan)
+        for column, k in enumerate(reach):
+            at = np.arange(max(0, -k), min(n, n - k))
+            beside[at, column] = picture[at, at + k]
+        ordered = np.sort(beside, axis=1)
+        last = np.maximum(np.isfinite(ordered).sum(axis=1) - 1, 0)
+        rows = np.arange(n)
+        found = (ordered[rows, last // 2] + ordered[rows, (last + 1) // 2]) / 2.0
+    else:
+        found = 2.0 * _ring(picture, 1) - _ring(picture, 2)
+    picture[np.diag_indices(n)] = np.where(np.isfinite(found), found, picture.diagonal())
+    return picture
+
+
+def _ring(picture: NDArray[np.float64], lag: int) -> NDArray[np.float64]:
+    """The mean (N,) of the pairs of each frame with those `lag` before and after it; of one where the other is not."""
+    n = len(picture)
+    beside = np.full((2, n), np.nan)
+    beside[0, lag:] = beside[1, : n - lag] = picture.diagonal(lag)
+    known = np.isfinite(beside)
+    total = np.where(known, beside, 0.0).sum(axis=0)
+    return np.asarray(np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan))
