@@ -79,7 +79,7 @@ class Processing:
 
 
 def records(processing: Processing, n: int) -> list[dict[str, Any]]:
-    """The provenance of matrices (n, n): every stage that is on; `seconds` grow as matrices are processed."""
+    """The provenance of matrices (n, n): every stage that is on; `seconds` begin as None and grow with each."""
     return [
         {
             "stage": stage,
@@ -87,7 +87,7 @@ def records(processing: Processing, n: int) -> list[dict[str, Any]]:
             "parameters": parameters,
             "input_shape": [n, n],
             "output_shape": [n, n],
-            "seconds": 0.0,
+            "seconds": None,
         }
         for stage, method, parameters in processing.stages()
     ]
@@ -114,7 +114,7 @@ def processed(
         elif stage == "validate":
             _check(c2, masks, name)
         if stage in seconds:
-            seconds[stage]["seconds"] += time.perf_counter() - begun
+            seconds[stage]["seconds"] = (seconds[stage]["seconds"] or 0.0) + time.perf_counter() - begun
     return c2, factor
 
 

@@ -251,7 +251,7 @@ def known_truth(config: Config, data: TwoTime) -> dict[str, Any] | None:
     """The truth of a simulated file, without what cannot be compared with this fit.
 
     Parameters mean something else under another model, convention or origin of time; contrast and offset belong to
-    the q of the truth.
+    the q of the truth, and to c2 before any normalisation.
     """
     truth = read_truth(config.data_file)
     if truth is None:
@@ -265,5 +265,7 @@ def known_truth(config: Config, data: TwoTime) -> dict[str, Any] | None:
     ):
         hidden.add("parameters")
     if not math.isclose(truth.get("q", data.q), data.q, rel_tol=1e-3):
+        hidden |= {"contrast", "offset"}
+    if data.processing.normalization != "none":
         hidden |= {"contrast", "offset"}
     return {name: value for name, value in truth.items() if name not in hidden}

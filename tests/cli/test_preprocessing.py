@@ -12,7 +12,9 @@ import pytest
 from hpcxpcs import results
 from hpcxpcs.config import config_from_mapping, load_config
 from hpcxpcs.data.preprocess import Processing
+from hpcxpcs.data.select import load as load_data
 from hpcxpcs.errors import ConfigError
+from hpcxpcs.pipeline.fit import known_truth
 from hpcxpcs.results.cmc import analysis_record, parameters_record
 from tests.cli.fitting import fit, parameters, read_json
 from tests.results.sample_posterior import sampled_answer
@@ -35,6 +37,13 @@ def test_given_normalised_data_then_the_physics_is_the_same_and_the_baseline_one
     for name, item in found.items():
         close = abs(item["value"] - reference[name]["value"])
         assert close <= 0.05 * item["uncertainty"] + 1e-9 * abs(item["value"])
+
+
+def test_given_normalised_data_then_the_true_contrast_and_offset_are_not_compared_with_theirs(config):
+    plain, on = load_config(config), load_config(config, NORMALISED)
+    assert {"contrast", "offset", "parameters"} <= set(known_truth(plain, load_data(plain)))
+    known = set(known_truth(on, load_data(on)))
+    assert "parameters" in known and not {"contrast", "offset"} & known
 
 
 def test_given_a_stage_then_every_output_names_it(run):
