@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hpcxpcs.data import clean
 from hpcxpcs.data.clean import Screening
-from hpcxpcs.data.formats import BinInfo, Layout, open_file, read_truth
+from hpcxpcs.data.formats import BinInfo, Layout, has_truth, open_file
 from hpcxpcs.data.select import (
     PhiInterval,
     chosen_bins,
@@ -125,7 +125,7 @@ def describe(
 
     Without q in a file with several, only the first few matrices of the smallest q are read.
     """
-    simulated = read_truth(path) is not None
+    simulated = has_truth(path)
     with open_file(path, format_name) as layout:
         available = rings([info.q for info in layout.bins])
         decided = q is not None or len(available) == 1

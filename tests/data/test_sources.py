@@ -62,6 +62,33 @@ def test_given_a_truncated_npz_file_then_it_is_called_damaged(tmp_path):
         detect(path)
 
 
+@pytest.mark.parametrize("place", [6, 8, 10])
+def test_given_an_npz_file_that_asks_for_what_zip_cannot_do_then_it_is_called_damaged(tmp_path, place):
+    path = tmp_path / "a.npz"
+    write("cube", path, stack_of([0.005], [0.0]))
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    content[directory + place] = 0x7F
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=r"truncated or damaged|is broken"):
+        detect(path)
+
+
+@pytest.mark.parametrize("name", ["legacy", "cube", "nxxpcs", "viewer"])
+def test_given_flipped_bytes_then_a_file_is_read_or_refused(tmp_path, name):
+    path, random = tmp_path / ("a.npz" if name == "cube" else "a.h5"), np.random.default_rng(5)
+    write(name, path, stack_of([0.005], [0.0]))
+    whole = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    for _ in range(60):
+        spoiled = whole.copy()
+        spoiled[random.integers(0, len(whole), 5)] = random.integers(0, 256, 5)
+        path.write_bytes(spoiled.tobytes())
+        try:
+            load(config_for(path)).angle(0)
+        except DataError as error:
+            assert str(path) in str(error)
+
+
 def test_given_a_damaged_matrix_then_reading_it_names_the_file(path):
     with h5py.File(path) as file:
         where = file["xpcs/twotime/correlation_map/c2_00001"].id.get_chunk_info(0)
@@ -125,7 +152,10 @@ def test_given_another_format_than_asked_for_then_it_is_refused(path):
 
 
 def test_given_a_format_that_does_not_exist_then_the_known_ones_are_listed(path):
-    with pytest.raises(FormatError, match="known: nexus, legacy, cube, nxxpcs, viewer"), open_file(path, "nexsu"):
+    with (
+        pytest.raises(FormatError, match="known: nexus, legacy, cube, nxxpcs, viewer"),
+        open_file(path, "nexsu"),
+    ):
         pass
 
 

@@ -49,7 +49,7 @@ def test_given_a_file_then_g2_and_q_map_are_as_the_schema_says(path):
     with h5py.File(path) as file:
         assert file["xpcs/g2/g2"].shape == file["xpcs/g2/g2_err"].shape == (12, 3)
         assert file["xpcs/g2/g2"][3, 1] == pytest.approx(matrix(1).diagonal(3).mean())
-        assert file["xpcs/g2/delay_times"].attrs["units"] == "s"
+        assert file["xpcs/g2/delay_times"].attrs["units"] == b"s"
         assert file["xpcs/qmap/dqmap"].shape == file["xpcs/qmap/partition_map"].shape == (1, 4)
         assert file["xpcs/metadata"].attrs["shape"].tolist() == [1, 4]
 

@@ -15,7 +15,7 @@ from types import ModuleType
 from hpcxpcs.data.formats import cube, legacy, nexus, nxxpcs, viewer
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack, read_matrix
 from hpcxpcs.data.formats.source import Source, named, opened, top_of_tree
-from hpcxpcs.data.formats.truth import read_truth
+from hpcxpcs.data.formats.truth import has_truth, read_truth
 from hpcxpcs.errors import FormatError
 
 FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (nexus, legacy, cube, nxxpcs, viewer)}
@@ -27,6 +27,7 @@ __all__ = [
     "Layout",
     "Stack",
     "detect",
+    "has_truth",
     "open_file",
     "open_layout",
     "read_matrix",

@@ -51,7 +51,7 @@ def _entry(source: Source) -> str | None:
     """Return the name of the first entry with two-time matrices; it is usually "entry"."""
     if not isinstance(source, h5py.File):
         return None
-    names = sorted(source, key=lambda name: (name != "entry", name))
+    names = sorted(source, key=lambda name: (name != "entry", str(name)))
     return next((name for name in names if f"{name}/twotime/two_time_corr_func" in source), None)
 
 
@@ -290,10 +290,10 @@ def write(
             averages[int(rank)] = stack.diagonal_means(matrix) - (1 - baseline)
         file[f"{TWOTIME}/two_time_corr_func"].attrs.update(
             {
-                "storage_mode": storage,
+                "storage_mode": np.bytes_(storage),
                 "baseline_reference": baseline,
-                "time_origin_location": origin,
-                "populated_elements": "all" if triangle is None else f"{triangle}_half",
+                "time_origin_location": np.bytes_(origin),
+                "populated_elements": np.bytes_("all" if triangle is None else f"{triangle}_half"),
             }
         )
         file[f"{TWOTIME}/g2_from_two_time_corr_func"] = np.stack(
@@ -350,5 +350,5 @@ def _write_regions(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
         ("entry/instrument/detector/frame_time", stack.dt, "s"),
     ):
         file[name] = value
-        file[name].attrs["units"] = unit
+        file[name].attrs["units"] = np.bytes_(unit)
     return labels

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import traceback
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -27,6 +29,7 @@ NO_PICKLES = (
     "opening it would run whatever code it holds, so hpcxpcs never does; write the numbers as plain arrays "
     "with numpy.savez (for a cache: let the program that wrote it make a new one, or start from its HDF5 file)"
 )
+DAMAGED_ZIP = (OSError, EOFError, RuntimeError, MemoryError, struct.error, zipfile.BadZipFile, zlib.error)
 LARGEST_WHOLE = 2**53
 """Whole numbers below this are exact in every type that files store them in."""
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -58,7 +61,9 @@ def opened(path: Path) -> Iterator[Source]:
     file = _hdf5_file(path)
     try:
         yield file
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        if not isinstance(error, OSError | RuntimeError | KeyError) and not _raised_by_h5py(error):
+            raise
         raise DataError(
             f"{path}: reading failed, the file is damaged or incomplete ({_first_line(error)})"
         ) from error
@@ -75,6 +80,12 @@ def named(path: Path) -> Iterator[None]:
         if str(error).startswith(str(path)):
             raise
         raise type(error)(f"{path}: {error}") from error
+
+
+def _raised_by_h5py(error: BaseException) -> bool:
+    """Tell whether an error comes from inside h5py, which reports damage in exceptions of every kind."""
+    innermost = list(traceback.walk_tb(error.__traceback__))[-1][0]
+    return "h5py" in Path(innermost.f_code.co_filename).parts
 
 
 def _hdf5_file(path: Path) -> h5py.File:
@@ -110,7 +121,7 @@ def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
         if "allow_pickle" in str(error):
             raise FormatError(f"{path}: the array {name} holds pickled objects; {NO_PICKLES}") from error
         raise FormatError(f"{path}: the array {name} is broken ({_first_line(error)})") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED_ZIP as error:
         raise FormatError(f"{path}: the NPZ file is truncated or damaged ({_first_line(error)})") from error
     return arrays
 

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from hpcxpcs.data.formats.source import opened
+from hpcxpcs.data.formats.units import text
 from hpcxpcs.errors import DataError, FormatError
 
 GROUP = "truth"
@@ -29,12 +30,12 @@ def _plain(value: Any) -> Any:
 
 def truth_text(truth: Mapping[str, Any]) -> str:
     """Return the truth as JSON text."""
-    text = json.dumps(dict(truth), default=_plain, sort_keys=True)
-    if len(text.encode()) > LARGEST_ATTRIBUTE:
+    told = json.dumps(dict(truth), default=_plain, sort_keys=True)
+    if len(told.encode()) > LARGEST_ATTRIBUTE:
         raise DataError(
-            f"truth: {len(text)} characters of JSON do not fit into an HDF5 attribute; leave out arrays"
+            f"truth: {len(told)} characters of JSON do not fit into an HDF5 attribute; leave out arrays"
         )
-    return text
+    return told
 
 
 def write_truth(file: h5py.File, truth: Mapping[str, Any] | None) -> None:
@@ -42,15 +43,23 @@ def write_truth(file: h5py.File, truth: Mapping[str, Any] | None) -> None:
     if truth is None:
         return
     group = file.create_group(GROUP)
-    text = truth_text(truth)
-    for name, value in json.loads(text).items():
+    told = truth_text(truth)
+    for name, value in json.loads(told).items():
         if isinstance(value, str | int | float) or _is_numeric_list(value):
             group.attrs[name] = value
-    group.attrs["json"] = text
+    group.attrs["json"] = np.bytes_(told.encode())
 
 
 def _is_numeric_list(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, int | float) for item in value)
+
+
+def has_truth(path: Path) -> bool:
+    """Tell whether a file holds the truth of simulated data, without reading it."""
+    with opened(path) as source:
+        if not isinstance(source, h5py.File):
+            return NPZ_KEY in source
+        return GROUP in source and "json" in source[GROUP].attrs
 
 
 def read_truth(path: Path) -> dict[str, Any] | None:
@@ -65,7 +74,7 @@ def read_truth(path: Path) -> dict[str, Any] | None:
 
 def _understood(path: Path, stored: Any) -> dict[str, Any]:
     try:
-        return dict(json.loads(str(stored)))
+        return dict(json.loads(text(stored)))
     except (ValueError, TypeError, RecursionError) as error:
         raise FormatError(
             f"{path}: the truth of simulated data in the file is damaged; delete {GROUP}, or simulate the file again"

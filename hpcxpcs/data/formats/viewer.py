@@ -128,7 +128,7 @@ def write(path: Path, stack: Stack) -> None:
 
 def _put(file: h5py.File, path: str, values: NDArray[np.floating[Any]], unit: str) -> None:
     file[path] = values
-    file[path].attrs["units"] = unit
+    file[path].attrs["units"] = np.bytes_(unit)
 
 
 def _standard_errors(matrix: NDArray[Any], stack: Stack) -> NDArray[np.float64]:
