@@ -9,8 +9,8 @@ INSTALLED := $(VENV)/.installed
 RUN := $(VENV)/bin/
 SCRIPTS := .ci/run tests/slurm/install.sh $(wildcard jobs/*.sbatch jobs/*.pbs jobs/torque/*.pbs)
 
-# two processes, a file of tests at a time; TEST_ARGS= runs them one after the other, TEST_ARGS="-k NAME" some
-TEST_ARGS ?= -n 2 --dist loadfile
+# three processes, a file of tests at a time, because many tests wait; TEST_ARGS= runs one after the other, TEST_ARGS="-k NAME" some
+TEST_ARGS ?= -n 3 --dist loadfile
 
 # one thread per library call: the tests compare numbers, and small machines run several of them
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1

@@ -22,10 +22,18 @@ hypothesis.settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep compiled code of the tests out of the user's cache folder."""
+    """Keep compiled code of the tests out of the user's cache folder; all test processes share one."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    shared.mkdir(mode=0o700, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HPCXPCS_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HPCXPCS_CACHE_DIR", str(shared))
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait for Slurm come first: at the end, the others would wait for them."""
+    items.sort(key=lambda item: "slurm" not in item.path.parent.name)
 
 
 MOST_MAPPINGS = 20_000

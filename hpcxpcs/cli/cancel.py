@@ -24,8 +24,8 @@ def command(run: Path) -> None:
     from hpcxpcs.runtime.events import append
     from hpcxpcs.runtime.run import Run
     from hpcxpcs.runtime.schedulers.looking import forget_look, living
+    from hpcxpcs.runtime.schedulers.named import scheduler_named
     from hpcxpcs.runtime.schedulers.submissions import note_cancelled, read_record
-    from hpcxpcs.runtime.schedulers.submitting import scheduler_named
 
     opened = Run.open(run)
     record = read_record(opened)

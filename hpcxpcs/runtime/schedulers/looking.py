@@ -12,8 +12,8 @@ from hpcxpcs.errors import HpcxpcsError, SchedulerProblem
 from hpcxpcs.files.json_safe import write_json
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.schedulers.jobs import QueueState, TaskLook
+from hpcxpcs.runtime.schedulers.named import scheduler_named
 from hpcxpcs.runtime.schedulers.submissions import Submission, SubmitRecord, submit_folder
-from hpcxpcs.runtime.schedulers.submitting import scheduler_named
 
 QUEUE_FILE = "queue.json"
 FRESH_SECONDS = 60.0

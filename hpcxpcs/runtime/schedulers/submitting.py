@@ -14,12 +14,10 @@ from hpcxpcs.config.site_files import ChosenSite, find_site, load_site
 from hpcxpcs.errors import ConfigError
 from hpcxpcs.files.atomic import atomic_write_text, writing
 from hpcxpcs.runtime.run import Run
-from hpcxpcs.runtime.schedulers.detached import Detached
-from hpcxpcs.runtime.schedulers.jobs import JobRequest, Resources, Scheduler
-from hpcxpcs.runtime.schedulers.pbs import Pbs
+from hpcxpcs.runtime.schedulers.jobs import JobRequest, Resources
+from hpcxpcs.runtime.schedulers.named import scheduler_named
 from hpcxpcs.runtime.schedulers.queues import Fit, Wish, fit_to_queue
 from hpcxpcs.runtime.schedulers.scripts import script_name, script_text
-from hpcxpcs.runtime.schedulers.slurm import Slurm
 from hpcxpcs.runtime.schedulers.submissions import (
     Order,
     SchedulerName,
@@ -113,13 +111,6 @@ def offer(run: Run, order: Order, *, workers_only: bool = False, most_tasks: int
     else:
         jobs = _array_jobs(run, site, order, workers_only, most_tasks)
     return Offer(site, chosen.why, scheduler, jobs)
-
-
-def scheduler_named(name: str) -> Scheduler:
-    """The scheduler itself."""
-    if name == "slurm":
-        return Slurm()
-    return Detached() if name == "local" else Pbs("torque" if name == "torque" else "pbs")
 
 
 def write_scripts(run: Run, offered: Offer) -> None:
