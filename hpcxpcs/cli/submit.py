@@ -65,6 +65,9 @@ Exit codes:
 @click.option("--fresh", is_flag=True, help="Discard what an earlier run left in the run folder.")
 @click.option("--more", is_flag=True, help="Add workers to a run that is at work.")
 @click.option("--dry-run", is_flag=True, help="Print every script and command, and submit nothing.")
+@click.option(
+    "--write-only", is_flag=True, help="Plan the run and write its scripts to RUN/submit, for you to submit."
+)
 @click.option("--wait", is_flag=True, help="Stay until the run is over, and end with its exit code.")
 @click.pass_context
 def command(
@@ -78,6 +81,7 @@ def command(
     fresh: bool,
     more: bool,
     dry_run: bool,
+    write_only: bool,
     wait: bool,
     **asked: object,
 ) -> None:
@@ -89,7 +93,7 @@ def command(
     from hpcxpcs.pipeline.begin import begin, refuse_complete
     from hpcxpcs.pipeline.plan import plan_for
     from hpcxpcs.runtime.run import PLAN_FILE, Run
-    from hpcxpcs.runtime.schedulers.submitting import offer, submit
+    from hpcxpcs.runtime.schedulers.submitting import offer, submit, submit_lines, write_scripts
 
     order = _order(asked)
     given: dict[str, object] = {
@@ -111,6 +115,10 @@ def command(
     record = _nobody_else(begun, more)
     offered = offer(begun, order, workers_only=_gather_waits(begun, record))
     click.echo(_announcement(begun, offered))
+    if write_only:
+        write_scripts(begun, offered)
+        click.echo("\n".join(submit_lines(offered)))
+        return
     for one in submit(begun, order, offered):
         click.echo(f"submitted {one.kind} {one.job}" + (f", after {one.after}" if one.after else ""))
     click.echo(_how_to_look(begun, offered))

@@ -135,6 +135,18 @@ def test_given_a_queue_then_an_array_works_and_a_job_after_it_gathers_the_same_d
     assert "nothing is left to do" in hpcxpcs("submit", config, *PBS, "--run", run, code=None)
 
 
+def test_given_scripts_that_were_only_written_then_they_can_be_submitted_by_hand(config, queue, tmp_path):
+    run = tmp_path / "run"
+    told = hpcxpcs("submit", config, *PBS, "--run", run, "--write-only")
+    assert queue.queue() == {} and read_record(Run.open(run)) is None
+    array, gather = (line for line in told.splitlines() if line.startswith("qsub"))
+    queue.hold()
+    job = subprocess.run(["bash", "-c", array], check=True, capture_output=True, text=True).stdout.strip()
+    number = job.partition("[")[0]
+    subprocess.run(["bash", "-c", gather.replace("ID[]", f"{number}[]")], check=True)
+    assert {task.state for task in queue.queue().values()} == {"Q", "H"}
+
+
 def test_given_a_run_at_work_then_it_is_not_submitted_twice_but_more_workers_can_be_added(
     config, expected, queue, tmp_path
 ):
