@@ -2,62 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from hpcxpcs.config import Config, config_from_mapping, load_config, resolved_parameters
+from hpcxpcs.config import Config, load_config, resolved_parameters
 from hpcxpcs.config.dialects import TABLES, Fate, dialect_of, from_old
 from hpcxpcs.config.dialects.rules import rule_for
 from hpcxpcs.config.document import Document, read_document
 from hpcxpcs.config.template import template
-from hpcxpcs.errors import ConfigError, OldConfigurationWarning
-
-HERE = Path(__file__).parent
-EXAMPLES = ("homodyne_static", "homodyne_laminar", "homodyne_master", "heterodyne_flat", "heterodyne_grouped")
-Read = Callable[..., Config]
-
-
-def example(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((HERE / f"{name}.yaml").read_text("utf-8"))
-    return loaded
-
-
-def with_changes(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The example with some dotted keys set (or taken out, for ...)."""
-    data = example(name)
-    for key, value in changes.items():
-        here = data
-        *sections, last = key.split(".")
-        for part in sections:
-            here = here.setdefault(part, {})
-        if value is ...:
-            here.pop(last, None)
-        else:
-            here[last] = value
-    return data
-
-
-def read(name: str, **changes: Any) -> Config:
-    """The configuration that an example with changes (dots written as __) becomes."""
-    dotted = {key.replace("__", "."): value for key, value in changes.items()}
-    with pytest.warns(OldConfigurationWarning):
-        return config_from_mapping(with_changes(name, dotted))
-
-
-def refused(name: str, **changes: Any) -> str:
-    dotted = {key.replace("__", "."): value for key, value in changes.items()}
-    with warnings.catch_warnings(), pytest.raises(ConfigError) as caught:
-        warnings.simplefilter("ignore", OldConfigurationWarning)
-        config_from_mapping(with_changes(name, dotted))
-    return str(caught.value)
+from hpcxpcs.errors import OldConfigurationWarning
+from tests.config.dialects.old_files import EXAMPLES, HERE, example, leaves, read, refused, with_changes
 
 
 @pytest.mark.parametrize("dialect", ["homodyne", "heterodyne"])
@@ -97,14 +54,6 @@ def test_given_an_example_when_loaded_then_every_key_is_accounted_for_once(name:
         dotted = ".".join(path)
         assert any(dotted == key or dotted.startswith(f"{key}.") for key in keys), dotted
     assert not [record for record in translation.records if record.fate is Fate.UNKNOWN]
-
-
-def leaves(data: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    found = []
-    for key, value in data.items():
-        filled = isinstance(value, dict) and value
-        found += leaves(value, (*path, key)) if filled else [(*path, key)]
-    return found
 
 
 @pytest.mark.parametrize("model", ["static", "laminar_flow", "two_component"])
@@ -319,93 +268,6 @@ def test_given_samplers_in_two_sections_when_read_then_the_one_that_won_wins() -
     assert (sampler.num_warmup, sampler.num_samples) == (600, 800)
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"optimization__nlsq__loss": "cauchy"}, "has no counterpart"),
-        ({"preprocessing__enabled": True}, "has no counterpart"),
-        ({"optimization__cmc__prior_tempering": False}, "has no counterpart"),
-        ({"data_filtering": {"enabled": True, "quality_threshold": 0.5}}, "has no counterpart"),
-        ({"quality_control": {"enabled": True, "auto_repair": "aggressive"}}, "has no counterpart"),
-        ({"initial_parameters__fixed_paramters": {"phi0": 0}}, "did you mean fixed_parameters?"),
-        (
-            {"parameter_space__bounds": [{"name": "D0", "min": 1, "max": 9, "prior_sgima": 2}]},
-            "unknown in an entry",
-        ),
-    ],
-)
-def test_given_what_would_change_the_answer_when_read_then_it_is_refused(
-    change: dict[str, Any], said: str
-) -> None:
-    message = refused("homodyne_laminar", **change)
-    assert said in message
-    assert "--accept" in message
-
-
-def test_given_a_key_of_no_meaning_when_read_then_it_is_told_and_left() -> None:
-    document = Document(with_changes("homodyne_static", {"notes.of": "mine"}), "old.yaml")
-    translation = from_old(document, None)
-    assert translation is not None
-    unknown = [record for record in translation.records if record.fate is Fate.UNKNOWN]
-    assert [record.key for record in unknown] == ["notes.of"]
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"analysis_mode": "turbulent"}, "is not a model"),
-        ({"analysis_mode": None, "parameter_space__model": ...}, "analysis_mode is missing"),
-        ({"optimization": 3}, "must be a section of keys"),
-        ({"experimental_data": "a.hdf"}, "must be a section of keys"),
-        ({"phi_filtering__target_ranges": [[-10, 10]]}, "must be a range such as"),
-        ({"phi_filtering__target_ranges": [{"min_angle": "x", "max_angle": 1}]}, "give an angle"),
-        ({"initial_parameters__values": [1.0]}, "has 1 values for 7 parameter names"),
-        ({"initial_parameters__values": "many"}, "must be null, or a list"),
-        ({"initial_parameters__parameter_names": ["D0", {}]}, "is not a parameter name"),
-        ({"initial_parameters__parameter_names": ["D0", "D0"]}, "is named more than once"),
-        ({"initial_parameters__parameter_names": ["D0", "alpa"]}, "did you mean 'alpha'?"),
-        ({"parameter_space__bounds": {"D0": [1, 2]}}, "must be a list of entries"),
-        ({"parameter_space__bounds": [{"name": "D0", "min": 9, "max": 1}]}, "must be greater than min"),
-        ({"parameter_space__bounds": [{"name": "D0", "type": "Cauchy"}]}, "is not a prior"),
-        ({"analyzer_parameters__dt": "fast"}, "is not a number"),
-        ({"analyzer_parameters__scattering__wavevector_q": ...}, "is missing"),
-        ({"optimization__mcmc__num_chains": 0}, "must be at least 2"),
-    ],
-)
-def test_given_a_malformed_value_when_read_then_it_is_refused_with_a_remedy(
-    change: dict[str, Any], said: str
-) -> None:
-    assert said in refused("homodyne_laminar", **change)
-
-
-def test_given_errors_in_an_old_file_when_loaded_then_lines_and_keys_are_those_of_the_file(
-    tmp_path: Path,
-) -> None:
-    text = (HERE / "homodyne_master.yaml").read_text("utf-8")
-    text = text.replace("    num_chains: 4\n    progress_bar", "    num_chains: 1\n    progress_bar")
-    old = tmp_path / "old.yaml"
-    old.write_text(text.replace("min: -2.0", "min: 5.0", 1), "utf-8")
-    lines = old.read_text("utf-8").splitlines()
-    with pytest.raises(ConfigError) as caught, pytest.warns(OldConfigurationWarning):
-        load_config(old)
-    said = str(caught.value)
-    assert f"old.yaml:{1 + lines.index('    num_chains: 1')}: optimization.mcmc.num_chains" in said
-    bound = next(i for i, line in enumerate(lines) if "min: 5.0" in line)
-    assert any(f"old.yaml:{number}: parameter_space.bounds[1]" in said for number in range(bound, bound + 3))
-
-
-@pytest.mark.parametrize(
-    "text", ["analysis_mode: [static\n", "metadata: {config_version: 2\n", "\t- x\n", ""]
-)
-def test_given_malformed_text_when_loaded_then_it_is_an_error_and_never_a_default(
-    text: str, tmp_path: Path
-) -> None:
-    old = tmp_path / "old.yaml"
-    old.write_text(text, "utf-8")
-    with pytest.raises(ConfigError, match=r"old\.yaml"):
-        load_config(old)
-
-
 def test_given_json_when_loaded_then_it_is_the_same_as_yaml(tmp_path: Path) -> None:
     import json
 
@@ -420,54 +282,3 @@ def test_given_an_override_when_an_old_file_is_loaded_then_it_uses_our_keys(tmp_
     old.write_bytes((HERE / "homodyne_laminar.yaml").read_bytes())
     with pytest.warns(OldConfigurationWarning):
         assert load_config(old, ["conventions.integrator=trapezoid"]).conventions.integrator == "trapezoid"
-
-
-NEEDED = {"analysis_mode", "experimental_data", "analyzer_parameters", "metadata"}
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-@given(data=st.data(), name=st.sampled_from(EXAMPLES))
-def test_given_any_subset_of_keys_when_read_then_it_is_a_configuration_or_one_clear_error(
-    data: st.DataObject, name: str
-) -> None:
-    whole = example(name)
-    paths = [path for path in leaves(whole) if path[0] not in NEEDED]
-    gone = data.draw(st.sets(st.sampled_from(paths), max_size=len(paths)))
-    left = copy.deepcopy(whole)
-    for path in gone:
-        here = left
-        for part in path[:-1]:
-            here = here[part]
-        del here[path[-1]]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OldConfigurationWarning)
-        try:
-            config = config_from_mapping(left)
-        except ConfigError as error:
-            assert "Traceback" not in str(error)
-            assert ":" in str(error)
-        else:
-            assert config.optimization.method == "nlsq"
-            assert resolved_parameters(config)
-
-
-@settings(max_examples=80, deadline=None, derandomize=True)
-@given(data=st.data(), name=st.sampled_from(EXAMPLES))
-def test_given_any_value_at_any_key_when_read_then_it_is_a_configuration_or_one_clear_error(
-    data: st.DataObject, name: str
-) -> None:
-    left = example(name)
-    junk = st.sampled_from(
-        [None, True, -1, 0, 1e300, "text", "", [], {}, [1, "x"], {"a": {"b": 1}}, [{}], "1e-3"]
-    )
-    for path in data.draw(st.lists(st.sampled_from(leaves(left)), min_size=1, max_size=4, unique=True)):
-        here = left
-        for part in path[:-1]:
-            here = here[part]
-        here[path[-1]] = data.draw(junk)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OldConfigurationWarning)
-        try:
-            config_from_mapping(left)
-        except ConfigError as error:
-            assert str(error)
