@@ -213,8 +213,7 @@ def when_sharding_pays(exact: Forecast, shards: Sequence[Forecast]) -> str:
     if not better:
         return (
             f"Sharding does not pay in time on any number of cores up to {MOST_CORES}: {shard}, because a condensed "
-            "gradient costs the same for a shard as for all data. It pays where data do not fit one machine's memory "
-            "or must be compared with each other part by part."
+            "gradient costs the same for a shard as for all data. It tells whether parts of the data agree."
         )
     return f"Sharding pays in time with {'; '.join(better)}: {shard}."
 

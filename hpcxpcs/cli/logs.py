@@ -59,6 +59,8 @@ def command(run: Path, shard: int | None, job: str | None, lines: int) -> None:
 
 def _belongs(log: Log, job: str) -> bool:
     """Whether a log is of this job: 4711 has array-4711_3.log as well."""
-    wanted = job.partition(".")[0].replace("[", "_").rstrip("]_")
+    from hpcxpcs.runtime.schedulers.scripts import log_task
+
+    wanted = log_task(job)
     stem = log.path.name.removesuffix(".log").partition("-")[2]
     return stem == wanted or stem.startswith(f"{wanted}_")

@@ -54,15 +54,20 @@ def command(
     """Continue the run in the folder RUN to its end and write RUN/results.
 
     This is what `hpcxpcs fit CONFIG` does when RUN is there, without the need for CONFIG. A run that was submitted to
-    a scheduler is submitted again as far as its jobs have died; with --here, or in a batch job, it goes on here.
+    a scheduler is submitted again as far as its jobs have died; in a batch job, or with --here, --workers or
+    --time-limit, it goes on here.
     """
     from hpcxpcs.runtime.run import Run
 
     opened = Run.open(run)
-    record = None if here else _submitted_elsewhere(opened)
+    record = None if here or workers or time_limit is not None else _submitted_elsewhere(opened)
     if record is not None:
         _submit_again(opened, record, tasks)
         return
+    if tasks is not None:
+        raise click.UsageError(
+            "--tasks belongs to a run that was submitted and is not resumed here: leave it, or the others, out"
+        )
     context.exit(_finished(run, opened, workers, time_limit))
 
 
@@ -80,17 +85,18 @@ def _submitted_elsewhere(run: Run) -> SubmitRecord | None:
 
 def _submit_again(run: Run, record: SubmitRecord, tasks: int | None) -> None:
     """Submit in place of the jobs that have died; shards that were given up are tried again."""
+    from hpcxpcs.errors import SchedulerProblem
     from hpcxpcs.pipeline.begin import refuse_complete
     from hpcxpcs.runtime.failures import forget_failures
     from hpcxpcs.runtime.run import state_of
-    from hpcxpcs.runtime.schedulers.looking import forget_look, queue_look
+    from hpcxpcs.runtime.schedulers.looking import queue_look
     from hpcxpcs.runtime.schedulers.submitting import offer, submit
     from hpcxpcs.runtime.work import open_tasks
 
     refuse_complete(run)
     look = queue_look(run, record, fresh_seconds=0.0)
     if look.problem is not None:
-        raise click.ClickException(look.problem)
+        raise SchedulerProblem(look.problem)
     workers = sum(look.alive(one) for one in record.submissions if one.kind == "array")
     gathers = any(look.alive(one) for one in record.submissions if one.kind != "array")
     for task in run.plan.tasks:
@@ -104,7 +110,6 @@ def _submit_again(run: Run, record: SubmitRecord, tasks: int | None) -> None:
     offered = offer(run, record.order, workers_only=gathers, most_tasks=missing)
     for one in submit(run, record.order, offered):
         click.echo(f"submitted {one.kind} {one.job}" + (f", after {one.after}" if one.after else ""))
-    forget_look(run)
     click.echo(f"look      hpcxpcs status {run.folder}")
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hpcxpcs.config import Config
     from hpcxpcs.data.twotime import TwoTime
     from hpcxpcs.runtime.run import Run
-    from hpcxpcs.runtime.schedulers.submissions import Order, SubmitRecord
+    from hpcxpcs.runtime.schedulers.submissions import Order, Submission
     from hpcxpcs.runtime.schedulers.submitting import Offer
 
 EXAMPLES = """\
@@ -109,11 +109,11 @@ def command(
         return
     offer(planned, order)  # what no queue of the site runs is refused before anything is written
     if fresh and (folder / PLAN_FILE).exists():
-        _nobody_else(Run.open(folder), more=False)
+        _at_work(Run.open(folder), more=False)
     begun = begin(folder, settings, data, reporter, fresh=fresh)
     refuse_complete(begun)
-    record = _nobody_else(begun, more)
-    offered = offer(begun, order, workers_only=_gather_waits(begun, record))
+    at_work = _at_work(begun, more)
+    offered = offer(begun, order, workers_only=any(one.kind != "array" for one in at_work))
     click.echo(_announcement(begun, offered))
     if write_only:
         write_scripts(begun, offered)
@@ -163,32 +163,23 @@ def _loaded(config: Path, chosen: tuple[str, ...], run: Path | None) -> tuple[Co
     return settings, load(settings), (run or run_folder(settings)).absolute()
 
 
-def _nobody_else(run: Run, more: bool) -> SubmitRecord | None:
-    """The jobs of this run so far; SchedulerProblem when somebody is at work and no `more` is asked for."""
+def _at_work(run: Run, more: bool) -> tuple[Submission, ...]:
+    """The jobs of a run that wait or run; SchedulerProblem when anybody is at work and no `more` is asked for."""
     from hpcxpcs.errors import SchedulerProblem
     from hpcxpcs.runtime.claims import live_holdings
     from hpcxpcs.runtime.schedulers.looking import living
     from hpcxpcs.runtime.schedulers.submissions import read_record
 
     record = read_record(run)
-    if more:
-        return record
     jobs = () if record is None else living(run, record, fresh_seconds=0.0)
     busy = [f"job {one.job} ({one.kind})" for one in jobs]
     busy += [f"{held.owner.host} on {name}" for name, held in live_holdings(run.claims).items() if not jobs]
-    if busy:
+    if busy and not more:
         raise SchedulerProblem(
             f"{run.folder} is at work: {', '.join(busy[:4])}{', …' if len(busy) > 4 else ''}. "
             f"--more adds workers, 'hpcxpcs cancel {run.folder}' ends it, 'hpcxpcs status {run.folder}' shows it"
         )
-    return record
-
-
-def _gather_waits(run: Run, record: SubmitRecord | None) -> bool:
-    """Whether a job that will gather is in the queue already."""
-    from hpcxpcs.runtime.schedulers.looking import living
-
-    return record is not None and any(one.kind != "array" for one in living(run, record, fresh_seconds=0.0))
+    return jobs
 
 
 def _announcement(run: Run, offered: Offer) -> str:

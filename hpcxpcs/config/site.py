@@ -223,7 +223,9 @@ class Site(Section):
         default=None, ge=1, description="most tasks of an array that run at once, in any queue"
     )
     scratch: Line | None = Field(
-        default=None, description="folder for large files, such as $SCRATCH/runs; variables are filled in"
+        default=None,
+        description="folder on a large and fast file system, such as $SCRATCH; variables are filled in where a job is "
+        "submitted, and jobs keep compiled code there",
     )
 
     _name: str = PrivateAttr(default="")

@@ -40,11 +40,6 @@ class Processing:
     standard: Standard = "as_stored"
     validate: bool = False
 
-    @property
-    def changes_data(self) -> bool:
-        """Whether what is fitted is not what was measured."""
-        return self.normalization != "none" or self.noise_reduction != "none"
-
     def stages(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield stage, method and parameters of everything that is on, in its order."""
         if self.diagonal != "basic":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpcxpcs.runtime.events import read_events
 from hpcxpcs.runtime.run import Run
+from hpcxpcs.runtime.schedulers.scripts import log_task
 from hpcxpcs.runtime.tasks import Task
 
 TAIL_BYTES = 64_000
@@ -64,18 +64,10 @@ def logs_of_task(run: Run, task: Task) -> tuple[Log, ...]:
     for event in events:
         if event["event"] == "started" and event.get("task") == task.name:
             names = [workers.get((event.get("host"), event.get("pid")), "")]
-            names += _of_job(str(event.get("job") or ""), there)
+            job = log_task(str(event.get("job") or ""))
+            names += [name for name in there if job and name.endswith(f"-{job}.log")]
             for name in names:
                 if name in there:
                     found.pop(name, None)
                     found[name] = there[name]
     return tuple(found.values())
-
-
-def _of_job(job: str, names: Iterable[str]) -> list[str]:
-    """Names of logs of a batch job: `array-12_3.log` is of 12_3 and of PBS's 12[3].server."""
-    number, _, index = job.partition(".")[0].replace("[", "_").rstrip("]").partition("_")
-    if not number:
-        return []
-    wanted = f"-{number}_{index}.log" if index else f"-{number}.log"
-    return [name for name in names if name.endswith(wanted)]

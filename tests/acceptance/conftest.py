@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.acceptance.jobs import Jobs, copied, digest, prepared_digest
-from tests.cli.fitting import simulated
+from tests.small_problem import small_problem
 
 SHARDS = 6
 
@@ -34,30 +34,10 @@ class Reference:
         return place
 
 
-def small_problem(folder: Path) -> Path:
-    """Six shards of a static sample, two short chains each, judged leniently enough to be accepted."""
-    config = simulated(folder, angles=3, frames=60)
-    settings = yaml.safe_load(config.read_text())
-    settings["experimental_data"]["file_path"] = str(config.with_suffix(".hdf"))
-    settings["output"] = {"plots": False, "report": False, "fitted_data": False}
-    settings["optimization"] = {
-        "method": "cmc",
-        "cmc": {
-            "sharding": {"num_shards": SHARDS},
-            "per_shard_mcmc": {"num_warmup": 100, "num_samples": 100, "num_chains": 2},
-            "validation": {"max_r_hat": 1.2, "min_ess": 50},
-            "certificate": {"on_reject": "report"},
-        },
-    }
-    settings["runtime"] = {"workers": 1, "ranks_per_machine": 7, "checkpoint_every": 50}
-    config.write_text(yaml.safe_dump(settings))
-    return config
-
-
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory, private_cache: None) -> Iterator[Reference]:
     folder = tmp_path_factory.mktemp("reference")
-    config, run = small_problem(folder), folder / "run"
+    config, run = small_problem(folder, SHARDS, ranks_per_machine=7, checkpoint_every=50), folder / "run"
     with Jobs(folder, config) as jobs:
         jobs.fit(run)
     rest = ("complete.json", "events.jsonl", "results", "shards", "checks", "data/check*.h5")

@@ -11,32 +11,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tests.cli.fitting import simulated
+from tests.small_problem import small_problem
 
 SECONDS = 240
 """No wait of these tests is longer; on an idle machine they are a tenth of it."""
 
 
 def small_config(folder: Path, shards: int = 2) -> Path:
-    """Two angles of 60 frames, chains so short that a shard takes a second; the configuration is config.yaml."""
-    config = simulated(folder, angles=2, frames=60, name="config")
-    settings = yaml.safe_load(config.read_text())
-    settings["experimental_data"]["file_path"] = str(config.with_suffix(".hdf"))
-    settings["output"] = {"plots": False, "fitted_data": False, "directory": str(folder / "runs")}
-    settings["optimization"] = {
-        "method": "cmc",
-        "cmc": {
-            "sharding": {"num_shards": shards},
-            "per_shard_mcmc": {"num_warmup": 60, "num_samples": 60, "num_chains": 2},
-            "validation": {"max_r_hat": 1.2, "min_ess": 50},
-            "certificate": {"on_reject": "report"},
-        },
-    }
-    settings["runtime"] = {"workers": 1, "checkpoint_every": 20}
-    config.write_text(yaml.safe_dump(settings))
-    return config
+    """config.yaml, of which only the report is drawn; runs go to the folder `runs` beside it."""
+    output = {"plots": False, "fitted_data": False, "directory": str(folder / "runs")}
+    return small_problem(
+        folder, shards, name="config", angles=2, steps=60, output=output, checkpoint_every=20
+    )
 
 
 def hpcxpcs(

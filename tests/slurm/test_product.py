@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
 from hpcxpcs.runtime.run import Run
 from tests.acceptance.jobs import MPIEXEC, Jobs, copied, digest, hooked
-from tests.cli.fitting import simulated
 from tests.slurm.batch import PRODUCT, Batch, events_of, status_of, steps
+from tests.small_problem import small_problem
 
 SHARDS = 4
 SLOWLY = hooked(**{"hpcxpcs.inference.nuts:advance": {"pause": 0.2}})
@@ -33,21 +32,7 @@ class Problem:
 @pytest.fixture(scope="module")
 def problem(tmp_path_factory: pytest.TempPathFactory, private_cache: None) -> Iterator[Problem]:
     folder = tmp_path_factory.mktemp("problem")
-    config = simulated(folder, angles=3, frames=60)
-    settings = yaml.safe_load(config.read_text())
-    settings["experimental_data"]["file_path"] = str(config.with_suffix(".hdf"))
-    settings["output"] = {"plots": False, "report": False, "fitted_data": False}
-    settings["optimization"] = {
-        "method": "cmc",
-        "cmc": {
-            "sharding": {"num_shards": SHARDS},
-            "per_shard_mcmc": {"num_warmup": 100, "num_samples": 100, "num_chains": 2},
-            "validation": {"max_r_hat": 1.2, "min_ess": 50},
-            "certificate": {"on_reject": "report"},
-        },
-    }
-    settings["runtime"] = {"workers": 1, "ranks_per_machine": 2, "checkpoint_every": 25}
-    config.write_text(yaml.safe_dump(settings))
+    config = small_problem(folder, SHARDS, ranks_per_machine=2, checkpoint_every=25)
     with Jobs(folder, config) as jobs:
         jobs.fit(folder / "run")
     work = ("complete.json", "events.jsonl", "results", "shards", "checks", "data", "point", "logs")

@@ -23,7 +23,6 @@ SECOND_DIFFERENCE = np.sqrt(1.5)
 """The same for a value minus the mean of two."""
 
 ROWS_AT_ONCE = 256
-REACH = 2
 SATURATED = 8
 """Fewest pairs that share the largest value of a saturated matrix, and ..."""
 

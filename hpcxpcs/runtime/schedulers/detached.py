@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hpcxpcs.errors import SchedulerProblem
@@ -56,7 +57,8 @@ class Detached:
             if host != socket.gethostname():
                 raise SchedulerProblem(f"{job}: runs on {host}; cancel it there")
             if _look(job).state == "running":
-                os.kill(pid, signal.SIGTERM)
+                with suppress(ProcessLookupError):  # it may have ended just now
+                    os.kill(pid, signal.SIGTERM)
 
 
 def _look(job: str) -> TaskLook:

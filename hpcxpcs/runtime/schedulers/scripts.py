@@ -41,10 +41,9 @@ def script_name(dialect: Dialect, kind: JobKind) -> str:
     return f"{kind}.{'sbatch' if dialect == 'slurm' else 'pbs'}"
 
 
-def log_file(run: Path, kind: JobKind, job: str, index: int | None = None) -> Path:
-    """Return where a task writes its log; `job` is the id its scheduler gave, such as 12 or 12[].server."""
-    number = re.match(r"\d+", job)
-    return run / "logs" / f"{kind}-{number[0] if number else job}{'' if index is None else f'_{index}'}.log"
+def log_task(job: str) -> str:
+    """Return what a log, RUN/logs/KIND-….log, is called after: 12_3 for 12_3 and 12[3].server, 12 for 12[].server."""
+    return job.partition(".")[0].replace("[", "_").rstrip("]_")
 
 
 def script_text(dialect: Dialect, request: JobRequest) -> str:

@@ -14,7 +14,7 @@ from hpcxpcs.config.site_files import ChosenSite, find_site, load_site
 from hpcxpcs.errors import ConfigError
 from hpcxpcs.files.atomic import atomic_write_text, writing
 from hpcxpcs.runtime.run import Run
-from hpcxpcs.runtime.schedulers.jobs import JobRequest, Resources
+from hpcxpcs.runtime.schedulers.jobs import JobKind, JobRequest, Resources
 from hpcxpcs.runtime.schedulers.named import scheduler_named
 from hpcxpcs.runtime.schedulers.queues import Fit, Wish, fit_to_queue
 from hpcxpcs.runtime.schedulers.scripts import script_name, script_text
@@ -44,6 +44,9 @@ CARRIED = (
 
 UNKNOWN_ID = "990099009900"
 """Stands for an id where a scheduler insists on the form of one."""
+
+MOST_GATHERING = 4
+"""Processes that the job that gathers has room for: chains on all data, if it comes to that, are four."""
 
 GENERIC: Mapping[SchedulerName, str] = {"slurm": "generic-slurm", "pbs": "generic-pbs", "local": "laptop"}
 """The site that stands for a scheduler when the machine is not recognised, or has another one."""
@@ -176,9 +179,10 @@ def _array_jobs(
 
 
 def _gather_cores(left: int, order: Order, site: Site) -> int:
-    """Cores of the job that gathers: as many as tasks that it may have to do, on a node."""
-    most = max((node.cores for node in site.nodes.values()), default=left or 1)
-    return max(1, min(max(left, 1), most, 4) * (order.cores or 1))
+    """Cores of the job that gathers: for as many processes as it may have tasks to do, and a node has room for."""
+    each = order.cores or 1
+    room = max((node.cores // each for node in site.nodes.values()), default=MOST_GATHERING)
+    return each * max(1, min(left, room, MOST_GATHERING))
 
 
 def _worker_job(run: Run, site: Site, order: Order, tasks: int) -> Job:
@@ -195,9 +199,9 @@ def _mpi_job(run: Run, site: Site, order: Order) -> Job:
     return _job(run, site, "mpi", fit_to_queue(site, wish), ("resume", str(run.folder), "--here"))
 
 
-def _wish(order: Order, kind: str, *, tasks: int = 1, cores: int | None) -> Wish:
+def _wish(order: Order, kind: JobKind, *, tasks: int = 1, cores: int | None) -> Wish:
     return Wish(
-        kind=kind,  # type: ignore[arg-type]
+        kind=kind,
         tasks=tasks,
         queue=order.queue,
         account=order.account,
@@ -209,18 +213,18 @@ def _wish(order: Order, kind: str, *, tasks: int = 1, cores: int | None) -> Wish
     )
 
 
-def _job(run: Run, site: Site, kind: str, fit: Fit, command: Sequence[str], tasks: int = 1) -> Job:
+def _job(run: Run, site: Site, kind: JobKind, fit: Fit, command: Sequence[str], tasks: int = 1) -> Job:
     folder = run.folder.absolute()
     words = [str(folder) if word == str(run.folder) else word for word in command]
     request = fit.applied(
         JobRequest(
-            kind=kind,  # type: ignore[arg-type]
+            kind=kind,
             name=f"hpcxpcs-{kind}",
             command=(*PROGRAM, *words),
             run=folder,
             resources=fit.resources,
             tasks=tasks,
-            environment={name: os.environ[name] for name in CARRIED if name in os.environ},
+            environment=_environment(site),
         )
     )
     dialect = site.scheduler
@@ -228,6 +232,15 @@ def _job(run: Run, site: Site, kind: str, fit: Fit, command: Sequence[str], task
         raise ConfigError(f"{site.name} has no scheduler")
     script = submit_folder(run).absolute() / script_name(dialect, request.kind)
     return Job(request, script, script_text(dialect, request), fit.queue_name, fit.core_hours, fit=fit)
+
+
+def _environment(site: Site) -> dict[str, str]:
+    """Variables of every job; compiled code is kept on the site's scratch, unless the user has a place for it."""
+    found = {name: os.environ[name] for name in CARRIED if name in os.environ}
+    scratch = site.scratch_folder()
+    if scratch is not None:
+        found.setdefault("HPCXPCS_CACHE_DIR", str(scratch / "hpcxpcs-cache"))
+    return found
 
 
 def _local_job(run: Run) -> Job:

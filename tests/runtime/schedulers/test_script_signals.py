@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcxpcs.runtime.schedulers.scripts import RESTARTS, log_file, script_text
+from hpcxpcs.runtime.schedulers.scripts import RESTARTS, script_text
 from tests.runtime.schedulers.requests import DIALECTS, plain_request
 
 PATIENCE = 60.0  # seconds, for machines that do a lot of other things
@@ -135,8 +135,8 @@ def start(tmp_path) -> Iterator[Callable[..., Job]]:
             **(ENVIRONMENTS[dialect] if environ is None else environ),
         }
         process = subprocess.Popen(["bash", script], env=environ, text=True, start_new_session=True)
-        index = 3 if kind == "array" else None
-        jobs.append(Job(process, tmp_path, log_file(tmp_path, kind, "12", index)))
+        task = "12_3" if kind == "array" else "12"
+        jobs.append(Job(process, tmp_path, tmp_path / "logs" / f"{kind}-{task}.log"))
         return jobs[-1]
 
     yield begin

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ from hpcxpcs.errors import ConfigError
 from hpcxpcs.runtime.schedulers.headers import pbs_name
 from hpcxpcs.runtime.schedulers.jobs import JobRequest, Resources
 from hpcxpcs.runtime.schedulers.quoting import ShellText
-from hpcxpcs.runtime.schedulers.scripts import log_file, script_name, script_text
+from hpcxpcs.runtime.schedulers.scripts import log_task, script_name, script_text
 from tests.runtime.schedulers.requests import DIALECTS, KINDS, expected_files, plain_request, request_of
 
 SHELLCHECK = Path(sys.executable).with_name("shellcheck")
@@ -274,7 +273,7 @@ def shown(request: JobRequest, dialect: str, folder: Path) -> list[str]:
     }
     ended = subprocess.run(["bash", script], env=environ, capture_output=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
-    log = log_file(request.run, request.kind, "12").read_text(encoding="utf-8", errors="surrogateescape")
+    log = (request.logs / f"{request.kind}-12.log").read_text(encoding="utf-8", errors="surrogateescape")
     return json.loads(log.splitlines()[-1])
 
 
@@ -325,8 +324,6 @@ def test_given_text_that_is_meant_for_the_shell_then_it_is_not_quoted(program, t
 
 
 def test_given_the_id_of_a_job_then_the_log_of_a_task_is_known():
-    run = Path("/run")
-    assert log_file(run, "array", "12", 3) == run / "logs/array-12_3.log"
-    assert log_file(run, "array", "12[].server", 0) == run / "logs/array-12_0.log"
-    assert log_file(run, "gather", "12.server") == run / "logs/gather-12.log"
-    assert os.fspath(log_file(run, "mpi", "by-hand-7")) == "/run/logs/mpi-by-hand-7.log"
+    assert log_task("12_3") == log_task("12[3].server") == "12_3"
+    assert log_task("12") == log_task("12[]") == log_task("12[].server") == log_task("12.server") == "12"
+    assert log_task("by-hand-7") == "by-hand-7"
