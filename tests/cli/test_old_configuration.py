@@ -1,5 +1,6 @@
 """`hpcxpcs fit old.yaml`: configurations of the published programs, run as they are, recover the truth."""
 
+import json
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hpcxpcs.cli import main
 from hpcxpcs.config import load_config
 from hpcxpcs.data.noise import noise_spec
 from hpcxpcs.errors import OldConfigurationWarning
-from tests.cli.fitting import QUICK, fit, parameters
+from tests.cli.fitting import QUICK, fit, parameters, read_json
 
 OLD = Path(__file__).parents[1] / "config" / "dialects"
 TWO = {
@@ -21,6 +22,10 @@ TWO = {
     ),
     **dict.fromkeys(("f1", "f2", "f3"), 0.0),
 }
+SHEARED = {
+    **{"D0": 1.5e4, "alpha": -0.4, "D_offset": 100.0, "gamma_dot_t0": 0.01, "beta": -0.3},
+    **{"gamma_dot_t_offset": 0.0, "phi0": -2.0},
+}
 PUBLISHED = {
     "homodyne_static": {
         "model": "static",
@@ -29,10 +34,12 @@ PUBLISHED = {
     },
     "homodyne_laminar": {
         "model": "laminar_flow",
-        "parameters": {
-            **{"D0": 1.5e4, "alpha": -0.4, "D_offset": 100.0, "gamma_dot_t0": 0.01, "beta": -0.3},
-            **{"gamma_dot_t_offset": 0.0, "phi0": -2.0},
-        },
+        "parameters": SHEARED,
+        "phi": (-8.0, 0.0, 8.0, 86.0, 90.0),
+    },
+    "homodyne_master": {
+        "model": "laminar_flow",
+        "parameters": SHEARED,
         "phi": (-8.0, 0.0, 8.0, 86.0, 90.0),
     },
     "heterodyne_flat": {"model": "two_component", "parameters": TWO, "phi": (-60.0, 0.0, 45.0, 90.0)},
@@ -40,7 +47,7 @@ PUBLISHED = {
 }
 
 
-def published(folder, name, *, dt=0.1, frames=60):
+def published(folder, name, *, kind="yaml", dt=0.1, frames=60):
     """The old configuration beside data of its own formulas; only file, time step and frames are filled in."""
     setting = PUBLISHED[name]
     hpcxpcs.simulate(
@@ -67,23 +74,25 @@ def published(folder, name, *, dt=0.1, frames=60):
     for section, key in (("analyzer_parameters", "end_frame"), ("temporal", "time_length")):
         if section in settings:
             settings[section].update({"dt": dt, key: frames})
-    path = folder / "old.yaml"
-    path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), "utf-8")
+    path = folder / f"old.{kind}"
+    as_yaml = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    path.write_text(as_yaml if kind == "yaml" else json.dumps(settings), "utf-8")
     return path
 
 
+@pytest.mark.parametrize("kind", ["yaml", "json"])
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_given_a_published_configuration_when_fitted_as_it_is_then_the_truth_lies_within_the_errors(
-    name, tmp_path, capfd, monkeypatch
+    name, kind, tmp_path, capfd, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    old = published(tmp_path, name)
+    old = published(tmp_path, name, kind=kind)
     told = fit(capfd, old, tmp_path / "run", *QUICK, options=("--method", "nlsq"))
     assert told.code == 0, told.err + told.out
     warned = [line for line in told.err.splitlines() if "warning" in line]
     assert len(warned) == 1
     assert re.search(
-        rf"old\.yaml is a configuration of {name.split('_')[0]}, read with \d+ changes", warned[0]
+        rf"old\.{kind} is a configuration of {name.split('_')[0]}, read with \d+ changes", warned[0]
     )
     assert f"`hpcxpcs config migrate {old}`" in warned[0]
     found = parameters(tmp_path / "run")
@@ -95,6 +104,27 @@ def test_given_a_published_configuration_when_fitted_as_it_is_then_the_truth_lie
             error = max(one["uncertainty"], one["robust_uncertainty"] or 0.0)
             assert abs(one["value"] - value) < 4 * error, (key, one)
             assert 0 < error < 0.05 * (one["bounds"][1] - one["bounds"][0]), (key, one)
+
+
+def test_given_old_stages_judgement_and_a_held_parameter_when_fitted_then_the_run_did_them_and_says_so(
+    tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    old = published(tmp_path, "homodyne_static")
+    settings = yaml.safe_load(old.read_text("utf-8"))
+    settings["preprocessing"] = {"enabled": True, "stages": {"normalize_data": {"method": "mean"}}}
+    settings["quality_control"] = {"enabled": True, "validation_level": "basic"}
+    settings["initial_parameters"]["fixed_parameters"] = {"D_offset": 100.0}
+    old.write_text(yaml.safe_dump(settings, allow_unicode=True), "utf-8")
+    told = fit(capfd, old, tmp_path / "run", *QUICK, options=("--method", "nlsq"))
+    assert told.code == 0, told.err + told.out
+    results = tmp_path / "run" / "results"
+    stages = read_json(results / "provenance.json")["data"]["preprocessing"]
+    assert [stage["stage"] for stage in stages] == ["normalization", "standardise", "validate"]
+    judged = read_json(results / "quality.json")
+    assert (judged["level"], judged["auto_repair"]) == ("basic", "conservative")
+    held = parameters(tmp_path / "run")["D_offset"]
+    assert held["fixed"] and held["value"] == 100.0
 
 
 def test_given_an_old_configuration_when_it_is_checked_then_the_model_and_one_warning_are_shown(capfd):

@@ -38,9 +38,12 @@ def answer_changes(translation: Translation, document: Document) -> list[Problem
     problems = []
     for record in translation.records:
         if record.changes_answer:
+            stays = record.fate in (Fate.RENAMED, Fate.REPLACED)
             verb = "is" if record.fate is Fate.UNKNOWN else "has no counterpart that gives the same answer:"
-            text = f"{verb} {record.why}; take it out, or leave it behind with `{command}`"
-            problems.append(Problem(by_key.get(record.key, ()), text, _shown(record.value)))
+            way = "take what is nearest with" if stays else "leave it behind with"
+            text = f"{verb} {record.why}; take it out, or {way} `{command}`"
+            path = by_key.get(record.key, tuple(record.key.split(".")))
+            problems.append(Problem(path, text, _shown(record.value)))
     return problems
 
 

@@ -104,7 +104,7 @@ COMMON: Mapping[str, Rule] = {
     "noise_estimation.*": dropped("no program implements it; the noise is estimated without a model"),
     "performance.*": _MACHINE,
     "logging.*": _LOGS,
-    "quality_control.enabled": dropped("what is wrong with the data is always reported"),
+    "quality_control.enabled": replaced("quality_control.level", "true is standard, false is none"),
     "quality_control.angle_quality.*": _NOTHING_READ_IT,
     "quality_control.multi_angle_validation.*": _NOTHING_READ_IT,
     "plotting.save_plots": renamed("output.plots"),

@@ -34,6 +34,66 @@ LOSS = dropped(
     "errors are Gaussian with the measured noise; robust error bars stand beside", among("linear", "soft_l1")
 )
 
+_STAGES = "preprocessing.stages"
+_PREPARATION: Mapping[str, Rule] = {
+    "preprocessing.enabled": dropped("its stages have keys of their own here, all off", among(False)),
+    **each(_STAGES, ("load_raw.*", "apply_filtering.*"), dropped("the stage did nothing")),
+    f"{_STAGES}.correct_diagonal.method": replaced("preprocessing.diagonal", "for pictures alone"),
+    f"{_STAGES}.normalize_data.method": replaced(
+        "preprocessing.normalization", "mean, minmax and statistical live on; the others divide by c2(0, 0)"
+    ),
+    f"{_STAGES}.reduce_noise.method": replaced(
+        "preprocessing.noise_reduction", "median and gaussian run along equal lags here; no wiener, no savgol"
+    ),
+    f"{_STAGES}.standardize_format.enabled": replaced("preprocessing.standard", "true is float64"),
+    f"{_STAGES}.validate_output.enabled": renamed("preprocessing.validate_result"),
+    f"{_STAGES}.*": dropped("belongs to a method"),
+    **each(
+        "preprocessing",
+        ("abort_on_error", "fallback_on_failure"),
+        dropped("a stage that fails is an error"),
+    ),
+    **each("preprocessing", ("cache_intermediates", "chunk_size"), MACHINE),
+    **each(
+        "preprocessing",
+        ("progress_reporting", "save_provenance"),
+        dropped("every output says what was done to the data"),
+    ),
+    "preprocessing.*": dropped("belongs to preprocessing.enabled"),
+    "quality_control.validation_level": renamed("quality_control.level"),
+    "quality_control.auto_repair": replaced(
+        "quality_control.auto_repair", "what it filled in is left out of the fit"
+    ),
+    "quality_control.repair_negative_correlations": replaced(
+        "quality_control.auto_repair", "aggressive, when auto_repair is aggressive"
+    ),
+    "quality_control.repair_scaling_issues": dropped(
+        "nothing is rescaled: contrast and offset take up any factor"
+    ),
+    **each(
+        "quality_control",
+        ("repair_nan_values", "repair_infinite_values"),
+        dropped("what holds no number is never fitted"),
+    ),
+    "quality_control.repair_format_inconsistencies": dropped("a file that contradicts itself is refused"),
+    **each(
+        "quality_control",
+        ("pass_threshold", "warn_threshold", "excellent_threshold"),
+        dropped("grades begin at 50, 70 and 85 of 100; quality_control.refuse_poor acts on the first"),
+    ),
+    **each(
+        "quality_control",
+        tuple(f"enable_{stage}_validation" for stage in ("raw", "filtering", "preprocessing", "final")),
+        dropped("quality_control.level looks at every stage"),
+    ),
+    **each(
+        "quality_control",
+        ("cache_validation_results", "incremental_validation", "parallel_validation"),
+        MACHINE,
+    ),
+    "quality_control.reporting.*": dropped("results hold quality.json, and a page of the report"),
+}
+
 _DATA_FILTERING: Mapping[str, Rule] = {
     "q_tolerance_fraction": renamed("data_filtering.q_tolerance"),
     "data_filtering.enabled": dropped("leaving out the filters has the same effect"),
@@ -51,10 +111,7 @@ _DATA_FILTERING: Mapping[str, Rule] = {
     "optimization_config.angle_filtering.*": NOTHING_READ_IT,
     "optimization.angle_filtering.*": NOTHING_READ_IT,
     "optimization.angle_filtering": NOTHING_READ_IT,
-    "preprocessing.enabled": dropped("the data are fitted as they were measured", among(False)),
-    "preprocessing.*": dropped("belongs to preprocessing.enabled"),
-    "quality_control.auto_repair": dropped("values are never invented; data_filtering.non_finite masks them"),
-    "quality_control.*": dropped("what is wrong with the data is always reported"),
+    **_PREPARATION,
     "v2_features.*": GOES_THROUGH,
     "memory.*": MACHINE,
 }

@@ -186,7 +186,7 @@ def _numbers(work: Work, values: dict[str, Any], keys: dict[str, KeyPath]) -> li
 
 
 def _filters(work: Work) -> None:
-    """homodyne's filter of the loader and its repairs, which count only when they were on."""
+    """homodyne's filter of the loader, which counts only when it was on."""
     if work.dialect != "homodyne":
         return
     section = work.section("data_filtering")
@@ -201,11 +201,6 @@ def _filters(work: Work) -> None:
             _one_range(work, origin, value)
         elif key in ("q_range", "quality_threshold"):
             work.tell(origin, Fate.DROPPED, why=_NO_SUCH_FILTER[key], changes_answer=True)
-    quality = work.section("quality_control")
-    repair = quality.get("auto_repair")
-    if quality.get("enabled") is True and repair not in (None, "disabled"):
-        why = "values are never invented; data_filtering.non_finite: mask leaves them out"
-        work.tell(("quality_control", "auto_repair"), Fate.DROPPED, why=why, changes_answer=True)
 
 
 _NO_SUCH_FILTER = {

@@ -11,6 +11,7 @@ from typing import Any
 from hpcxpcs.config.dialects.heterodyne_keys import HETERODYNE
 from hpcxpcs.config.dialects.homodyne_keys import HOMODYNE
 from hpcxpcs.config.dialects.measurement import translate_measurement
+from hpcxpcs.config.dialects.preparation import translate_preparation
 from hpcxpcs.config.dialects.rules import Fate, Record, Rule, rule_for
 from hpcxpcs.config.dialects.starts import translate_parameters
 from hpcxpcs.config.dialects.work import NOT_THERE, Work
@@ -45,6 +46,7 @@ def translated(old: Document, dialect: str, base: Path | None) -> Translation:
     work = Work(old, dialect, base)
     model = _model(work)
     translate_measurement(work)
+    translate_preparation(work)
     if model is not None:
         translate_parameters(work, model)
         _conventions(work, model)

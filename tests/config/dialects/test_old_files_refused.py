@@ -27,7 +27,6 @@ NEEDED = {"analysis_mode", "experimental_data", "analyzer_parameters", "metadata
         ({"preprocessing__enabled": True}, "has no counterpart"),
         ({"optimization__cmc__prior_tempering": False}, "has no counterpart"),
         ({"data_filtering": {"enabled": True, "quality_threshold": 0.5}}, "has no counterpart"),
-        ({"quality_control": {"enabled": True, "auto_repair": "aggressive"}}, "has no counterpart"),
         ({"initial_parameters__fixed_paramters": {"phi0": 0}}, "did you mean fixed_parameters?"),
         (
             {"parameter_space__bounds": [{"name": "D0", "min": 1, "max": 9, "prior_sgima": 2}]},
