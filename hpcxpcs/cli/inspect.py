@@ -17,7 +17,7 @@ Examples:
   hpcxpcs inspect rheo_0042_results.hdf --q 0.0054 --phi-range -30 30 --picture c2.png
   hpcxpcs inspect rheo_0042_results.hdf --quality --level comprehensive
   hpcxpcs inspect rheo_0042_results.hdf --json
-  hpcxpcs inspect --config rheo.yaml
+  hpcxpcs inspect --config rheo.yaml --quality
 """
 
 
@@ -61,19 +61,18 @@ class Interval(NamedTuple):
 @click.option(
     "--level",
     type=click.Choice(["basic", "standard", "comprehensive"]),
-    default="standard",
-    show_default=True,
-    help="With --quality: how closely to look.",
+    help="With --quality: how closely to look.  [default: as --config says, else standard]",
 )
 @click.option(
     "--repair",
     type=click.Choice(["disabled", "conservative", "aggressive"]),
-    default="disabled",
-    show_default=True,
-    help="With --quality: judge what is left after repair, and list what it masks.",
+    help="With --quality: judge what is left after repair, and list what it masks.  "
+    "[default: as --config says, else disabled]",
 )
 @click.option(
-    "--shear", is_flag=True, help="With --quality: the sample is sheared, so that angles must cover it."
+    "--shear",
+    is_flag=True,
+    help="With --quality: the sample is sheared, so that angles must cover it (laminar_flow in --config says so).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def command(
@@ -84,20 +83,22 @@ def command(
     phi_ranges: tuple[tuple[float, float], ...],
     picture: Path | None,
     quality: bool,
-    level: str,
-    repair: str,
+    level: str | None,
+    repair: str | None,
     shear: bool,
     as_json: bool,
 ) -> None:
     """Show layout, units, bins, frames and dead frames of a result FILE, and what would be selected of it."""
-    from hpcxpcs.cli.inspect_quality import Asked, judged, lines
+    from hpcxpcs.cli.inspect_quality import Asked, judged, judged_as_configured, lines
     from hpcxpcs.config.load import load_config
     from hpcxpcs.data.inspect import describe, describe_selected, draw
     from hpcxpcs.files.json_safe import dumps
 
     ranges = [Interval(*limits) for limits in phi_ranges]
+    asked, found = Asked(level, repair, shear), None
     if config is None:
         description = describe(_file(file), format_name, q, ranges)
+        found = judged(description, ranges, asked) if quality else None
     else:
         if q is not None or ranges or format_name != "auto":
             raise click.UsageError(
@@ -107,7 +108,7 @@ def command(
         description = describe_selected(settings, file)
         ranges = [Interval(item.min, item.max) for item in settings.data_filtering.phi_ranges]
         format_name, q = settings.experimental_data.format, description.selected_q
-    found = judged(description, ranges, Asked(level, repair, shear)) if quality else None
+        found = judged_as_configured(settings, description, asked) if quality else None
     if as_json:
         extra = {} if found is None else {"quality": found}
         click.echo(dumps({"schema_version": 1, **vars(description), **extra}), nl=False)

@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hpcxpcs.config import Config
     from hpcxpcs.data.inspect import Description
     from hpcxpcs.data.select import PhiInterval
+
+USUAL = "standard"
+"""The level when none is asked for."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What to look for: level, what repair may mask, and whether the sample is sheared."""
+    """What to look for: level, what repair may mask (None: what the configuration says), whether the sample flows."""
 
-    level: str
-    repair: str
+    level: str | None
+    repair: str | None
     shear: bool
 
 
@@ -27,8 +31,6 @@ def judged(found: Description, ranges: Sequence[PhiInterval], asked: Asked) -> d
     Data are read as a fit with default settings reads them; a time step that the file does not tell is taken as 1 s.
     """
     from hpcxpcs.config import config_from_mapping
-    from hpcxpcs.data.quality.report import examine
-    from hpcxpcs.data.select import load
     from hpcxpcs.errors import SelectionError
 
     if found.selected_q is None:
@@ -37,16 +39,43 @@ def judged(found: Description, ranges: Sequence[PhiInterval], asked: Asked) -> d
     config = config_from_mapping(
         {
             "analysis_mode": "laminar_flow" if asked.shear else "static",
-            "experimental_data": {"file_path": str(Path(found.file).absolute()), "format": found.format},
+            "experimental_data": _of_file(found),
             "analyzer_parameters": {
                 "dt": "auto" if found.dt is not None else 1.0,
                 "scattering": {"wavevector_q": found.selected_q},
             },
             "data_filtering": filtering,
-            "quality_control": {"level": asked.level, "auto_repair": asked.repair},
+            "quality_control": {"level": asked.level or USUAL, "auto_repair": asked.repair or "disabled"},
         }
     )
-    report = examine(load(config), config.quality_control.level, shear=asked.shear)
+    return _report(config, asked.shear)
+
+
+def judged_as_configured(config: Config, found: Description, asked: Asked) -> dict[str, Any]:
+    """The quality report of what a configuration selects and does, of its own file or another, as plain JSON.
+
+    Level and repair are those asked for, else those of the configuration; one that judges nothing is judged as usual.
+    """
+    from hpcxpcs.config import config_from_mapping
+
+    settings, said = config.to_mapping(), config.quality_control
+    settings["experimental_data"] = {**_of_file(found), "format": config.experimental_data.format}
+    settings["quality_control"] = {
+        "level": asked.level or (USUAL if said.level == "none" else said.level),
+        "auto_repair": asked.repair or said.auto_repair,
+    }
+    return _report(config_from_mapping(settings), asked.shear or config.analysis_mode == "laminar_flow")
+
+
+def _of_file(found: Description) -> dict[str, Any]:
+    return {"file_path": str(Path(found.file).absolute()), "format": found.format}
+
+
+def _report(config: Config, shear: bool) -> dict[str, Any]:
+    from hpcxpcs.data.quality.report import examine
+    from hpcxpcs.data.select import load
+
+    report = examine(load(config), config.quality_control.level, shear=shear)
     return {} if report is None else report.to_mapping()
 
 

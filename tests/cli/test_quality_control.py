@@ -118,6 +118,78 @@ def test_given_inspect_quality_then_score_deductions_remedies_and_masks_are_prin
     assert re.search(r"masked\s+phi = \S+ 0 frames, 4 pairs: no finite value", out)
 
 
+def inspected(capsys, *arguments):
+    """The quality report that `inspect --quality --json` prints."""
+    assert main(["inspect", *map(str, arguments), "--quality", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["quality"]
+
+
+def checks(quality):
+    """The names of what a report deducts for."""
+    return {item["check"] for item in quality["deductions"]}
+
+
+def append(config, text):
+    """The configuration with more sections."""
+    config.write_text(config.read_text() + text)
+    return config
+
+
+def test_given_a_configuration_when_inspected_then_it_is_judged_as_its_fit_judges(copy, tmp_path, capfd):
+    spoil(copy, np.nan)
+    with edited(copy.with_suffix(".hdf")) as file:
+        file[FIRST][30, :] = file[FIRST][:, 30] = 3.0
+    append(copy, "data_filtering: {dead_frames: [31]}\npreprocessing: {normalization: mean}\n")
+    append(copy, "quality_control: {level: comprehensive, auto_repair: conservative}\n")
+    append(copy, "noise: {sigma: auto}\n")
+    told = inspected(capfd, "--config", copy)
+    run = tmp_path / "run"
+    assert fit(capfd, copy, run, *QUICK).code in (0, 3)
+    assert told == read_json(run / "results" / "quality.json")
+    assert (told["level"], told["auto_repair"]) == ("comprehensive", "conservative")
+    assert "non_finite" in checks(told) and "hot_frames" not in checks(told)
+
+
+def test_given_a_window_of_frames_when_inspected_then_only_those_are_judged(copy, capfd):
+    spoil(copy, np.nan)
+    text = copy.read_text()
+    assert "  dt: 0.1\n" in text
+    copy.write_text(text.replace("  dt: 0.1\n", "  dt: 0.1\n  start_frame: 16\n  end_frame: 38\n"))
+    told = inspected(capfd, "--config", copy)
+    assert told["frames"] == [16, 38] and "non_finite" not in checks(told)
+    assert "non_finite" in checks(inspected(capfd, copy.with_suffix(".hdf")))
+
+
+def test_given_options_and_a_configuration_when_inspected_then_the_options_win(copy, capfd):
+    spoil(copy, np.nan)
+    append(copy, "quality_control: {level: comprehensive, auto_repair: aggressive}\n")
+    told = inspected(capfd, "--config", copy, "--level", "basic", "--repair", "disabled")
+    assert (told["level"], told["auto_repair"], told["repairs"]) == ("basic", "disabled", [])
+
+
+def test_given_a_configuration_that_judges_nothing_when_inspected_then_it_is_judged_as_usual(copy, capfd):
+    told = inspected(capfd, "--config", copy)
+    assert (told["level"], told["auto_repair"]) == ("standard", "disabled")
+
+
+def test_given_another_file_beside_a_configuration_when_inspected_then_that_one_is_judged(
+    copy, tmp_path, capfd
+):
+    other = tmp_path / "other.hdf"
+    other.write_bytes(copy.with_suffix(".hdf").read_bytes())
+    spoil(copy, np.nan)
+    told = inspected(capfd, other, "--config", copy)
+    assert told["file"] == str(other) and "non_finite" not in checks(told)
+
+
+def test_given_no_time_step_anywhere_when_inspected_as_configured_then_it_is_refused_as_by_a_fit(copy, capfd):
+    with edited(copy.with_suffix(".hdf")) as file:
+        del file["entry/instrument/detector_1/frame_time"]
+    copy.write_text(copy.read_text().replace("  dt: 0.1\n", "  dt: auto\n"))
+    assert main(["inspect", "--config", str(copy), "--quality"]) == 1
+    assert "set analyzer_parameters.dt" in capfd.readouterr().err
+
+
 def test_given_repair_without_a_level_then_the_configuration_is_refused(copy):
     for key in ("auto_repair=aggressive", "refuse_poor=true"):
         with pytest.raises(ConfigError, match="level"):
