@@ -39,9 +39,16 @@ GAP = 90.0
 INFLATION = 1.5
 PHOTONS = (0.5, 2.0)
 FEW_PAIRS = 0.5
+LOST_SCALE_POINTS = 10.0
 CHANGED = ("normalization", "noise_reduction")
 CHANGED_POINTS = 5.0
 """What each stage that alters measured values costs: the noise or the scale of c2 is no longer what it was."""
+
+MOVED = 0.02
+"""Share of the spread by which noise reduction may move a part of the matrix."""
+
+ROUGHNESS = 0.9
+"""Share of the differences of neighbouring pairs that has to be left for them to count as independent."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ def rising(start: float, slope: float, most: float) -> Callable[[float], float]:
 
 def deductions(surveys: Sequence[Survey], level: Level, around: Surroundings) -> tuple[Finding, ...]:
     """Return everything that is wrong with the angles surveyed, as far as a level looks."""
-    found = [*_integrity(surveys), *_selection(surveys, around), *_fitness(surveys)]
+    found = [*_integrity(surveys), *_selection(surveys, around), *_treatment(surveys), *_fitness(surveys)]
     shown = [survey for survey in surveys if survey.shown is not None]
     if shown:
         found += [*_signal(shown), *_level(shown), *_odd_ones(shown), *_shared(shown, around)]
@@ -130,6 +137,45 @@ def _selection(surveys: Sequence[Survey], around: Surroundings) -> Iterator[Find
     gap = widest_gap(phi)
     if around.shear and gap > GAP:
         yield finding("angle_coverage", min(35.0, 10.0 + 25.0 * (gap - GAP) / GAP), gap, ())
+
+
+def _treatment(surveys: Sequence[Survey]) -> Iterator[Finding]:
+    """What preprocessing did that it should not."""
+    yield from worst_of(
+        "lost_pairs",
+        surveys,
+        lambda found: found.treated.lost / max(1, found.usable_pairs) if found.treated else 0.0,
+        rising(5.0, 150.0, UNUSABLE),
+    )
+    measured = [(found, found.treated) for found in surveys if found.treated is not None]
+
+    def normal(level: float | None) -> bool:
+        return level is None or BASELINE[0] <= level <= BASELINE[1]
+
+    odd = [
+        (found, made)
+        for found, made in measured
+        if normal(made.level_before) and not normal(made.level_after)
+    ]
+    if odd:
+        worst, made = max(odd, key=lambda item: abs((item[1].level_after or 0.0) - 1.0))
+        phi = [found.phi for found, _ in odd]
+        words = f"{worst.phi:g}°, it was {made.level_before:.3g}"
+        yield finding("lost_scale", LOST_SCALE_POINTS, made.level_after or 0.0, phi, words)
+    moved = {found.phi: made.moved or 0.0 for found, made in measured}
+    yield from worst_of(
+        "moved_signal",
+        [found for found, _ in measured],
+        lambda found: moved[found.phi],
+        lambda value: min(40.0, 5.0 + 100.0 * value) if value > MOVED else 0.0,
+    )
+    left = {found.phi: made.noise_left for found, made in measured if made.noise_left is not None}
+    yield from worst_of(
+        "shared_by_filter",
+        [found for found, _ in measured if found.phi in left],
+        lambda found: left[found.phi],
+        lambda value: 10.0 * (1.0 - value) if value < ROUGHNESS else 0.0,
+    )
 
 
 def _fitness(surveys: Sequence[Survey]) -> Iterator[Finding]:

@@ -85,6 +85,23 @@ RULES: Mapping[str, Rule] = {
         "preprocessed", "basic", "{value:.0f} stages of preprocessing change what is fitted: {worst}",
         "fit the data as measured (preprocessing.normalization and noise_reduction: none) and compare",
     ),
+    "lost_pairs": Rule(
+        "preprocessed", "basic", "{value:.2%} of the pairs hold no finite number after preprocessing (worst: {worst})",
+        "preprocessing.standard: float64 holds larger numbers; or switch normalization off",
+    ),
+    "lost_scale": Rule(
+        "preprocessed", "standard", "the level of long lags became {value:.3g} by preprocessing ({worst})",
+        "contrast and offset mean nothing then: preprocessing.normalization can be baseline, mean or none",
+    ),
+    "moved_signal": Rule(
+        "preprocessed", "standard", "noise reduction moved the signal by {value:.0%} of its spread (worst: {worst})",
+        "use a smaller preprocessing.window, or noise_reduction: none",
+    ),
+    "shared_by_filter": Rule(
+        "preprocessed", "standard",
+        "neighbouring pairs differ by {value:.0%} of what they did before: they share their noise ({worst})",
+        "error bars are too small: quote those of a fit with preprocessing.noise_reduction: none",
+    ),
     "refused": Rule(
         "final", "basic", "a fit would refuse {value:.0f} of the angles: {worst}",
         f"repair (quality_control.auto_repair), or {LEAVE_OUT}",

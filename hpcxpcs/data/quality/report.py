@@ -128,6 +128,8 @@ def _measured(found: Survey) -> dict[str, Any]:
         "asymmetry": found.integrity.asymmetry,
         "refused": found.refused,
     }
+    if found.treated is not None:
+        numbers["preprocessed"] = asdict(found.treated)
     shown = found.shown
     if shown is None:
         return numbers

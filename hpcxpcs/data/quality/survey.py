@@ -14,6 +14,7 @@ from hpcxpcs.data.quality.levels import Level, covers
 from hpcxpcs.data.quality.pairs import saturated_value, sigma_of, spikes
 from hpcxpcs.data.quality.repair import Touched, screened, size_of, work_of
 from hpcxpcs.data.quality.signal import Signal, signal_of
+from hpcxpcs.data.quality.treatment import Treated, treated
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import DataError
 
@@ -60,7 +61,7 @@ class Shown:
 class Survey:
     """One angle: `phi` in degrees, integrity, share of pairs that enter a fit, what they show, what was repaired.
 
-    `refused` is why a fit would not take it; then nothing is shown.
+    `refused` is why a fit would not take it; then nothing is shown. `treated` is what preprocessing did to it.
     """
 
     phi: float
@@ -70,6 +71,7 @@ class Survey:
     shown: Shown | None
     touched: tuple[Touched, ...]
     refused: str | None
+    treated: Treated | None = None
 
 
 def survey(data: TwoTime, k: int, level: Level) -> Survey:
@@ -84,15 +86,17 @@ def survey(data: TwoTime, k: int, level: Level) -> Survey:
         masks, touched = screened(c2, data.screening, name, first)
     except DataError as error:
         return Survey(phi, integrity, 0, 0, None, (), str(error))
+    screened_out = masks
     masks = Masks(masks.dead | (data.t == 0.0), masks.pair_ok)
     work = work_of(c2, masks)
     frames, pairs = int(np.count_nonzero(~masks.dead)), int(np.count_nonzero(np.isfinite(work))) // 2
     try:
         clean.check_variation(c2, ~masks.dead, masks, name)
+        made = treated(c2, screened_out, data.processing, name, level)
     except DataError as error:
         return Survey(phi, integrity, frames, pairs, None, touched, str(error))
     shown = _shown(c2, _counted_once(work, integrity), first, level) if covers(level, "standard") else None
-    return Survey(phi, integrity, frames, pairs, shown, touched, None)
+    return Survey(phi, integrity, frames, pairs, shown, touched, None, made)
 
 
 def _counted_once(work: Matrix, integrity: Integrity) -> Matrix:

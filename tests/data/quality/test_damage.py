@@ -14,8 +14,9 @@ from tests.data.quality.damage import DAMAGES, PHI, case, damaged
 FATAL = {"constant", "refused", "non_finite"}
 """Checks whose data no fit takes, unless they are repaired or left out."""
 
-ELSEWHERE = {"missing_bins", "photon_noise", "changed_data"}
-"""Checks of what files tell beside their matrices (test_files.py), and of preprocessing (test_preprocess.py)."""
+PREPROCESSING = {"changed_data", "lost_pairs", "lost_scale", "moved_signal", "shared_by_filter"}
+ELSEWHERE = {"missing_bins", "photon_noise", *PREPROCESSING}
+"""Checks of what files tell beside their matrices (test_files.py), and of preprocessing (test_treatment.py)."""
 
 
 def found(record, level="comprehensive"):
