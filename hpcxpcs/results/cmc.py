@@ -14,7 +14,7 @@ from hpcxpcs.files.json_safe import write_json
 from hpcxpcs.results.cmc_diagnostics import diagnostics_record, r_hat_of
 from hpcxpcs.results.inference_data import inference_data_file
 from hpcxpcs.results.marginals import Marginals, marginals
-from hpcxpcs.results.nlsq import dataset_info, preprocessing_of, utc_now
+from hpcxpcs.results.nlsq import dataset_info, preprocessing_of, stage_names, utc_now
 from hpcxpcs.results.posterior_records import Posterior
 from hpcxpcs.results.quality import correlation_words
 from hpcxpcs.results.records import SCHEMA_VERSION, Answer
@@ -42,7 +42,7 @@ def write_posterior(
     for name, record in records.items():
         write_json(folder / name, record, fault=fault)
     archives = {
-        "samples.npz": samples_archive(posterior, answer.fit.model),
+        "samples.npz": samples_archive(posterior, answer.fit.model, stage_names(answer.data)),
         "inference_data.nc": inference_data_file(answer, posterior),
     }
     for name, content in archives.items():

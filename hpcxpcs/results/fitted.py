@@ -15,6 +15,7 @@ import numpy as np
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.files.atomic import Fault, atomic_open, writing
 from hpcxpcs.results.comparison import Block, compared
+from hpcxpcs.results.nlsq import stage_names
 from hpcxpcs.results.records import Answer
 
 MATRICES = ("c2_exp", "c2_theoretical_raw", "c2_theoretical_scaled", "residuals", "residuals_normalized")
@@ -109,7 +110,7 @@ def fitted_data(
 def small_arrays(data: TwoTime, contrast: np.ndarray, offset: np.ndarray) -> dict[str, np.ndarray]:
     """The other members: angles (degrees), times (s), q (1/Å), contrast and offset (n_phi,2)."""
     t = np.asarray(data.t, dtype=float)
-    stages = [f"{stage}: {method}" for stage, method, _ in data.processing.stages()]
+    stages = stage_names(data)
     return {
         "phi_angles": np.asarray(data.phi, dtype=float),
         "t1": t,

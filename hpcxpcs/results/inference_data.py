@@ -9,6 +9,7 @@ import numpy as np
 from hpcxpcs import __version__
 from hpcxpcs.files.json_safe import dumps
 from hpcxpcs.results.cmc_diagnostics import ess_of, r_hat_of
+from hpcxpcs.results.nlsq import stage_names
 from hpcxpcs.results.posterior_records import Certificate, Posterior
 from hpcxpcs.results.records import SCHEMA_VERSION, Answer
 
@@ -48,7 +49,7 @@ def inference_data(answer: Answer, posterior: Posterior) -> xarray.DataTree:
 
 
 def _attributes(answer: Answer, posterior: Posterior) -> dict[str, Any]:
-    settings = dumps(posterior.settings)
+    settings, stages = dumps(posterior.settings), stage_names(answer.data)
     return {
         "created_by": f"hpcxpcs {__version__}",
         "inference_library": "numpyro",
@@ -63,6 +64,7 @@ def _attributes(answer: Answer, posterior: Posterior) -> dict[str, Any]:
         "warnings": dumps(posterior.warnings),
         "seed": int(posterior.seed),
         "settings": settings,
+        **({"preprocessing": dumps(stages)} if stages else {}),
     }
 
 

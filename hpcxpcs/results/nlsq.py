@@ -156,6 +156,11 @@ def preprocessing_of(data: TwoTime) -> dict[str, Any]:
     return {"preprocessing": [dict(stage) for stage in stages]} if stages else {}
 
 
+def stage_names(data: TwoTime) -> list[str]:
+    """The stages of preprocessing as archives name them, "stage: method"; empty when nothing was on."""
+    return [f"{stage}: {method}" for stage, method, _ in data.processing.stages()]
+
+
 def per_angle_scaling(fit: Fit, data: TwoTime) -> list[dict[str, Any]]:
     """Contrast and offset of each angle (degrees) with their uncertainties."""
     scaling = fit.scaling

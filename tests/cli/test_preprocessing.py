@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,9 @@ from hpcxpcs.data.select import load as load_data
 from hpcxpcs.errors import ConfigError
 from hpcxpcs.pipeline.fit import known_truth
 from hpcxpcs.results.cmc import analysis_record, parameters_record
+from hpcxpcs.results.inference_data import inference_data
+from hpcxpcs.results.nlsq import stage_names
+from hpcxpcs.results.samples import sample_arrays, samples_archive
 from tests.cli.fitting import fit, parameters, read_json
 from tests.results.sample_posterior import sampled_answer
 
@@ -69,7 +74,13 @@ def test_given_a_posterior_then_its_records_name_the_stages_too_and_keys_are_doc
     assert "preprocessing" not in parameters_record(answer, answer.posterior)
     provenance = {key: value for key, value in answer.data.provenance.items() if key != "preprocessing"}
     on = replace(answer.data, processing=Processing(noise_reduction="median"), provenance=provenance)
-    answer = replace(answer, data=on)
+    plain, answer = answer, replace(answer, data=on)
+    names = ["noise_reduction: median"]
+    with np.load(BytesIO(samples_archive(answer.posterior, "static", stage_names(on)))) as archive:
+        assert archive["preprocessing"].tolist() == names
+    assert "preprocessing" not in sample_arrays(plain.posterior, "static", stage_names(plain.data))
+    assert json.loads(inference_data(answer, answer.posterior).attrs["preprocessing"]) == names
+    assert "preprocessing" not in inference_data(plain, plain.posterior).attrs
     records = (
         parameters_record(answer, answer.posterior),
         analysis_record(answer, answer.posterior)["dataset_info"],
