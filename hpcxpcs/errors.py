@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+LONGEST_LINE = 2000
+"""Characters of one line of a message; a file can hold a text of any length in the place of a unit."""
+
 
 class HpcxpcsError(Exception):
     """Base of all errors whose message is meant for the user (file, key, value, remedy)."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Return the message as a terminal may show it, whatever the files it quotes from hold."""
+        return readable(super().__str__())
+
+
+def readable(text: str) -> str:
+    """Return text without what controls a terminal (written as \\x1b), its lines cut to a length that is read."""
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    lines = (
+        line
+        if len(line) <= LONGEST_LINE
+        else f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 2 :]}"
+        for line in shown.split("\n")
+    )
+    return "\n".join(lines)
 
 
 class ConfigError(HpcxpcsError):

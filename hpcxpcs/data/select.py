@@ -225,7 +225,8 @@ def in_phi_ranges(phi: NDArray[np.float64], ranges: Sequence[PhiInterval]) -> ND
     for interval in ranges:
         width = interval.max - interval.min
         width = width if width >= 0 else width % 360.0
-        beyond = np.mod(wrapped(phi) - interval.min, 360.0)
+        with np.errstate(invalid="ignore"):  # an angle that is not finite is in no range
+            beyond = np.mod(wrapped(phi) - interval.min, 360.0)
         inside |= (beyond <= width + ANGLE_ROUNDING) | (beyond >= 360.0 - ANGLE_ROUNDING)
     return inside
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.arrangement import Order, arrangement
 from hpcxpcs.data.formats.layout import BinInfo, Layout, Stack, read_matrix
+from hpcxpcs.data.formats.one_file import values_of
 from hpcxpcs.data.formats.source import Source, dataset
 from hpcxpcs.data.formats.truth import NPZ_KEY, truth_text, write_truth
-from hpcxpcs.data.formats.units import quantity
+from hpcxpcs.data.formats.units import quantity, text
 from hpcxpcs.errors import FormatError
 
 NAME = "cube"
@@ -150,13 +151,17 @@ def _doubled(matrix: NDArray[Any]) -> bool:
     return bool(values.size) and bool(np.median(values) > DOUBLED)
 
 
+def _stored(source: Source, path: str) -> NDArray[Any]:
+    return values_of(dataset(source, path), path)
+
+
 def _cache_notes(source: Source, first: BinInfo, n_frames: int) -> list[str]:
     """Say what a cache cannot be asked: which frames, which q and which time step it was made with."""
     notes = [
         "this is a cache of homodyne: frames count from its own first frame, its time step is the one of the "
         "configuration that wrote it, and the full matrices are as that program completed them"
     ]
-    if "t2" in source and not np.array_equal(np.asarray(source["t2"]), np.asarray(source[CACHE.t])):
+    if "t2" in source and not np.array_equal(_stored(source, "t2"), _stored(source, CACHE.t)):
         raise FormatError("/t1 and /t2 differ: the matrices are not on one grid of times")
     if _doubled(read_matrix(source, first)):
         notes.append(
@@ -166,7 +171,7 @@ def _cache_notes(source: Source, first: BinInfo, n_frames: int) -> list[str]:
     if CACHE_METADATA not in source:
         return notes
     try:
-        told = json.loads(str(np.asarray(source[CACHE_METADATA]).item()))
+        told = json.loads(text(_stored(source, CACHE_METADATA)))
         start, end, asked = told.get("start_frame"), told.get("end_frame"), told.get("config_wavevector_q")
     except (ValueError, AttributeError) as error:
         raise FormatError(

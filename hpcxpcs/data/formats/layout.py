@@ -112,7 +112,10 @@ class Layout:
 
     def read(self, info: BinInfo, frames: slice = slice(None)) -> NDArray[Any]:
         """Read one matrix (n, n) in the usual form, cut to `frames`; works while the file is open."""
-        return read_matrix(self.source, info, frames)
+        matrix = read_matrix(self.source, info, frames)
+        if matrix.shape[0] != matrix.shape[1]:
+            raise DataError(f"/{info.dataset} holds {matrix.shape}; a matrix (N, N) is needed")
+        return matrix
 
 
 def read_matrix(source: Any, info: BinInfo, frames: slice = slice(None)) -> NDArray[Any]:

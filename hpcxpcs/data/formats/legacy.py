@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack
-from hpcxpcs.data.formats.source import Source, group, matrix, scalar, whole_numbers
+from hpcxpcs.data.formats.source import Source, group, matrix, members, scalar, whole_numbers
 from hpcxpcs.data.formats.truth import write_truth
 from hpcxpcs.data.formats.units import quantity
 from hpcxpcs.errors import FormatError
@@ -69,7 +69,7 @@ def open_layout(source: Source) -> Layout:
 def _numbered(source: Source) -> dict[int, str]:
     """Return the dataset names by the number they end in (text order would put "10" before "2")."""
     numbered: dict[int, str] = {}
-    for name in group(source, MATRICES):
+    for name in members(group(source, MATRICES)):
         match = re.search(r"(\d+)$", name)
         if match is None:
             raise FormatError(f"/{MATRICES}/{name}: expected a name that ends in a number")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Reason, Stack
-from hpcxpcs.data.formats.source import Source, group, matrix, scalar, vector, whole_numbers
+from hpcxpcs.data.formats.source import Source, group, matrix, members, scalar, vector, whole_numbers
 from hpcxpcs.data.formats.truth import write_truth
 from hpcxpcs.data.formats.units import quantity, text
 from hpcxpcs.errors import FormatError
@@ -69,7 +69,7 @@ def open_layout(source: Source) -> Layout:
 def _sequence(source: Source) -> list[str]:
     """Return the dataset names in the order of their sequence numbers (which are not bin labels)."""
     numbered = {}
-    for name in group(source, MATRICES):
+    for name in members(group(source, MATRICES)):
         match = re.fullmatch(r"c2_(\d+)", name)
         if match is None:
             raise FormatError(f"/{MATRICES}/{name}: expected names like c2_00001")

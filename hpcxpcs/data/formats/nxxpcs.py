@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.arrangement import arrangement, blank_triangles, diagonal_from_corner
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Form, Layout, Stack, Triangle, read_matrix
-from hpcxpcs.data.formats.source import Source, dataset, group, scalar, whole_numbers
+from hpcxpcs.data.formats.one_file import attribute
+from hpcxpcs.data.formats.source import Source, dataset, group, members, scalar, whole_numbers
 from hpcxpcs.data.formats.truth import write_truth
 from hpcxpcs.data.formats.units import Quantity, factor_of, quantity, stated_unit, text
 from hpcxpcs.errors import FormatError
@@ -145,7 +146,7 @@ def _arrays(source: Any, path: str, regions: list[int] | None, n_lists: int) -> 
 def _keys(matrices: h5py.Group, path: str) -> Iterator[_Array]:
     """Yield one matrix for every key; the number it ends in is that of the region."""
     numbered: dict[int, str] = {}
-    for name in matrices:
+    for name in members(matrices):
         match = re.search(r"(\d+)$", name)
         if match is None or int(match.group(1)) in numbered:
             raise FormatError(f"/{path}/{name}: expected names that end in the number of their region")
@@ -238,14 +239,15 @@ def _triangle(matrix: NDArray[Any], populated: str | None, path: str, notes: lis
 
 
 def _attribute(item: Any, path: str, name: str, allowed: tuple[str, ...], *, required: bool) -> str | None:
-    if name not in item.attrs:
+    stored = attribute(item, name)
+    if stored is None:
         if required:
             raise FormatError(
                 f"/{path} has no attribute {name} ({' or '.join(allowed)}): full decorrelation may be stored "
                 "as 0 or as 1, and this is not guessed; write the attribute"
             )
         return None
-    value = text(item.attrs[name])
+    value = text(stored)
     if value not in allowed:
         raise FormatError(f"/{path}: attribute {name} is {value!r}; it must be {' or '.join(allowed)}")
     return value
@@ -254,7 +256,9 @@ def _attribute(item: Any, path: str, name: str, allowed: tuple[str, ...], *, req
 def _time_step(source: Any, entry: str, notes: list[str]) -> tuple[float | None, str, str]:
     """Return the frame time (s), where it is from, and the unit it is stored in."""
     instrument = group(source, f"{entry}/instrument")
-    names = sorted(name for name in instrument if f"{name}/frame_time" in instrument)
+    names = sorted(
+        name for name in members(instrument) if f"{entry}/instrument/{name}/frame_time" in source
+    )
     if not names:
         return None, f"/{entry}/instrument/<detector>/frame_time is missing", "unknown"
     path = f"{entry}/instrument/{names[0]}/frame_time"

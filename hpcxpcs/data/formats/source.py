@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcxpcs.data.formats.one_file import OneFile, refuse_elsewhere, refuse_outside, values_of
 from hpcxpcs.errors import DataError, FormatError
 
 type Source = h5py.File | Mapping[str, NDArray[Any]]
@@ -104,11 +105,11 @@ def _hdf5_file(path: Path) -> h5py.File:
 def _without_lock(path: Path) -> h5py.File:
     """Open without a lock; a file that this process has open with one must be opened the same way again."""
     try:
-        return h5py.File(path, "r", locking=False)
+        return OneFile(path, "r", locking=False)
     except OSError as error:
         if "locking flag" not in str(error):
             raise
-        return h5py.File(path, "r")
+        return OneFile(path, "r")
 
 
 def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -157,9 +158,12 @@ def _first_line(error: BaseException) -> str:
 
 def dataset(source: Any, path: str) -> Any:
     """Return the dataset (or array) at a path; it has a shape and can be read in part."""
+    if isinstance(source, h5py.Group):
+        refuse_elsewhere(source, path)
     if path not in source:
         raise FormatError(f"/{path} is missing")
     item = source[path]
+    refuse_outside(item, path)
     if getattr(item, "shape", None) is None:
         raise FormatError(
             f"/{path} is {'a group' if isinstance(item, h5py.Group) else 'empty'}; an array is needed"
@@ -190,9 +194,10 @@ def scalar(source: Source, *paths: str) -> float | None:
     for path in paths:
         if path not in source:
             continue
-        value = np.asarray(dataset(source, path)[()]).squeeze()
-        if value.ndim != 0:
-            raise FormatError(f"/{path}: expected one value, found shape {value.shape}")
+        item = dataset(source, path)
+        if np.prod(item.shape) != 1:
+            raise FormatError(f"/{path}: expected one value, found shape {tuple(item.shape)}")
+        value = values_of(item, path).reshape(())
         if value.dtype.kind not in "fiu":
             raise FormatError(f"/{path}: expected a number, found a value of type {value.dtype}")
         number: float = value.item()
@@ -202,7 +207,7 @@ def scalar(source: Source, *paths: str) -> float | None:
 
 def vector(source: Source, path: str) -> NDArray[Any]:
     """Return a dataset as a 1-D array, whether it is stored as (n,), (1, n) or (n, 1)."""
-    values = np.asarray(dataset(source, path)[()])
+    values = values_of(dataset(source, path), path)
     if values.ndim > 1 and max(values.shape) != values.size:
         raise FormatError(f"/{path}: expected a list, found shape {values.shape}")
     return values.reshape(-1)
@@ -210,7 +215,7 @@ def vector(source: Source, path: str) -> NDArray[Any]:
 
 def whole_numbers(source: Source, path: str) -> NDArray[np.int64]:
     """Return a dataset of whole numbers, of whatever type and shape, as a list (n,)."""
-    values = np.asarray(dataset(source, path)[()]).reshape(-1)
+    values = values_of(dataset(source, path), path).reshape(-1)
     if values.dtype.kind not in "fiu":
         raise FormatError(f"/{path} holds values of type {values.dtype}; whole numbers are needed")
     if not np.all((values == np.round(values)) & (np.abs(values) < LARGEST_WHOLE)):
@@ -218,13 +223,28 @@ def whole_numbers(source: Source, path: str) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
+def members(group: Any) -> list[str]:
+    """Return the names in a group as text, whatever bytes a damaged one has."""
+    return [name if isinstance(name, str) else name.decode("utf-8", "replace") for name in group]
+
+
+def _here(group: Any, name: str) -> Any:
+    """Return what has a name in a group or mapping; None for what is damaged or in another file."""
+    try:
+        if isinstance(group, h5py.Group):
+            refuse_elsewhere(group, name)
+        return group[name]
+    except (FormatError, KeyError, OSError, RuntimeError, ValueError):
+        return None
+
+
 def top_of_tree(source: Source, depth: int = 3, limit: int = 40) -> list[str]:
     """List what a file holds near its top, as `/path` for groups and `/path (shape)` for datasets."""
     lines: list[str] = []
 
     def walk(group: Any, prefix: str, level: int) -> None:
-        for name in group:
-            item = group.get(name)
+        for name in members(group):
+            item = _here(group, name)
             shape = getattr(item, "shape", None)
             lines.append(f"{prefix}/{name}" if shape is None else f"{prefix}/{name} {shape}")
             if isinstance(item, h5py.Group) and level > 1:

@@ -10,7 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpcxpcs.data.formats.source import opened
+from hpcxpcs.data.formats.one_file import attribute
+from hpcxpcs.data.formats.source import named, opened
 from hpcxpcs.data.formats.units import text
 from hpcxpcs.errors import DataError, FormatError
 
@@ -56,20 +57,19 @@ def _is_numeric_list(value: Any) -> bool:
 
 def has_truth(path: Path) -> bool:
     """Tell whether a file holds the truth of simulated data, without reading it."""
-    with opened(path) as source:
+    with named(path), opened(path) as source:
         if not isinstance(source, h5py.File):
             return NPZ_KEY in source
-        return GROUP in source and "json" in source[GROUP].attrs
+        return GROUP in source and attribute(source[GROUP], "json") is not None
 
 
 def read_truth(path: Path) -> dict[str, Any] | None:
     """Return the truth stored in a simulated file, or None when it has none."""
-    with opened(path) as source:
+    with named(path), opened(path) as source:
         if not isinstance(source, h5py.File):
             return _understood(path, source[NPZ_KEY]) if NPZ_KEY in source else None
-        if GROUP not in source or "json" not in source[GROUP].attrs:
-            return None
-        return _understood(path, source[GROUP].attrs["json"])
+        told = attribute(source[GROUP], "json") if GROUP in source else None
+        return None if told is None else _understood(path, told)
 
 
 def _understood(path: Path, stored: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcxpcs.data.formats.one_file import attribute
 from hpcxpcs.data.formats.source import Source, vector
 from hpcxpcs.errors import FormatError
 
@@ -79,12 +80,10 @@ def factor_of(unit: str, kind: Kind, path: str) -> float:
 
 def stated_unit(source: Source, path: str) -> str | None:
     """Return the unit that a dataset's attribute `units` or `unit` states, None when there is none."""
-    attributes: Any = getattr(source[path], "attrs", {})
     for name in ("units", "unit"):
-        if name in attributes:
-            unit = text(attributes[name]).strip()
-            if unit:
-                return unit
+        stored = attribute(source[path], name)
+        if stored is not None and (unit := text(stored).strip()):
+            return unit
     return None
 
 

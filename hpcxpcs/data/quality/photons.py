@@ -8,7 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hpcxpcs.data.formats.source import named, opened
+from hpcxpcs.data.formats.one_file import values_of
+from hpcxpcs.data.formats.source import dataset, named, opened
 
 PIXEL_MAP = "xpcs/qmap/dynamic_roi_map"
 """Image (H, W) of bin labels, 0 outside of all bins."""
@@ -19,10 +20,12 @@ def pixel_counts(path: Path, labels: Sequence[int]) -> tuple[int, ...] | None:
     with named(path), opened(path) as source:
         if not isinstance(source, h5py.File) or PIXEL_MAP not in source:
             return None
-        dataset = source[PIXEL_MAP]
-        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iu" or dataset.ndim != 2:
+        pixels = dataset(source, PIXEL_MAP)
+        if pixels.dtype.kind not in "iu" or len(pixels.shape) != 2:
             return None
-        counts = np.bincount(np.asarray(dataset[()]).reshape(-1).astype(np.int64), minlength=max(labels) + 1)
+        bins = values_of(pixels, PIXEL_MAP).reshape(-1)
+        bins = bins[(bins >= 0) & (bins <= max(labels))].astype(np.int64)
+        counts = np.bincount(bins, minlength=max(labels) + 1)
     return tuple(int(counts[label]) for label in labels)
 
 
