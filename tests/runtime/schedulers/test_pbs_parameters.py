@@ -1,4 +1,4 @@
-"""The script and the options that the PBS executor makes: readable, quoted, the same as recorded.
+"""The script and the options that the PBS executor makes: readable, quoted, the same as recorded; what it refuses.
 
 `HPCXPCS_RECORD=1 pytest FILE` writes the recorded scripts anew; look at what changed before you commit it.
 """
@@ -9,12 +9,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import submitit
 from hypothesis import given
 from hypothesis import strategies as st
+from submitit.core import utils
 
 from hpcxpcs.runtime.schedulers.pbs_parameters import PbsParameters, output_options, script_text
+from hpcxpcs.runtime.schedulers.pbs_submitit import PbsExecutor
+from tests.runtime.schedulers.fake_pbs import ledger
+from tests.runtime.schedulers.pbs_fixture import FakePbs
 
 RECORDED = Path(__file__).parent / "recorded"
 ODD = "/shared/it's a\n$folder"
@@ -122,3 +128,114 @@ def test_given_a_plain_path_then_the_words_of_pbs_go_there() -> None:
         "-o",
         "/log/.pbs_1-^array_index^.log",
     ]
+
+
+def test_given_common_parameters_then_they_become_those_of_pbs(executor: submitit.AutoExecutor) -> None:
+    executor.update_parameters(
+        name="fit",
+        timeout_min=90,
+        mem_gb=3.5,
+        cpus_per_task=4,
+        tasks_per_node=2,
+        gpus_per_node=1,
+        pbs_queue="workq",
+    )
+    qsub = executor.submit(pow, 2, 2).paths.submission_file.read_text()
+    for part in (
+        "-N fit ",
+        "'select=1:ncpus=8:mpiprocs=2:mem=3584mb:ngpus=1'",
+        "'walltime=01:30:00'",
+        "-r y",
+        "-q workq",
+    ):
+        assert part in qsub, part
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "two words"},
+        {"name": "1st"},
+        {"name": "longer-than-pbs-takes"},
+        {"name": "a;b"},
+        {"mem": "4 GB"},
+        {"mem": "4gb:ncpus=100"},
+        {"queue": "a b"},
+        {"queue": "-h"},
+        {"account": "a\n#PBS -q x"},
+        {"dependency": "afterany:1.vm -q x"},
+        {"nodes": 0},
+        {"nodes": 2},
+        {"cpus_per_task": 1.5},
+        {"tasks_per_node": True},
+        {"time": 0},
+        {"time": float("inf")},
+        {"array_parallelism": 0},
+        {"setup": "module load x"},
+        {"directives": [3]},
+        {"gpus_per_node": -1},
+    ],
+    ids=str,
+)
+def test_given_what_pbs_or_a_shell_would_misread_then_it_is_refused_by_name(
+    fake_pbs: FakePbs, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    executor = PbsExecutor(tmp_path)
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        executor.update_parameters(**wrong)
+    assert executor.parameters == {}
+
+
+def test_given_an_unknown_parameter_then_all_known_ones_are_listed(fake_pbs: FakePbs, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\['partition'\](.|\n)*queue \(default: None\)"):
+        PbsExecutor(tmp_path).update_parameters(partition="x")
+
+
+def test_given_a_refusal_of_pbs_then_the_submission_fails_with_its_words(
+    executor: submitit.AutoExecutor,
+) -> None:
+    executor.update_parameters(pbs_queue="nowhere")
+    with pytest.raises(utils.FailedSubmissionError, match=r"qsub .*exit code 170: qsub: Unknown queue"):
+        executor.submit(pow, 2, 2)
+    with pytest.raises(utils.FailedSubmissionError, match="Unknown queue"):
+        executor.map_array(pow, [2, 3], [2, 3])
+
+
+def test_given_no_pbs_or_grid_engine_then_the_executor_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in ("qsub", "qstat"):
+        (tmp_path / program).write_text("#!/bin/sh\n")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert PbsExecutor.affinity() == -1
+    with pytest.raises(RuntimeError, match="Could not detect the programs of PBS"):
+        PbsExecutor(tmp_path)
+
+
+def test_given_torque_then_its_options_ids_and_form_of_submission_are_used(
+    fake_pbs: FakePbs, tmp_path: Path
+) -> None:
+    """Torque's own programs are not there: qsub notes what it is told and prints an id of Torque's form."""
+    qsub = fake_pbs.folder / "bin" / "qsub"
+    qsub.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/told\necho "1234[].server"\n')
+    executor = submitit.AutoExecutor(tmp_path / "log", cluster="pbs", pbs_dialect="torque")
+    executor.update_parameters(cpus_per_task=2, mem_gb=1, pbs_array_parallelism=2)
+    jobs = executor.map_array(pow, [2, 3, 4], [2, 2, 2])
+    assert [job.job_id for job in jobs] == ["1234[0].server", "1234[1].server", "1234[2].server"]
+    told = (tmp_path / "told").read_text().split("\n")
+    assert "nodes=1:ppn=2" in told and "mem=1024mb" in told and "0-2%2" in told and "-t" in told
+    assert "--" not in told and told[-2].endswith(".sh")
+
+
+def test_given_what_the_fake_refuses_then_the_executor_never_asks_for_it(
+    executor: submitit.AutoExecutor, fake_pbs: FakePbs
+) -> None:
+    executor.update_parameters(
+        name="x" * 15, cpus_per_task=3, pbs_account="proj-1", pbs_directives=["-m", "n"]
+    )
+    fake_pbs.hold()
+    executor.map_array(pow, [2, 3], [2, 3])
+    (job,) = ledger.read(fake_pbs.folder)["jobs"].values()
+    assert job["resources"] == {"select": "1:ncpus=3:mpiprocs=1", "walltime": "00:05:00"}
+    assert job["command"][:2] == ["/bin/bash", "-l"], "no login shell above that would die of TERM"
