@@ -123,6 +123,7 @@ DeadFrames = Annotated[
         {"anyOf": [{"enum": ["auto", "none"]}, {"type": "array", "items": {"type": "integer", "minimum": 1}}]}
     ),
 ]
+MemorySize = Annotated[int, BeforeValidator(read_memory)]
 Memory = Annotated[
     int | Literal["auto"],
     BeforeValidator(_read_memory),

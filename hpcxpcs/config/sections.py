@@ -6,7 +6,18 @@ from typing import Literal
 
 from pydantic import Field, StrictBool, ValidationInfo, field_validator
 
-from hpcxpcs.config.field_types import DT, DeadFrames, Memory, Number, Section, Sigma, Text, Whole, commented
+from hpcxpcs.config.field_types import (
+    DT,
+    DeadFrames,
+    Memory,
+    MemorySize,
+    Number,
+    Section,
+    Sigma,
+    Text,
+    Whole,
+    commented,
+)
 from hpcxpcs.config.posterior_sections import CmcOptions, CountOrAuto
 
 
@@ -278,6 +289,15 @@ class Runtime(Section):
     )
     memory: Memory = Field(
         default="auto", description='memory one process may use, for example "4 GiB"; auto asks the job'
+    )
+    data_cache: Text | None = Field(
+        default="auto",
+        description="folder that keeps prepared matrices, for runs to share; auto is one in RUN, used when they do "
+        "not fit into memory; null is none",
+    )
+    data_cache_limit: MemorySize = Field(
+        default=100_000_000_000,
+        description='size to which that folder may grow, for example "100 GB"; what was not used for longest goes',
     )
     compilation_cache_dir: Text | None = Field(
         default="auto", description="folder for compiled code; auto is a private cache folder, null is none"

@@ -11,8 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PrivateAttr, StrictBool
 
-from hpcxpcs.config.field_types import Section, Text, Whole
-from hpcxpcs.config.numbers import read_memory
+from hpcxpcs.config.field_types import MemorySize, Section, Text, Whole
 from hpcxpcs.config.problems import Problem, suggestion
 
 LAUNCHER_WORDS = ("ranks", "ranks_per_node", "cores_per_rank", "cpus_per_rank", "nodes")
@@ -105,7 +104,6 @@ Name = Annotated[Text, AfterValidator(_name)]
 Line = Annotated[Text, AfterValidator(_line)]
 Directive = Annotated[Text, AfterValidator(_directive)]
 Walltime = Annotated[int, BeforeValidator(read_walltime), PlainSerializer(walltime_text)]
-MemorySize = Annotated[int, BeforeValidator(read_memory)]
 
 
 class Account(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +17,12 @@ Repair = Literal["disabled", "conservative", "aggressive"]
 
 FEWEST_FRAMES = 8
 """A matrix with fewer usable frames than this has too few lags to tell a rate from a plateau."""
+
+TILE = 512
+"""Side of the square tiles in which a matrix is made symmetric."""
+
+SLAB_ELEMENTS = 2**21
+"""Elements of a matrix that are looked at together: what is made of them stays small beside the matrix."""
 
 ROUNDING = 8.0
 """Differences up to this many units of the stored type's precision count as rounding."""
@@ -61,30 +68,62 @@ def symmetric(stored: NDArray[Any]) -> tuple[NDArray[Any], float]:
 
     A half is mirrored; the triangles of a full matrix are averaged. Integers become float64.
     """
-    matrix = stored if stored.dtype.kind == "f" else stored.astype(np.float64)
-    if stored_half(matrix) != "full":
-        whole = matrix + matrix.T
-        np.fill_diagonal(whole, matrix.diagonal())
-        return whole, 0.0
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(matrix - matrix.T)
-    finite = difference[np.isfinite(difference)]
-    return (matrix + matrix.T) / 2, float(finite.max(initial=0.0))
+    matrix = np.array(stored, dtype=None if stored.dtype.kind == "f" else np.float64)
+    return matrix, symmetrise(matrix)
+
+
+def symmetrise(matrix: NDArray[Any]) -> float:
+    """Make a stored matrix (N, N) of floats whole in place, and return its largest asymmetry (0 for a half)."""
+    half, asymmetry = stored_half(matrix), 0.0
+    for rows, columns in _upper_tiles(len(matrix)):
+        above, below = matrix[rows, columns], matrix[columns, rows]
+        if half == "full":
+            other = below.T
+            with np.errstate(invalid="ignore", over="ignore"):
+                difference = np.abs(above - other)
+                whole = (above + other) / 2
+            asymmetry = max(asymmetry, float(difference[np.isfinite(difference)].max(initial=0.0)))
+        elif rows == columns:
+            whole = above + above.T
+            np.fill_diagonal(whole, above.diagonal())
+        else:
+            whole = above if half == "upper" else below.T
+        above[...] = whole
+        below[...] = whole.T
+    return asymmetry
+
+
+def _upper_tiles(n: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of square tiles that hold the diagonal and what is above it."""
+    edges = [slice(start, min(start + TILE, n)) for start in range(0, n, TILE)]
+    return ((rows, columns) for k, rows in enumerate(edges) for columns in edges[k:])
+
+
+def row_slabs(n: int) -> Iterator[slice]:
+    """Rows of a matrix (n, n), few enough that what is made of them needs little memory."""
+    height = max(1, SLAB_ELEMENTS // max(1, n))
+    return (slice(start, min(start + height, n)) for start in range(0, n, height))
 
 
 def rounding(matrix: NDArray[Any]) -> float:
-    """Return the size of differences between the elements of a matrix that mean nothing but rounding."""
-    finite = np.abs(matrix[np.isfinite(matrix)])
-    return ROUNDING * float(np.finfo(matrix.dtype).eps) * float(finite.max(initial=0.0))
+    """Return the size of differences between the elements of an array that mean nothing but rounding."""
+    rows = matrix.reshape(-1, matrix.shape[-1]) if matrix.ndim == 2 else matrix.reshape(1, -1)
+    height = max(1, SLAB_ELEMENTS // max(1, rows.shape[1]))
+    parts = (rows[start : start + height] for start in range(0, len(rows), height))
+    largest = max((float(np.abs(part[np.isfinite(part)]).max(initial=0.0)) for part in parts), default=0.0)
+    return ROUNDING * float(np.finfo(matrix.dtype).eps) * largest
 
 
 def silent_frames(matrix: NDArray[Any], *, also_non_finite: bool) -> NDArray[np.bool_]:
     """Return the frames (N,) whose row is zero throughout, off the diagonal (or zero and NaN, if asked)."""
-    empty = matrix == 0
-    if also_non_finite:
-        empty |= ~np.isfinite(matrix)
-    np.fill_diagonal(empty, True)
-    silent: NDArray[np.bool_] = empty.all(axis=1)
+    silent = np.zeros(len(matrix), dtype=bool)
+    for rows in row_slabs(len(matrix)):
+        empty = matrix[rows] == 0
+        if also_non_finite:
+            empty |= ~np.isfinite(matrix[rows])
+        inside = np.arange(len(empty))
+        empty[inside, rows.start + inside] = True
+        silent[rows] = empty.all(axis=1)
     return silent
 
 
@@ -97,12 +136,9 @@ def masks(matrix: NDArray[Any], screening: Screening, name: str, first_frame: in
     elif screening.dead_frames != "none":
         inside = [frame - first_frame for frame in screening.dead_frames if 0 <= frame - first_frame < n]
         dead[inside] = True
-    bad = ~np.isfinite(matrix)
-    np.fill_diagonal(bad, False)
-    bad[dead, :] = False
-    bad[:, dead] = False
-    if not bad.any():
+    if not any(_bad_rows(matrix, rows, dead).any() for rows in row_slabs(n)):
         return Masks(dead, None)
+    bad = np.concatenate([_bad_rows(matrix, rows, dead) for rows in row_slabs(n)])
     if screening.non_finite == "refuse":
         i, j = np.argwhere(np.triu(bad))[0] + first_frame
         raise DataError(
@@ -113,6 +149,16 @@ def masks(matrix: NDArray[Any], screening: Screening, name: str, first_frame: in
     bad[empty, :] = False
     bad[:, empty] = False
     return Masks(dead | empty, ~bad if bad.any() else None)
+
+
+def _bad_rows(matrix: NDArray[Any], rows: slice, dead: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which elements of some rows (m, N) are not finite, off the diagonal and among live frames."""
+    bad: NDArray[np.bool_] = ~np.isfinite(matrix[rows])
+    inside = np.arange(len(bad))
+    bad[inside, rows.start + inside] = False
+    bad[dead[rows], :] = False
+    bad[:, dead] = False
+    return bad
 
 
 def _empty_frames(bad: NDArray[np.bool_], dead: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -129,17 +175,58 @@ def check_variation(matrix: NDArray[Any], usable: NDArray[np.bool_], pairs: Mask
             f"{name}: only {int(usable.sum())} usable frames of {len(usable)}, {FEWEST_FRAMES} are needed; "
             "use more frames, or leave this angle out with data_filtering.phi_ranges"
         )
-    allowed = np.triu(usable[:, None] & usable[None, :], 1)
-    if pairs.pair_ok is not None:
-        allowed &= pairs.pair_ok
-    values = matrix[allowed]
-    if values.size == 0:
+    lowest, highest, first = np.inf, -np.inf, None
+    for rows in row_slabs(len(matrix)):
+        values = matrix[rows][pairs_of_rows(usable, pairs, rows)]
+        if values.size:
+            lowest, highest = min(lowest, float(values.min())), max(highest, float(values.max()))
+            first = float(values[0]) if first is None else first
+    if first is None:
         raise DataError(f"{name}: no pair of frames holds a finite number")
-    if values.max() - values.min() <= rounding(values):
+    if highest - lowest <= rounding(np.array([lowest, highest], dtype=matrix.dtype)):
         raise DataError(
-            f"{name}: the matrix is constant ({values[0]:g} for every pair), nothing can be fitted; "
+            f"{name}: the matrix is constant ({first:g} for every pair), nothing can be fitted; "
             "leave this angle out with data_filtering.phi_ranges"
         )
+
+
+def pairs_of_rows(usable: NDArray[np.bool_], pairs: Masks, rows: slice) -> NDArray[np.bool_]:
+    """Which pairs of frames, the first in `rows` and the second later, are usable: (m, N)."""
+    allowed = np.arange(len(usable))[None, :] > np.arange(rows.start, rows.stop)[:, None]
+    allowed &= usable[rows, None] & usable[None, :]
+    if pairs.pair_ok is not None:
+        allowed &= pairs.pair_ok[rows]
+    return allowed
+
+
+def beside_diagonal(matrix: NDArray[Any], dead: NDArray[np.bool_], lag: int) -> NDArray[np.float64]:
+    """Return (2, N): the pair of each frame with the one `lag` before and the one after it, NaN where there is none."""
+    n = len(matrix)
+    values = np.asarray(matrix.diagonal(lag), dtype=np.float64)
+    values = np.where(dead[: n - lag] | dead[lag:], np.nan, values)
+    beside = np.full((2, n), np.nan)
+    beside[0, lag:] = beside[1, : n - lag] = values
+    return beside
+
+
+def mean_beside(matrix: NDArray[Any], dead: NDArray[np.bool_], lag: int = 1) -> NDArray[np.float64]:
+    """Return the mean (N,) of the pairs of each frame with those `lag` before and after it; of one at the ends."""
+    beside = beside_diagonal(matrix, dead, lag)
+    known = np.isfinite(beside)
+    total, count = np.where(known, beside, 0.0).sum(axis=0), known.sum(axis=0)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def pictured(
+    matrix: NDArray[Any], dead: NDArray[np.bool_], diagonal: NDArray[np.float64], rows: slice = slice(None)
+) -> NDArray[np.float64]:
+    """Return some rows of a matrix in float64 with another diagonal (N,), and NaN at dead frames: (m, N)."""
+    picture = matrix[rows].astype(np.float64)
+    frames = np.arange(len(matrix))[rows]
+    picture[np.arange(len(frames)), frames] = diagonal[rows]
+    picture[dead[rows], :] = np.nan
+    picture[:, dead] = np.nan
+    return picture
 
 
 def repaired_diagonal(matrix: NDArray[Any], dead: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -147,15 +234,4 @@ def repaired_diagonal(matrix: NDArray[Any], dead: NDArray[np.bool_]) -> NDArray[
 
     The diagonal of stored data holds the shot noise of single frames; the ends have one neighbour.
     """
-    picture = matrix.astype(np.float64)
-    picture[dead, :] = np.nan
-    picture[:, dead] = np.nan
-    beside = np.full(len(picture) + 1, np.nan)
-    beside[1:-1] = picture.diagonal(1)
-    neighbours = np.stack([beside[:-1], beside[1:]])
-    known = np.isfinite(neighbours)
-    total = np.where(known, neighbours, 0.0).sum(axis=0)
-    count = known.sum(axis=0)
-    np.fill_diagonal(picture, np.where(count > 0, total / np.maximum(count, 1), np.nan))
-    picture[dead, dead] = np.nan
-    return picture
+    return pictured(matrix, dead, mean_beside(matrix, dead))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcxpcs.data.clean import Masks
+from hpcxpcs.data.clean import Masks, beside_diagonal, mean_beside
 from hpcxpcs.errors import DataError
 
 Diagonal = Literal["basic", "statistical", "interpolation"]
@@ -194,36 +194,24 @@ def _check(c2: Matrix, masks: Masks, name: str) -> None:
         raise DataError(f"{name}: preprocessing left a matrix that is not symmetric; switch its stages off")
 
 
-def drawn_diagonal(picture: NDArray[np.float64], processing: Processing) -> NDArray[np.float64]:
-    """Give a picture (N, N), NaN where not usable, the diagonal that a method says; in place, basic leaves it.
+def drawn_diagonal(
+    c2: NDArray[Any], dead: NDArray[np.bool_], processing: Processing
+) -> NDArray[np.float64]:
+    """Return the diagonal (N,) that a matrix (N, N) has in pictures, NaN where nothing beside it is known.
 
-    statistical: the median of pairs up to `window` lags away, of the same row and column; interpolation: the straight
-    line through lags 2 and 1, carried on to 0.
+    basic: the mean of the two neighbours; statistical: the median of pairs up to `window` lags away, of the same row
+    and column; interpolation: the straight line through lags 2 and 1, carried on to 0.
     """
+    basic = mean_beside(c2, dead)
     if processing.diagonal == "basic":
-        return picture
-    n = len(picture)
+        return basic
     if processing.diagonal == "statistical":
-        reach = [k for k in range(-processing.window, processing.window + 1) if k]
-        beside = np.full((n, len(reach)), np.nan)
-        for column, k in enumerate(reach):
-            at = np.arange(max(0, -k), min(n, n - k))
-            beside[at, column] = picture[at, at + k]
-        ordered = np.sort(beside, axis=1)
-        last = np.maximum(np.isfinite(ordered).sum(axis=1) - 1, 0)
-        rows = np.arange(n)
-        found = (ordered[rows, last // 2] + ordered[rows, (last + 1) // 2]) / 2.0
+        reach = range(1, min(processing.window, len(c2) - 1) + 1)
+        beside = np.concatenate([beside_diagonal(c2, dead, lag) for lag in reach])
+        ordered = np.sort(beside, axis=0)
+        last = np.maximum(np.isfinite(ordered).sum(axis=0) - 1, 0)
+        frames = np.arange(len(c2))
+        found = (ordered[last // 2, frames] + ordered[(last + 1) // 2, frames]) / 2.0
     else:
-        found = 2.0 * _ring(picture, 1) - _ring(picture, 2)
-    picture[np.diag_indices(n)] = np.where(np.isfinite(found), found, picture.diagonal())
-    return picture
-
-
-def _ring(picture: NDArray[np.float64], lag: int) -> NDArray[np.float64]:
-    """The mean (N,) of the pairs of each frame with those `lag` before and after it; of one where the other is not."""
-    n = len(picture)
-    beside = np.full((2, n), np.nan)
-    beside[0, lag:] = beside[1, : n - lag] = picture.diagonal(lag)
-    known = np.isfinite(beside)
-    total = np.where(known, beside, 0.0).sum(axis=0)
-    return np.asarray(np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan))
+        found = 2.0 * basic - mean_beside(c2, dead, 2)
+    return np.where(np.isfinite(found), found, basic)

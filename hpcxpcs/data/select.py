@@ -121,11 +121,11 @@ def _matrices(
     sigmas: tuple[Sigma, ...] | None = None
     if isinstance(sigma, str) and sigma != "auto":
         sigmas = sigma_locations(layout.source, sigma, layout.bins, chosen, layout.n_frames)
-    if not isinstance(layout.source, dict):
-        return Stored(file, tuple(chosen), frames, sigmas)
+    if not isinstance(layout.source, dict) or isinstance(layout.source[chosen[0].dataset], np.memmap):
+        return Stored(file, tuple(chosen), frames, sigmas, layout.dtype)
 
     def array(where: Sigma) -> NDArray[Any]:
-        return read_matrix(layout.source, where, frames).copy() if isinstance(where, BinInfo) else where
+        return read_matrix(layout.source, where, frames) if isinstance(where, BinInfo) else where
 
     return InMemory([array(info) for info in chosen], None if sigmas is None else list(map(array, sigmas)))
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.layout import USUAL, BinInfo, read_matrix
+from hpcxpcs.data.formats.one_file import refuse_elsewhere
 from hpcxpcs.data.formats.source import Source, dataset, named, opened
 from hpcxpcs.data.twotime import hash_of_arrays
 from hpcxpcs.errors import DataError
@@ -46,6 +47,14 @@ class Stored:
     bins: tuple[BinInfo, ...]
     frames: slice
     sigmas: tuple[Sigma, ...] | None = None
+    dtype: str = "float64"
+    _hashes: dict[int, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element of a matrix once it is read: whole numbers become float64."""
+        stored = np.dtype(self.dtype)
+        return stored.itemsize if stored.kind == "f" else 8
 
     def c2(self, k: int) -> NDArray[Any]:
         """Read the matrix of angle k, (n, n) as stored."""
@@ -65,10 +74,22 @@ class Stored:
     def content_hash(self) -> str:
         """Return a hash of the selected datasets, from their stored (compressed) bytes where possible."""
         digest = hashlib.sha256()
-        with self._unchanged() as source:
-            for where in (*self.bins, *(self.sigmas or ())):
-                digest.update(self._dataset_hash(source, where).encode())
+        for position in range(len(self.bins) + len(self.sigmas or ())):
+            digest.update(self._hash(position).encode())
         return digest.hexdigest()
+
+    def angle_hash(self, k: int) -> str:
+        """Return a hash of the stored bytes of angle k and its uncertainties."""
+        own = [k] if self.sigmas is None else [k, len(self.bins) + k]
+        return hashlib.sha256("".join(map(self._hash, own)).encode()).hexdigest()
+
+    def _hash(self, position: int) -> str:
+        """The hash of one of the bins, or of the uncertainties after them; worked out once."""
+        if position not in self._hashes:
+            where = (*self.bins, *(self.sigmas or ()))[position]
+            with self._unchanged() as source:
+                self._hashes[position] = self._dataset_hash(source, where)
+        return self._hashes[position]
 
     def _dataset_hash(self, source: Source, where: Sigma) -> str:
         if not isinstance(where, BinInfo):
@@ -144,6 +165,8 @@ def _rows(count: int, all_bins: Sequence[BinInfo], chosen: Sequence[BinInfo]) ->
 def _from_group(
     group: h5py.Group, path: str, all_bins: Sequence[BinInfo], chosen: Sequence[BinInfo], n_frames: int
 ) -> tuple[Sigma, ...]:
+    for name in group:
+        refuse_elsewhere(group, name)
     same_names = [info.dataset.rsplit("/", 1)[-1] for info in chosen]
     if not all(name in group for name in same_names):
         members = sorted(group, key=_number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -42,15 +42,40 @@ class Matrices(Protocol):
     """Where matrices come from: memory or a file; each (N, N), as stored, cut to the used frames."""
 
     def c2(self, k: int) -> NDArray[Any]:
-        """Return the matrix of angle k."""
+        """Return the matrix of angle k, in an array that the caller may change."""
         ...
 
     def sigma(self, k: int) -> NDArray[Any] | None:
-        """Return the uncertainties of angle k, () or (N, N), None when there are none."""
+        """Return the uncertainties of angle k, () or (N, N), None when there are none; (N, N) may be changed."""
         ...
 
     def content_hash(self) -> str:
         """Return a hash of all matrices and uncertainties."""
+        ...
+
+    def angle_hash(self, k: int) -> str | None:
+        """Return a hash of what is stored of angle k; None where preparing it again costs nothing to speak of."""
+        ...
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element of a matrix once it is read."""
+        ...
+
+
+class Kept(Protocol):
+    """Where prepared matrices are kept, each under a key that says what it was made from and how."""
+
+    def key(self, stored: str, settings: Mapping[str, Any]) -> str:
+        """Return the name of what is made with some settings (JSON) from bytes with a hash."""
+        ...
+
+    def find(self, key: str) -> AngleMatrix | None:
+        """Return a kept matrix, exactly as it was made; None when it has to be made."""
+        ...
+
+    def keep(self, key: str, matrix: AngleMatrix, about: Mapping[str, Any]) -> None:
+        """Keep a matrix; `about` (JSON) tells people where it comes from."""
         ...
 
 
@@ -63,16 +88,26 @@ class InMemory:
     known_hash: str | None = None
 
     def c2(self, k: int) -> NDArray[Any]:
-        """Return the matrix of angle k, (N, N)."""
-        return self.stack[k]
+        """Return a copy of the matrix of angle k, (N, N)."""
+        return np.array(self.stack[k])
 
     def sigma(self, k: int) -> NDArray[Any] | None:
-        """Return the uncertainties of angle k, None when there are none."""
-        return None if self.sigmas is None else self.sigmas[k]
+        """Return a copy of the uncertainties of angle k, None when there are none."""
+        return None if self.sigmas is None else np.array(self.sigmas[k])
 
     def content_hash(self) -> str:
         """Return the hash of the file they came from, or of the arrays."""
         return self.known_hash or hash_of_arrays([*self.stack, *(self.sigmas or ())])
+
+    def angle_hash(self, k: int) -> None:
+        """Return None: what is in memory is prepared again."""
+        return None
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element of a matrix once it is read: whole numbers become float64."""
+        stored = self.stack[0].dtype
+        return stored.itemsize if stored.kind == "f" else 8
 
 
 def hash_of_arrays(arrays: Iterable[NDArray[Any]]) -> str:
@@ -101,6 +136,7 @@ class TwoTime:
     matrices: Matrices = field(repr=False)
     screening: Screening = field(default_factory=Screening)
     processing: Processing = field(default_factory=Processing)
+    kept: Kept | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """State the stages that are on, before any matrix is read."""
@@ -119,8 +155,33 @@ class TwoTime:
         """Number of frames N of each matrix."""
         return len(self.t)
 
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element of a prepared matrix."""
+        return 8 if self.processing.standard == "float64" else self.matrices.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all matrices once they are prepared."""
+        return self.n_phi * self.n_frames**2 * self.itemsize
+
     def angle(self, k: int) -> AngleMatrix:
-        """Read and check the matrix of angle k: symmetry, dead frames, non-finite values, variation."""
+        """Read and check the matrix of angle k: symmetry, dead frames, non-finite values, variation.
+
+        Where matrices are kept, it is found there if it was prepared before, in this process or another one.
+        """
+        key = self._key(k)
+        if self.kept is None or key is None:
+            return self._prepared(k)
+        found = self.kept.find(key)
+        if found is None:
+            found = self._prepared(k)
+            about = {"phi": float(self.phi[k]), "q": self.q, "file": str(self.provenance.get("file", ""))}
+            self.kept.keep(key, found, about)
+        self._remember(found.notes)
+        return found
+
+    def _prepared(self, k: int) -> AngleMatrix:
         name = self._name(k)
         c2, masks, notes = self._screened(k)
         frame_ok = ~masks.dead & (self.t != 0.0)
@@ -136,7 +197,7 @@ class TwoTime:
         """Return the matrix of angle k for plots: (N, N) float64, diagonal repaired, NaN at dead frames."""
         c2, masks, _ = self._screened(k)
         c2, _ = self._processed(k, c2, masks)
-        return drawn_diagonal(clean.repaired_diagonal(c2, masks.dead), self.processing)
+        return clean.pictured(c2, masks.dead, drawn_diagonal(c2, masks.dead, self.processing))
 
     def fingerprint(self) -> str:
         """Return a hash (hex) that differs when anything that enters a fit differs.
@@ -144,20 +205,32 @@ class TwoTime:
         It covers the stored values of the selected matrices (for a file: their stored bytes, so recompressing
         is a change; copying or touching the file is not), σ, angles, q, times, frames and masking settings.
         """
+        settings = self._settings(self.phi.tolist()) | {"matrices": self.matrices.content_hash()}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def _settings(self, phi: Any) -> dict[str, Any]:
+        """Everything besides the stored values that decides what a prepared matrix is, as JSON values."""
         settings = {
-            "phi": self.phi.tolist(),
+            "phi": phi,
             "q": self.q,
             "t": hash_of_arrays([self.t]),
             "frames": list(self.frames),
             "dead_frames": self.screening.dead_frames,
             "non_finite": self.screening.non_finite,
-            "matrices": self.matrices.content_hash(),
         }
         if self.screening.repair != "disabled":
             settings["repair"] = self.screening.repair
         if self.processing.settings():
             settings["preprocessing"] = self.processing.settings()
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return settings
+
+    def _key(self, k: int) -> str | None:
+        """The name of a prepared matrix among those that are kept; None when it cannot be kept."""
+        if self.kept is None:
+            return None
+        self._name(k)
+        stored = self.matrices.angle_hash(k)
+        return None if stored is None else self.kept.key(stored, self._settings(float(self.phi[k])))
 
     def _name(self, k: int) -> str:
         if not 0 <= k < self.n_phi:
@@ -168,16 +241,17 @@ class TwoTime:
 
     def _screened(self, k: int) -> tuple[NDArray[Any], clean.Masks, tuple[str, ...]]:
         name = self._name(k)
-        stored = self.matrices.c2(k)
-        if stored.shape != (self.n_frames, self.n_frames):
-            raise DataError(f"{name}: the matrix has shape {stored.shape}, expected {(self.n_frames,) * 2}")
-        c2, asymmetry = clean.symmetric(stored)
+        c2 = self.matrices.c2(k)
+        if c2.shape != (self.n_frames, self.n_frames):
+            raise DataError(f"{name}: the matrix has shape {c2.shape}, expected {(self.n_frames,) * 2}")
+        c2 = c2 if c2.dtype.kind == "f" else c2.astype(np.float64)
+        asymmetry = clean.symmetrise(c2)
         masks, repairs = screened(c2, self.screening, name, self.frames[0])
         notes = [
             f"phi = {self.phi[k]:g}: repair masked {len(item.frames)} frames and {item.pairs} pairs: {item.reason}"
             for item in repairs
         ]
-        if asymmetry > clean.rounding(c2):
+        if asymmetry > 0.0 and asymmetry > clean.rounding(c2):
             notes.append(
                 f"phi = {self.phi[k]:g}: the triangles differ by up to {asymmetry:.3g}; their mean is used"
             )
@@ -202,15 +276,16 @@ class TwoTime:
                 f"{self._name(k)}: noise.sigma is that of the data as measured, and preprocessing.noise_reduction "
                 "changes it: set noise.sigma: auto, or noise_reduction: none"
             )
-        sigma = clean.symmetric(stored)[0] if stored.ndim == 2 else stored
-        sigma = np.broadcast_to(sigma, (self.n_frames, self.n_frames))
-        used = np.triu(frame_ok[:, None] & frame_ok[None, :], 1)
-        if masks.pair_ok is not None:
-            used &= masks.pair_ok
-        if not (np.isfinite(sigma[used]).all() and (sigma[used] > 0).all()):
-            raise DataError(
-                f"{self._name(k)}: noise.sigma must be positive and finite for every pair of frames used"
-            )
+        if stored.ndim == 2:
+            stored = stored if stored.dtype.kind == "f" else stored.astype(np.float64)
+            clean.symmetrise(stored)
+        sigma = np.broadcast_to(stored, (self.n_frames, self.n_frames))
+        for rows in clean.row_slabs(self.n_frames):
+            used = sigma[rows][clean.pairs_of_rows(frame_ok, masks, rows)]
+            if not (np.isfinite(used).all() and (used > 0).all()):
+                raise DataError(
+                    f"{self._name(k)}: noise.sigma must be positive and finite for every pair of frames used"
+                )
         return sigma
 
     def _remember(self, notes: tuple[str, ...]) -> None:

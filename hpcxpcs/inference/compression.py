@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from hpcxpcs.data.ahead import chosen
 from hpcxpcs.inference.coordinates import lowest_rate
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.objective import Objective
@@ -111,21 +112,19 @@ def check(measurement: Measurement, objective: Objective, moments: Moments, thet
     When only some angles are compared, their error is scaled up as if all angles erred with the same sign.
     """
     model, points = objective.coordinates.model, jnp.asarray(thetas)
-    chosen = checked_angles(moments.pairs)
-    raw_angles = replace(
-        measurement.raw, angles=lambda k: measurement.angles(int(chosen[k])), phi=measurement.phi[chosen]
-    )
-    raw = raw_angles.products_many(model, points)
+    examined = checked_angles(moments.pairs)
+    some = chosen(measurement.angles, examined.tolist())
+    raw = replace(measurement.raw, angles=some, phi=measurement.phi[examined]).products_many(model, points)
     nothing = no_tangents(points[0])
     packed = [moments.products(model, theta, nothing) for theta in points]
     stacked = Products(*(jnp.asarray(np.stack(leaf)) for leaf in zip(*packed, strict=True)))
-    mixed = Products(*(_exchanged(mine, its, chosen) for mine, its in zip(stacked, raw, strict=True)))
+    mixed = Products(*(_exchanged(mine, its, examined) for mine, its in zip(stacked, raw, strict=True)))
     pairs = jnp.asarray(moments.pairs)
 
     def values(products: Products) -> Array:
         return _marginals(objective.scaling, products, objective.sigma, pairs)
 
-    difference = np.asarray(values(stacked) - values(mixed)) * len(moments.pairs) / len(chosen)
+    difference = np.asarray(values(stacked) - values(mixed)) * len(moments.pairs) / len(examined)
     relative = difference - difference[0]
-    compared = int(moments.pairs[chosen].sum())
+    compared = int(moments.pairs[examined].sum())
     return Check(float(np.std(relative)), float(np.abs(relative).max()), len(thetas), compared)

@@ -8,18 +8,23 @@ from itertools import count
 
 import numpy as np
 
+from hpcxpcs.data.ahead import Angles, ReadAhead, each_in_order
 from hpcxpcs.data.twotime import AngleMatrix, TwoTime
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.pairs import pair_weights
 from hpcxpcs.likelihood.raw import RawPairs, each_angle
 
+IN_FLIGHT, KEPT_IN_FLIGHT = 3.5, 2.0
+"""Sizes of a matrix that are in memory while one is worked on and the next is read: the two, and what HDF5 needs to
+uncompress one, which is as large as both the stored and the uncompressed matrix. Kept matrices are not compressed."""
+
 
 @dataclass(frozen=True)
 class Measurement:
     """Matrices by angle, phi (n_phi,) in degrees, time axis; `has_sigma` when the data carry their own errors."""
 
-    angles: Callable[[int], AngleMatrix]
+    angles: Angles
     phi: Floats
     axis: TimeAxis
     has_sigma: bool
@@ -38,12 +43,16 @@ class Measurement:
 
 
 def measure(
-    data: TwoTime, keep_bytes: int, on_angle: Callable[[int], None] | None = None, threads: int = 1
+    data: TwoTime,
+    keep_bytes: int,
+    on_angle: Callable[[int], None] | None = None,
+    threads: int = 1,
+    ahead_bytes: int | None = None,
 ) -> Measurement:
     """Wrap a TwoTime; matrices that fit into keep_bytes altogether are read once and kept as stored.
 
-    `on_angle` hears how many are there. Larger data are read again in every pass, then by one thread only: each
-    would hold a matrix of its own.
+    `on_angle` hears how many are there. Larger data are read again in every pass, one matrix after the other; the next
+    one is read while one is worked on, unless both need more than ahead_bytes.
     """
     first = data.angle(0)
     size = first.c2.nbytes + (0 if first.pair_ok is None else first.pair_ok.nbytes)
@@ -51,7 +60,9 @@ def measure(
     axis = TimeAxis(float(data.t[0]), float(data.dt), data.n_frames)
     phi = np.asarray(data.phi, dtype=np.float64)
     if size * data.n_phi > keep_bytes:
-        return Measurement(data.angle, phi, axis, first.sigma is not None)
+        in_flight = size * (IN_FLIGHT if data.kept is None else KEPT_IN_FLIGHT)
+        at_once = 2 if ahead_bytes is None or in_flight <= ahead_bytes else 1
+        return Measurement(ReadAhead(data.angle, at_once), phi, axis, first.sigma is not None, threads)
     done = count(1)
 
     def read(index: int) -> AngleMatrix:
@@ -71,14 +82,12 @@ def stated_noise(measurement: Measurement, rows: int = 64) -> Floats:
     chosen = np.unique(
         np.linspace(measurement.axis.first_usable, measurement.axis.count - 2, rows).round().astype(int)
     )
-    found = np.ones(len(measurement.phi))
-    for index in range(len(measurement.phi)):
-        matrix = measurement.angles(index)
-        weights = [pair_weights(matrix, slice(row, row + 1))[0] for row in chosen]
-        used = np.concatenate(weights)
-        if np.any(used > 0.0):
-            found[index] = np.mean(used[used > 0.0]) ** -0.5
-    return found
+
+    def typical(_: int, matrix: AngleMatrix) -> float:
+        used = np.concatenate([pair_weights(matrix, slice(row, row + 1))[0] for row in chosen])
+        return float(np.mean(used[used > 0.0]) ** -0.5) if np.any(used > 0.0) else 1.0
+
+    return np.array(list(each_in_order(typical, measurement.angles, len(measurement.phi))))
 
 
 def difference_noise(measurement: Measurement, rows: int = 64) -> Floats:
@@ -88,9 +97,8 @@ def difference_noise(measurement: Measurement, rows: int = 64) -> Floats:
     """
     count = measurement.axis.count
     chosen = np.unique(np.linspace(measurement.axis.first_usable, count - 3, rows).round().astype(int))
-    found = np.empty(len(measurement.phi))
-    for index in range(len(measurement.phi)):
-        matrix = measurement.angles(index)
+
+    def guessed(_: int, matrix: AngleMatrix) -> float:
         steps = []
         for row in chosen[matrix.frame_ok[chosen]]:
             usable = matrix.frame_ok[row + 1 :]
@@ -98,5 +106,6 @@ def difference_noise(measurement: Measurement, rows: int = 64) -> Floats:
                 usable = usable & matrix.pair_ok[row, row + 1 :]
             steps.append(np.diff(matrix.c2[row, row + 1 :].astype(np.float64)[usable], n=3))
         change = np.concatenate(steps) if steps else np.zeros(0)
-        found[index] = 1.4826 * np.median(np.abs(change)) / np.sqrt(20.0) if change.size else 0.0
-    return found
+        return float(1.4826 * np.median(np.abs(change)) / np.sqrt(20.0)) if change.size else 0.0
+
+    return np.array(list(each_in_order(guessed, measurement.angles, len(measurement.phi))))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcxpcs.data.ahead import Angles, each_in_order
 from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.likelihood.cells import ORDER, Cell, TimeAxis, cell_nodes
 from hpcxpcs.likelihood.interpolation import Floats, lagrange_matrix
@@ -27,15 +28,13 @@ Indices = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class _CellBasis:
-    """Interpolation of one cell: frames (rows, k_t) and lags (lags, k_τ), with their row-wise outer squares."""
+    """Interpolation of one cell: frames (rows, k_t) and lags (lags, k_τ)."""
 
     cell: Cell
     starts: Floats
     lags: Floats
     start_basis: Floats
     lag_basis: Floats
-    start_squares: Floats
-    lag_squares: Floats
 
     @property
     def size(self) -> int:
@@ -46,11 +45,11 @@ def _cell_basis(cell: Cell, axis: TimeAxis) -> _CellBasis:
     starts, lags = cell_nodes(cell, axis)
     frames = axis.times(np.arange(cell.first, cell.stop))
     spans = axis.step * np.arange(cell.lag_first, cell.lag_stop, dtype=np.float64)
-    start_basis, lag_basis = lagrange_matrix(frames, starts), lagrange_matrix(spans, lags)
-    return _CellBasis(cell, starts, lags, start_basis, lag_basis, _squares(start_basis), _squares(lag_basis))
+    return _CellBasis(cell, starts, lags, lagrange_matrix(frames, starts), lagrange_matrix(spans, lags))
 
 
 def _squares(basis: Floats) -> Floats:
+    """Outer squares of the rows of a basis (rows, k), (rows, k²)."""
     return np.einsum("pi,pj->pij", basis, basis).reshape(basis.shape[0], -1)
 
 
@@ -107,7 +106,8 @@ class _Accumulator:
             found = weights.band(basis)
             if found is not None:
                 view, rows, lags = found
-                total += basis.start_squares[rows].T @ view @ basis.lag_squares[lags]
+                squares = _squares(basis.start_basis[rows]), _squares(basis.lag_basis[lags])
+                total += squares[0].T @ view @ squares[1]
 
     def data(self, values: _Slab, into: list[Floats]) -> None:
         """Add Σ Pᵀ(w d) of the slab's pairs to every cell."""
@@ -133,7 +133,7 @@ class _Totals:
 
 
 def compress(
-    angles: Callable[[int], AngleMatrix],
+    angles: Angles,
     phi: Floats,
     cells: Sequence[Cell],
     axis: TimeAxis,
@@ -144,7 +144,7 @@ def compress(
 
 
 def compress_parts(
-    angles: Callable[[int], AngleMatrix],
+    angles: Angles,
     phi: Floats,
     cells: Sequence[Cell],
     axis: TimeAxis,
@@ -156,14 +156,17 @@ def compress_parts(
     masks: dict[bytes | int, int] = {}
     grams: list[list[list[Floats]]] = [[] for _ in parts]
     totals: list[list[_Totals]] = [[] for _ in parts]
-    for index in range(len(phi)):
-        matrix = angles(index)
+
+    def sums_of(index: int, matrix: AngleMatrix) -> list[_Totals]:
         key = mask_key(matrix)
         name = index if key is None else key
         is_new = name not in masks
         mask = masks.setdefault(name, len(masks))
         sums = [_empty(bases, mask, with_gram=is_new) for _ in parts]
         _compress_angle(accumulator, matrix, parts, sums)
+        return sums
+
+    for sums in each_in_order(sums_of, angles, len(phi)):
         for found, kept, total in zip(sums, grams, totals, strict=True):
             if found.gram is not None:
                 kept.append(found.gram)

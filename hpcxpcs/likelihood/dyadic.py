@@ -19,7 +19,7 @@ from jax import Array
 
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import columns
-from hpcxpcs.likelihood.raw import TILE, RawPairs, RawTiles, each_angle
+from hpcxpcs.likelihood.raw import TILE, RawPairs, RawTiles
 from hpcxpcs.physics.model import Model
 
 
@@ -74,18 +74,21 @@ def clustered_scores(
 ) -> ClusteredScores:
     """Scores of every angle at theta (p,), tangents (p, k), (contrast, offset) per_angle (n_phi, 2), noise (n_phi,)."""
 
-    def angle(index: int) -> tuple[Floats, Floats]:
+    def found(index: int, tiles: RawTiles) -> tuple[Array, ...]:
+        level, noise = jnp.asarray(per_angle[index]), jnp.asarray(sigma[index])
+        scores = _tile_scores(model, tiles, theta, tangents, level, noise)
+        return tiles.row_times, tiles.column_times, *scores
+
+    by_frame, squares = [], []
+    for parts in raw.by_angle(found):
         clusters = np.zeros((raw.axis.count + TILE, 2 + tangents.shape[1]))
         total = np.zeros((clusters.shape[1],) * 2)
-        level, noise = jnp.asarray(per_angle[index]), jnp.asarray(sigma[index])
-        for tiles in raw.tiles(index):
-            by_row, by_column, squares = _tile_scores(model, tiles, theta, tangents, level, noise)
-            _add_to_frames(clusters, raw, tiles.row_times, by_row)
-            _add_to_frames(clusters, raw, tiles.column_times, by_column)
-            total += np.asarray(squares)
-        return clusters[: raw.axis.count], total
-
-    by_frame, squares = zip(*each_angle(angle, len(raw.phi), raw.threads), strict=True)
+        for row_times, column_times, by_row, by_column, square in parts:
+            _add_to_frames(clusters, raw, row_times, by_row)
+            _add_to_frames(clusters, raw, column_times, by_column)
+            total += np.asarray(square)
+        by_frame.append(clusters[: raw.axis.count])
+        squares.append(total)
     return ClusteredScores(np.stack(by_frame), np.stack(squares))
 
 

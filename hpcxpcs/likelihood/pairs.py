@@ -82,7 +82,7 @@ def mask_key(matrix: AngleMatrix) -> bytes | None:
     return np.packbits(matrix.frame_ok).tobytes()
 
 
-def slabs(n_frames: int, limit_bytes: int = 64 << 20) -> list[slice]:
+def slabs(n_frames: int, limit_bytes: int = 16 << 20) -> list[slice]:
     """Row ranges whose float64 slabs of n_frames columns stay below `limit_bytes`."""
     height = max(1, min(n_frames, limit_bytes // (8 * n_frames)))
     return [slice(start, min(start + height, n_frames)) for start in range(0, n_frames, height)]

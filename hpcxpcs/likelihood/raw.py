@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial, reduce
 
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from hpcxpcs.data.ahead import Angles, ReadAhead, each_in_order
 from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.interpolation import Floats
@@ -24,6 +25,9 @@ TILE = 128
 
 BATCH = 64
 """Tiles evaluated per call: bounds the memory whatever the number of frames."""
+
+type Corners = list[tuple[int, int]]
+"""Tiles by row and column, in units of their side."""
 
 
 @partial(
@@ -82,9 +86,9 @@ def _tile_products_many(model: Model, tiles: RawTiles, thetas: Array) -> Product
 
 @dataclass(frozen=True)
 class RawPairs:
-    """All raw pairs of a measurement, exact and slow: as many matrices in memory at a time as there are threads."""
+    """All raw pairs of a measurement, exact and slow."""
 
-    angles: Callable[[int], AngleMatrix]
+    angles: Angles
     phi: Floats
     axis: TimeAxis
     threads: int = 1
@@ -98,39 +102,64 @@ class RawPairs:
         return self._joined(lambda tiles: _tile_products_many(model, tiles, thetas), axis=1)
 
     def _joined(self, evaluate: Callable[[RawTiles], Products], axis: int) -> Products:
-        def angle(index: int) -> Products:
-            return jax.block_until_ready(reduce(joined, map(evaluate, self.tiles(index))))
-
-        parts = each_angle(angle, len(self.phi), self.threads)
+        parts = [reduce(joined, found) for found in self.by_angle(lambda index, tiles: evaluate(tiles))]
         return Products(*(jnp.concatenate(leaf, axis=axis) for leaf in zip(*parts, strict=True)))
 
-    def tiles(self, index: int) -> Iterator[RawTiles]:
-        """Batches of tiles that hold every pair i < j of one angle."""
-        return tile_batches(self.angles(index), float(self.phi[index]), self.axis)
+    def by_angle[T](self, evaluate: Callable[[int, RawTiles], T]) -> Iterator[list[T]]:
+        """What `evaluate(angle, tiles)` makes of every batch of tiles, a list per angle; threads share the batches.
+
+        Tiles are too small for XLA to split. Matrices in memory are all worked on at once, others one after the other.
+        """
+        batches = tile_batches(self.axis)
+
+        def found(index: int, matrix: AngleMatrix, batch: Corners) -> T:
+            tiles = filled_tiles(matrix, float(self.phi[index]), self.axis, batch)
+            return jax.block_until_ready(evaluate(index, tiles))
+
+        with ThreadPoolExecutor(max_workers=self.threads) as pool:
+
+            def begun(index: int, matrix: AngleMatrix) -> list[Future[T]]:
+                futures = [pool.submit(found, index, matrix, batch) for batch in batches]
+                if isinstance(self.angles, ReadAhead):
+                    wait(futures)
+                return futures
+
+            waiting = each_in_order(begun, self.angles, len(self.phi))
+            for futures in waiting if isinstance(self.angles, ReadAhead) else list(waiting):
+                yield [future.result() for future in futures]
 
 
 def each_angle[T](evaluate: Callable[[int], T], n_phi: int, threads: int) -> list[T]:
-    """evaluate(k) for every angle, several at a time: tiles are too small for XLA to split."""
+    """evaluate(k) for every angle, several at a time."""
     with ThreadPoolExecutor(max_workers=max(1, min(n_phi, threads))) as pool:
         return list(pool.map(evaluate, range(n_phi)))
 
 
-def tile_batches(matrix: AngleMatrix, phi: float, axis: TimeAxis) -> Iterator[RawTiles]:
-    """One angle cut into TILE × TILE tiles on and above the diagonal, BATCH at a time, padded with weight 0."""
-    side = min(TILE, -(-axis.count // 8) * 8)
-    blocks = -(-axis.count // side)
-    times = axis.times(np.clip(np.arange(blocks * side), axis.first_usable, axis.count - 1)).reshape(blocks, side)
+def _side(axis: TimeAxis) -> int:
+    """Frames per side of a tile: no more than there are."""
+    return min(TILE, -(-axis.count // 8) * 8)
+
+
+def tile_batches(axis: TimeAxis) -> list[Corners]:
+    """Rows and columns of all tiles on and above the diagonal, in units of their side, BATCH at a time."""
+    blocks = -(-axis.count // _side(axis))
     upper = [(r, c) for r in range(blocks) for c in range(r, blocks)]
     size = min(BATCH, len(upper))
-    for start in range(0, len(upper), size):
-        chosen = upper[start : start + size]
-        data, weights = np.zeros((2, 1, size, side, side))
-        row_times, column_times = np.tile(times[0], (2, size, 1))
-        for place, (r, c) in enumerate(chosen):
-            row_times[place], column_times[place] = times[r], times[c]
-            _fill_tile(matrix, (r * side, c * side), data[0, place], weights[0, place])
-        arrays = (row_times, column_times, data, weights, np.array([phi]))
-        yield RawTiles(*map(jnp.asarray, arrays))
+    return [upper[start : start + size] for start in range(0, len(upper), size)]
+
+
+def filled_tiles(matrix: AngleMatrix, phi: float, axis: TimeAxis, batch: Corners) -> RawTiles:
+    """Some tiles of one angle as arrays, padded with weight 0 to as many as the first batch has."""
+    side = _side(axis)
+    blocks = -(-axis.count // side)
+    times = axis.times(np.clip(np.arange(blocks * side), axis.first_usable, axis.count - 1)).reshape(blocks, side)
+    size = min(BATCH, blocks * (blocks + 1) // 2)
+    data, weights = np.zeros((2, 1, size, side, side))
+    row_times, column_times = np.tile(times[0], (2, size, 1))
+    for place, (r, c) in enumerate(batch):
+        row_times[place], column_times[place] = times[r], times[c]
+        _fill_tile(matrix, (r * side, c * side), data[0, place], weights[0, place])
+    return RawTiles(*map(jnp.asarray, (row_times, column_times, data, weights, np.array([phi]))))
 
 
 def _fill_tile(matrix: AngleMatrix, corner: tuple[int, int], data: Floats, weights: Floats) -> None:
@@ -144,21 +173,25 @@ def _fill_tile(matrix: AngleMatrix, corner: tuple[int, int], data: Floats, weigh
     data[:height, :width] = pair_data(matrix, rows, found, columns_)
 
 
+def _among(matrix: AngleMatrix, chosen: np.ndarray) -> AngleMatrix:
+    """The pairs of some frames with each other, (n, n)."""
+    both = np.ix_(chosen, chosen)
+    return AngleMatrix(
+        matrix.c2[both],
+        matrix.frame_ok[chosen],
+        None if matrix.pair_ok is None else matrix.pair_ok[both],
+        None if matrix.sigma is None else matrix.sigma[both],
+    )
+
+
 def frame_subset(
-    angles: Callable[[int], AngleMatrix], phi: Floats, axis: TimeAxis, frames: Sequence[int] | np.ndarray
+    angles: Angles, phi: Floats, axis: TimeAxis, frames: Sequence[int] | np.ndarray
 ) -> RawTiles:
     """The raw pairs among a few chosen frames, of every angle, as one dense tile (for scouting starts)."""
     chosen = np.asarray(frames)
     times = axis.times(chosen)
     data, weights = np.zeros((2, len(phi), 1, chosen.size, chosen.size))
-    for index in range(len(phi)):
-        matrix = angles(index)
-        part = AngleMatrix(
-            matrix.c2[np.ix_(chosen, chosen)],
-            matrix.frame_ok[chosen],
-            None if matrix.pair_ok is None else matrix.pair_ok[np.ix_(chosen, chosen)],
-            None if matrix.sigma is None else matrix.sigma[np.ix_(chosen, chosen)],
-        )
+    for index, part in enumerate(each_in_order(lambda _, matrix: _among(matrix, chosen), angles, len(phi))):
         everything = slice(0, chosen.size)
         weights[index, 0] = pair_weights(part, everything)
         data[index, 0] = pair_data(part, everything, weights[index, 0])

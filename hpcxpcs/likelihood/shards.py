@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hpcxpcs.data.twotime import AngleMatrix
+from hpcxpcs.data.ahead import Angles
 from hpcxpcs.likelihood.cells import Cell, TimeAxis
 from hpcxpcs.likelihood.compress import compress_parts
 from hpcxpcs.likelihood.interpolation import Floats
@@ -272,7 +272,7 @@ def partition(strategy: str, count: int, n_frames: int, seed: int, *, first: int
 
 
 def shard_moments(
-    angles: Callable[[int], AngleMatrix],
+    angles: Angles,
     phi: Floats,
     cells: Sequence[Cell],
     axis: TimeAxis,

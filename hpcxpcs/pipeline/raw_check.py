@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from hpcxpcs.config import Config
-from hpcxpcs.data.select import load as load_data
 from hpcxpcs.errors import StoreError
 from hpcxpcs.inference.prepared import Prepared
 from hpcxpcs.inference.records import CompressionReport
@@ -20,6 +19,7 @@ from hpcxpcs.likelihood.gaussian import marginal_log_likelihood
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products
 from hpcxpcs.likelihood.raw import RawPairs
+from hpcxpcs.pipeline.loading import loaded
 from hpcxpcs.pipeline.stage import coordinates_of
 from hpcxpcs.runtime.machine import usable_cores
 from hpcxpcs.runtime.run import DONE, Run
@@ -59,7 +59,7 @@ def has_check_points(run: Run) -> bool:
 def check_angle(run: Run, task: Task, config: Config) -> Outcome:
     """Evaluate the raw pairs of one angle at the points of the check."""
     points = read_sealed(run.data_file("check"), kind=DRAWS, run_id=run.plan.run_id).arrays["thetas"]
-    data, k = load_data(config), task.index
+    data, k = loaded(config, run.folder, lambda text: None), task.index
     axis = TimeAxis(float(data.t[0]), float(data.dt), data.n_frames)
     phi = np.asarray(data.phi, dtype=np.float64)[k : k + 1]
     raw = RawPairs(lambda _: data.angle(k), phi, axis, usable_cores())

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from hpcxpcs.config import Config, resolved_parameters
-from hpcxpcs.data.select import load as load_data
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import DataError
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
@@ -26,6 +25,7 @@ from hpcxpcs.physics.model import Model, TimeGrid, build_model
 from hpcxpcs.pipeline.begin import PREPARE
 from hpcxpcs.pipeline.choices import config_of, memory_budget, point_settings
 from hpcxpcs.pipeline.compile_cache import compile_cache
+from hpcxpcs.pipeline.loading import held_bytes, loaded
 from hpcxpcs.pipeline.quality import refuse_poor
 from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.pipeline.stored_fit import pack, unpack
@@ -33,8 +33,8 @@ from hpcxpcs.runtime.machine import usable_cores
 from hpcxpcs.runtime.run import DONE, Run
 from hpcxpcs.runtime.sealed import Sealed, newest_good, read_sealed, write_sealed
 
-HELD_SHARE = 0.25
-"""Share of the memory budget that matrices may occupy between passes; larger data are read again instead."""
+OTHER_BYTES = 700_000_000
+"""What a fit needs besides matrices: libraries, compiled code, slabs and tiles."""
 
 LIKELIHOOD, POINT = "likelihood", "point fit"
 """Kinds of the sealed files of this stage."""
@@ -48,9 +48,10 @@ def measured(data: TwoTime, config: Config, reporter: Reporter, timings: dict[st
         awake = pool.submit(jax.devices)
         measurement = measure(
             data,
-            int(HELD_SHARE * memory_budget(config)),
+            held_bytes(config),
             lambda done: reporter.step(done, data.n_phi),
             threads=usable_cores(),
+            ahead_bytes=memory_budget(config) - OTHER_BYTES,
         )
         awake.result()
     timings["read"] = time.perf_counter() - begun
@@ -95,7 +96,7 @@ def prepare(run: Run, reporter: Reporter) -> None:
     config = config_of(run.plan)
     timings: dict[str, float] = {}
     reporter.phase(f"reading {config.data_file.name}")
-    data = load_data(config)
+    data = loaded(config, run.folder, reporter.warn)
     point, fitted, measurement, _ = fitted_point(data, config, reporter, timings)
     cutting = f"cutting {run.plan.shards['count']} shards and " if run.plan.method == "cmc" else ""
     reporter.phase(f"{cutting}condensing the likelihood")

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hpcxpcs.data.clean import repaired_diagonal
+from hpcxpcs.data.clean import pictured
 from hpcxpcs.data.preprocess import drawn_diagonal
 from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.physics.model import Model
@@ -102,16 +102,17 @@ def _angle_blocks(
 ) -> Iterator[Block]:
     fit, data = answer.fit, answer.data
     matrix = data.angle(angle)
-    c2 = drawn_diagonal(repaired_diagonal(matrix.c2, ~matrix.frame_ok & (data.t != 0)), data.processing)
+    dead = ~matrix.frame_ok & (data.t != 0)
+    diagonal = drawn_diagonal(matrix.c2, dead, data.processing)
     contrast, offset = float(at.contrast[angle]), float(at.offset[angle])
-    for start in range(0, len(c2), rows):
+    for start in range(0, data.n_frames, rows):
         part = slice(start, start + rows)
-        values = shape.at(start, float(data.phi[angle]))
+        c2, values = pictured(matrix.c2, dead, diagonal, part), shape.at(start, float(data.phi[angle]))
         scaled = offset + contrast * values
-        residual = c2[part] - scaled
+        residual = c2 - scaled
         normalized = residual / _noise(fit, matrix, angle, part)
         good = _used(matrix, part) & np.isfinite(normalized)
-        yield Block(angle, start, len(c2), c2[part], values, scaled, residual, normalized, good)
+        yield Block(angle, start, data.n_frames, c2, values, scaled, residual, normalized, good)
 
 
 def _noise(fit: Fit, matrix: AngleMatrix, angle: int, part: slice) -> Any:

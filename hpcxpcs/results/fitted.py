@@ -123,7 +123,7 @@ def small_arrays(data: TwoTime, contrast: np.ndarray, offset: np.ndarray) -> dic
 
 def stored_dtype(data: TwoTime) -> np.dtype[Any]:
     """Single precision if the data came in single precision, else double."""
-    return np.dtype(np.float32 if data.angle(0).c2.dtype.itemsize <= 4 else np.float64)
+    return np.dtype(np.float32 if data.itemsize <= 4 else np.float64)
 
 
 def reason_to_skip(

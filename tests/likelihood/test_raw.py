@@ -114,8 +114,8 @@ def test_given_a_window_that_starts_late_then_its_first_frame_counts():
 
 
 def test_a_tile_knows_how_many_pairs_carry_weight(tiny):
-    tiles = [next(tiny.raw.tiles(k)) for k in range(2)]
-    assert [int(t.pairs[0]) for t in tiles] == [len(usable_pairs(m)) for m in tiny.matrices]
+    batches = list(tiny.raw.by_angle(lambda index, tiles: tiles.pairs))
+    assert [int(pairs[0]) for pairs, in batches] == [len(usable_pairs(m)) for m in tiny.matrices]
 
 
 def test_a_subset_of_frames_sums_the_pairs_among_them(tiny):

@@ -119,7 +119,10 @@ class Layout:
 
 
 def read_matrix(source: Any, info: BinInfo, frames: slice = slice(None)) -> NDArray[Any]:
-    """Read the matrix of one bin, (n, n) in the usual form, from an open file, cut to `frames` on both axes."""
+    """Read the matrix of one bin, (n, n) in the usual form, from an open file, cut to `frames` on both axes.
+
+    The array is the caller's own.
+    """
     dataset = dataset_at(source, info.dataset)
     axes = len(info.lead) + 2 + len(info.trail)
     if len(dataset.shape) != axes:
@@ -127,7 +130,7 @@ def read_matrix(source: Any, info: BinInfo, frames: slice = slice(None)) -> NDAr
     if dataset.dtype.kind not in "fiu":
         raise DataError(f"/{info.dataset} holds values of type {dataset.dtype}; real numbers are needed")
     rows = info.form.rows(frames, int(dataset.shape[len(info.lead)]))
-    stored = np.asarray(dataset[(*info.lead, rows, frames, *info.trail)])
+    stored = np.array(dataset[(*info.lead, rows, frames, *info.trail)], copy=isinstance(dataset, np.ndarray) or None)
     return stored if info.form == USUAL else info.form.undone(stored)
 
 
