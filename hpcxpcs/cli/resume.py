@@ -65,8 +65,11 @@ def command(
         _submit_again(opened, record, tasks)
         return
     if tasks is not None:
+        why = "it was not submitted, or this is its job"
+        if here or workers or time_limit is not None:
+            why = "--here, --workers and --time-limit continue it here"
         raise click.UsageError(
-            "--tasks belongs to a run that was submitted and is not resumed here: leave it, or the others, out"
+            f"--tasks hands work to a scheduler, but {run} goes on here: {why}; leave --tasks out"
         )
     context.exit(_finished(run, opened, workers, time_limit))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,22 @@ def test_given_a_known_centre_then_its_scripts_pass_shellcheck(config, site, tmp
     asked = ("--site", site, "--account", "xpcs", "--run", tmp_path / "run", "--dry-run")
     accepted_by_shellcheck(hpcxpcs("submit", config, *asked), tmp_path)
     accepted_by_shellcheck(hpcxpcs("submit", config, *asked, "--mpi"), tmp_path)
+
+
+@pytest.mark.parametrize("own", [None, "/home/me/compiled code"])
+def test_given_a_centre_with_scratch_then_jobs_keep_compiled_code_there_unless_the_user_has_a_place(
+    config, own, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("HPCXPCS_CACHE_DIR", raising=False)
+    scratch = tmp_path / "scratch"
+    given = {"SCRATCH": str(scratch)} | ({} if own is None else {"HPCXPCS_CACHE_DIR": own})
+    asked = ("--site", "nersc-perlmutter", "--account", "xpcs", "--run", tmp_path / "run", "--dry-run")
+    scripts = scripts_in(hpcxpcs("submit", config, *asked, environment=given))
+    place = own or str(scratch / "hpcxpcs-cache")
+    assert scripts
+    for script in scripts:
+        (line,) = re.findall(r"^export HPCXPCS_CACHE_DIR=.*$", script, re.MULTILINE)
+        assert shlex.split(line)[1] == f"HPCXPCS_CACHE_DIR={place}"
 
 
 def test_given_what_a_queue_cannot_run_then_those_that_can_are_named(config, tmp_path):
@@ -181,6 +198,34 @@ def test_given_cancelled_jobs_then_status_says_so_and_resume_submits_again(confi
     queue.settle()
     assert digest(run) == expected
     assert "nothing is left to do" in hpcxpcs("resume", run, code=None)
+
+
+def test_given_a_submitted_run_when_resumed_with_workers_then_it_goes_on_here(
+    config, expected, queue, tmp_path
+):
+    run = tmp_path / "run"
+    queue.hold()
+    hpcxpcs("submit", config, *PBS, "--run", run)
+    hpcxpcs("cancel", run)
+    told = hpcxpcs("resume", run, "--workers", 1, code=None)
+    assert "submitted array" not in told and "submitted gather" not in told
+    assert digest(run) == expected
+    assert len(read_record(Run.open(run)).submissions) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [((), "it was not submitted"), (("--workers", 1), "--here, --workers and --time-limit continue it here")],
+)
+def test_given_nothing_submitted_when_resumed_with_tasks_then_it_is_a_usage_error(
+    config, options, why, tmp_path
+):
+    run = tmp_path / "run"
+    hpcxpcs("fit", config, "--run", run, "--time-limit", 0, code=75)
+    told = hpcxpcs("resume", run, "--tasks", 3, *options, code=2)
+    words = " ".join(told.split())
+    assert "--tasks hands work to a scheduler" in words and why in words and "leave --tasks out" in words
+    assert status_of(run)["queue"] is None
 
 
 def test_given_a_worker_that_died_then_resume_adds_as_many_as_are_missing(config, expected, queue, tmp_path):
@@ -285,7 +330,8 @@ def test_given_logs_then_they_are_found_by_shard_and_by_job(config, queue, tmp_p
     hpcxpcs("submit", config, *PBS, "--run", run)
     queue.settle()
     array = read_record(Run.open(run)).submissions[0].job
-    assert len(re.findall("^==>", hpcxpcs("logs", run, "--job", array), re.MULTILINE)) == 2
+    shown = re.findall(r"^==> .*(\.log|\.jsonl)  ", hpcxpcs("logs", run, "--job", array), re.MULTILINE)
+    assert sorted(shown) == [".jsonl", ".jsonl", ".log", ".log"]
     assert "array-" in hpcxpcs("logs", run, "--shard", 0)
     assert "gather-" in hpcxpcs("logs", run)
     assert "has no shard 7" in hpcxpcs("logs", run, "--shard", 7, code=2)
