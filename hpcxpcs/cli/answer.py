@@ -23,9 +23,6 @@ MOST_NOTES = 5
 
 def told(reporter: PhaseLines, compute: Callable[[Callable[[FitRun], None]], FitRun]) -> int:
     """Let `compute` find an answer, print it as soon as it is there and what became of the rest; the exit code."""
-    import logging
-
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where its font cache goes is nobody's concern
 
     def on_answer(found: FitRun) -> None:
         reporter.clear()

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpcxpcs.cli.session import log_level_option
+
 if TYPE_CHECKING:
-    from hpcxpcs.cli.progress import PhaseLines
+    from hpcxpcs.cli.session import Session
     from hpcxpcs.config import Config
     from hpcxpcs.pipeline.executor import Executor
 
@@ -65,6 +67,7 @@ Exit codes:
     metavar="KEY=VALUE",
     help="Override one key of the configuration, dotted (scaling.mode=individual). May be repeated.",
 )
+@log_level_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -76,41 +79,43 @@ def command(
     fresh: bool,
     time_limit: float | None,
     overrides: tuple[str, ...],
+    log_level: str | None,
 ) -> None:
     """Fit the model of CONFIG to its data and write RUN/results.
 
     The same command starts a run, continues one that was stopped or killed, and says so when it is complete. Under
     mpirun or srun the ranks work, as many as there are cores; otherwise worker processes on this machine do.
     """
-    from hpcxpcs.cli.progress import PhaseLines
+    from hpcxpcs.cli.session import session
     from hpcxpcs.pipeline.choices import configured
     from hpcxpcs.pipeline.crew import crew
 
-    reporter = PhaseLines()
     given: dict[str, object] = {
         "optimization.method": method,
         "optimization.cmc.sharding.num_shards": shards,
         "runtime.workers": workers,
     }
     chosen = (*overrides, *(f"{key}={value}" for key, value in given.items() if value is not None))
-    settings = configured(config, chosen)
-    if settings.optimization.method == "nlsq":
-        context.exit(_fitted(settings, run, reporter, fresh, None))
-    with crew(settings, time_limit, reporter) as executor:
-        code = 0 if executor is None else _fitted(settings, run, reporter, fresh, executor)
+    with session("lead", log_level) as current:
+        settings = configured(config, chosen)
+        current.log.follow(settings.logging)
+        if settings.optimization.method == "nlsq":
+            context.exit(_fitted(settings, run, current, fresh, None))
+        with crew(settings, time_limit, current.reporter) as executor:
+            code = 0 if executor is None else _fitted(settings, run, current, fresh, executor)
     context.exit(code)
 
 
 def _fitted(
-    settings: Config, run: Path | None, reporter: PhaseLines, fresh: bool, executor: Executor | None
+    settings: Config, run: Path | None, current: Session, fresh: bool, executor: Executor | None
 ) -> int:
     """Fit, tell, and return the exit code."""
     from hpcxpcs.cli.answer import told
     from hpcxpcs.pipeline.fit import fit
 
     return told(
-        reporter,
+        current.console,
         lambda on_answer: fit(
-            settings, run=run, reporter=reporter, on_answer=on_answer, fresh=fresh, executor=executor
+            settings, run=run, reporter=current.reporter, on_answer=on_answer, fresh=fresh, executor=executor
         ),
     )

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from hpcxpcs.cli.session import log_level_option, session
+
+if TYPE_CHECKING:
+    from hpcxpcs.cli.session import Session
+    from hpcxpcs.pipeline.executor import Executor
 
 EXAMPLES = """\
 \b
@@ -31,30 +38,40 @@ Exit codes:
     metavar="SECONDS",
     help="Stop with everything saved before this time is over.  [default: what the scheduler grants]",
 )
+@log_level_option
 @click.pass_context
 def command(
-    context: click.Context, run: Path, partial: bool, workers: int | None, time_limit: float | None
+    context: click.Context,
+    run: Path,
+    partial: bool,
+    workers: int | None,
+    time_limit: float | None,
+    log_level: str | None,
 ) -> None:
     """Combine and certify the finished shards of the run in the folder RUN, and write RUN/results again.
 
     Shards are not sampled here; `hpcxpcs resume` does that. All data are sampled if the consensus is rejected.
     """
-    from hpcxpcs.cli.progress import PhaseLines
     from hpcxpcs.pipeline.choices import config_of
     from hpcxpcs.pipeline.crew import crew
     from hpcxpcs.runtime.run import Run
 
-    reporter = PhaseLines()
-    with crew(config_of(Run.open(run).plan), time_limit, reporter, workers) as executor:
-        if executor is None:
-            context.exit(0)
-        from hpcxpcs.cli.answer import told
-        from hpcxpcs.pipeline.fit import continued
-
-        code = told(
-            reporter,
-            lambda tell: continued(
-                run, executor=executor, reporter=reporter, on_answer=tell, gather_only=True, partial=partial
-            ),
-        )
+    opened = Run.open(run)
+    with session("gather", log_level) as current:
+        settings = config_of(opened.plan)
+        current.log.follow(settings.logging)
+        with crew(settings, time_limit, current.reporter, workers) as executor:
+            code = 0 if executor is None else _gathered(run, current, executor, partial)
     context.exit(code)
+
+
+def _gathered(run: Path, current: Session, executor: Executor, partial: bool) -> int:
+    """Gather, tell, and return the exit code."""
+    from hpcxpcs.cli.answer import told
+    from hpcxpcs.pipeline.fit import continued
+
+    settings: dict[str, Any] = {"executor": executor, "gather_only": True, "partial": partial}
+    return told(
+        current.console,
+        lambda tell: continued(run, reporter=current.reporter, on_answer=tell, **settings),
+    )

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpcxpcs.runtime.log_levels import LEVELS
+
 if TYPE_CHECKING:
     from hpcxpcs.runtime.logs import Log
+    from hpcxpcs.runtime.run import Run
+    from hpcxpcs.runtime.tasks import Task
 
 EXAMPLES = """\
 \b
 Examples:
   hpcxpcs logs runs/tuesday
   hpcxpcs logs runs/tuesday --shard 12
+  hpcxpcs logs runs/tuesday --level warning
   hpcxpcs logs runs/tuesday --job 4711 --lines 200
 """
 
@@ -25,42 +30,91 @@ Examples:
 @click.option("--shard", type=click.IntRange(min=0), help="Logs of the processes that had this shard.")
 @click.option("--job", help="Logs of this job, or of one task of it (4711_3, 4711[3]).")
 @click.option(
+    "--level",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    help="Lines that are at least so grave; only logs of JSON lines tell.",
+)
+@click.option(
     "--lines", "-n", type=click.IntRange(min=1), default=20, show_default=True, help="Last lines of each."
 )
-def command(run: Path, shard: int | None, job: str | None, lines: int) -> None:
+def command(run: Path, shard: int | None, job: str | None, level: str | None, lines: int) -> None:
     """Show the last lines of the logs of the run in the folder RUN, the one written last at the end.
 
-    Why a shard failed is shown as well, with --shard.
+    Every process has a log of JSON lines, ROLE-HOST-PID.jsonl; with --shard only their lines about it are shown, and
+    why it failed.
     """
-    from hpcxpcs.runtime.failures import read_failures
-    from hpcxpcs.runtime.logs import last_lines, logs_of, logs_of_task
+    from hpcxpcs.runtime.log_file import is_structured
+    from hpcxpcs.runtime.logs import job_of, logs_in, logs_of_task
+
+    task = None if shard is None else _task(run, shard)
+    if task is None:
+        found = logs_in(_folder(run))
+    else:
+        opened = _opened(run)
+        found = logs_of_task(opened, task)
+        _show_failures(opened, task)
+    wanted = tuple(
+        log
+        for log in found
+        if (job is None or _belongs(job_of(log), job)) and (level is None or is_structured(log.path))
+    )
+    silent = True
+    for log in wanted:
+        written = datetime.datetime.fromtimestamp(log.written).astimezone().isoformat(timespec="seconds")
+        shown = _shown(log, lines, level, task)
+        if shown or level is None:
+            silent = False
+            click.echo(f"==> {log.path}  ({written}, {log.size} bytes)")
+            click.echo("\n".join(shown))
+    if silent:
+        click.echo(
+            f"{run / 'logs'}: {'no such log' if level is None else f'no line of level {level} or above'}"
+        )
+
+
+def _shown(log: Log, lines: int, level: str | None, task: Task | None) -> tuple[str, ...]:
+    """The last lines of a log, JSON lines as people read them."""
+    from hpcxpcs.runtime.log_file import is_structured
+    from hpcxpcs.runtime.log_lines import human_line
+    from hpcxpcs.runtime.logs import last_entries, last_lines
+
+    if not is_structured(log.path):
+        return last_lines(log.path, lines)
+    return tuple(human_line(entry) for entry in last_entries(log.path, lines, level=level, task=task))
+
+
+def _folder(run: Path) -> Path:
+    """RUN/logs; a point fit has logs and no plan."""
+    folder = run / "logs"
+    return folder if folder.is_dir() else _opened(run).logs
+
+
+def _opened(run: Path) -> Run:
     from hpcxpcs.runtime.run import Run
+
+    return Run.open(run)
+
+
+def _task(run: Path, shard: int) -> Task:
     from hpcxpcs.runtime.tasks import new_task
 
-    opened = Run.open(run)
-    if shard is None:
-        found = logs_of(opened)
-    else:
-        task = new_task("shard", shard)
-        if task.name not in {planned.name for planned in opened.plan.tasks}:
-            raise click.BadParameter(f"{run} has no shard {shard}", param_hint="--shard")
-        found = logs_of_task(opened, task)
-        for failure in read_failures(opened, task):
-            click.echo(f"failed    {failure.get('ts')}: {failure.get('cause')}")
-            click.echo(str(failure.get("details") or "").rstrip())
-    found = tuple(log for log in found if job is None or _belongs(log, job))
-    for log in found:
-        written = datetime.datetime.fromtimestamp(log.written).astimezone().isoformat(timespec="seconds")
-        click.echo(f"==> {log.path}  ({written}, {log.size} bytes)")
-        click.echo("\n".join(last_lines(log.path, lines)))
-    if not found:
-        click.echo(f"{opened.logs}: no such log; processes that 'hpcxpcs fit' runs in write to its terminal")
+    task = new_task("shard", shard)
+    if task.name not in {planned.name for planned in _opened(run).plan.tasks}:
+        raise click.BadParameter(f"{run} has no shard {shard}", param_hint="--shard")
+    return task
 
 
-def _belongs(log: Log, job: str) -> bool:
-    """Whether a log is of this job: 4711 has array-4711_3.log as well."""
+def _show_failures(run: Run, task: Task) -> None:
+    from hpcxpcs.runtime.failures import read_failures
+
+    for failure in read_failures(run, task):
+        click.echo(f"failed    {failure.get('ts')}: {failure.get('cause')}")
+        click.echo(str(failure.get("details") or "").rstrip())
+
+
+def _belongs(found: str, job: str) -> bool:
+    """Whether what a log's job is called is this job: 4711 has array-4711_3.log as well."""
     from hpcxpcs.runtime.schedulers.scripts import log_task
 
     wanted = log_task(job)
-    stem = log.path.name.removesuffix(".log").partition("-")[2]
-    return stem == wanted or stem.startswith(f"{wanted}_")
+    return found == wanted or found.startswith(f"{wanted}_")

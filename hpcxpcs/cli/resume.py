@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from hpcxpcs.cli.session import log_level_option, session
 
 if TYPE_CHECKING:
     from hpcxpcs.runtime.run import Run
@@ -42,6 +45,7 @@ Exit codes:
     help="Array tasks to submit, for a run that was submitted.  [default: as many as have died]",
 )
 @click.option("--here", is_flag=True, help="Compute here, even if the run was submitted to a scheduler.")
+@log_level_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -50,6 +54,7 @@ def command(
     time_limit: float | None,
     tasks: int | None,
     here: bool,
+    log_level: str | None,
 ) -> None:
     """Continue the run in the folder RUN to its end and write RUN/results.
 
@@ -62,7 +67,7 @@ def command(
     opened = Run.open(run)
     record = None if here or workers or time_limit is not None else _submitted_elsewhere(opened)
     if record is not None:
-        _submit_again(opened, record, tasks)
+        _submit_again(opened, record, tasks, log_level)
         return
     if tasks is not None:
         why = "it was not submitted, or this is its job"
@@ -71,7 +76,7 @@ def command(
         raise click.UsageError(
             f"--tasks hands work to a scheduler, but {run} goes on here: {why}; leave --tasks out"
         )
-    context.exit(_finished(run, opened, workers, time_limit))
+    context.exit(_finished(run, opened, workers, time_limit, log_level))
 
 
 def _submitted_elsewhere(run: Run) -> SubmitRecord | None:
@@ -86,7 +91,7 @@ def _submitted_elsewhere(run: Run) -> SubmitRecord | None:
     return record if record is not None and record.submissions[-1].scheduler != "local" else None
 
 
-def _submit_again(run: Run, record: SubmitRecord, tasks: int | None) -> None:
+def _submit_again(run: Run, record: SubmitRecord, tasks: int | None, log_level: str | None) -> None:
     """Submit in place of the jobs that have died; shards that were given up are tried again."""
     from hpcxpcs.errors import SchedulerProblem
     from hpcxpcs.pipeline.begin import refuse_complete
@@ -110,26 +115,32 @@ def _submit_again(run: Run, record: SubmitRecord, tasks: int | None) -> None:
     if gathers and not (missing and left):
         click.echo(f"{run.folder}: nothing has died: {workers} workers and a job that gathers wait or run")
         return
-    offered = offer(run, record.order, workers_only=gathers, most_tasks=missing)
-    for one in submit(run, record.order, offered):
+    order = record.order if log_level is None else replace(record.order, log_level=log_level)
+    offered = offer(run, order, workers_only=gathers, most_tasks=missing)
+    for one in submit(run, order, offered):
         click.echo(f"submitted {one.kind} {one.job}" + (f", after {one.after}" if one.after else ""))
     click.echo(f"look      hpcxpcs status {run.folder}")
 
 
-def _finished(run: Path, opened: Run, workers: int | None, time_limit: float | None) -> int:
+def _finished(
+    run: Path, opened: Run, workers: int | None, time_limit: float | None, log_level: str | None
+) -> int:
     """Do here what is left, and return the exit code."""
-    from hpcxpcs.cli.progress import PhaseLines
     from hpcxpcs.pipeline.choices import config_of
     from hpcxpcs.pipeline.crew import crew
+    from hpcxpcs.runtime.batch_job import batch_job
 
-    reporter = PhaseLines()
-    with crew(config_of(opened.plan), time_limit, reporter, workers) as executor:
-        if executor is None:
-            return 0
-        from hpcxpcs.cli.answer import told
-        from hpcxpcs.pipeline.fit import continued
+    with session("gather" if batch_job() else "lead", log_level) as current:
+        settings = config_of(opened.plan)
+        current.log.follow(settings.logging)
+        with crew(settings, time_limit, current.reporter, workers) as executor:
+            if executor is None:
+                return 0
+            from hpcxpcs.cli.answer import told
+            from hpcxpcs.pipeline.fit import continued
 
-        code = told(
-            reporter, lambda tell: continued(run, executor=executor, reporter=reporter, on_answer=tell)
-        )
+            code = told(
+                current.console,
+                lambda tell: continued(run, executor=executor, reporter=current.reporter, on_answer=tell),
+            )
     return code

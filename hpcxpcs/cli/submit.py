@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpcxpcs.cli.session import log_level_option
+
 if TYPE_CHECKING:
     from hpcxpcs.config import Config
     from hpcxpcs.data.twotime import TwoTime
@@ -69,6 +71,7 @@ Exit codes:
     "--write-only", is_flag=True, help="Plan the run and write its scripts to RUN/submit, for you to submit."
 )
 @click.option("--wait", is_flag=True, help="Stay until the run is over, and end with its exit code.")
+@log_level_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -92,6 +95,7 @@ def command(
     from hpcxpcs.cli.progress import PhaseLines
     from hpcxpcs.pipeline.begin import begin, refuse_complete
     from hpcxpcs.pipeline.plan import plan_for
+    from hpcxpcs.runtime.log_levels import asked_level
     from hpcxpcs.runtime.run import PLAN_FILE, Run
     from hpcxpcs.runtime.schedulers.submitting import offer, submit, submit_lines, write_scripts
 
@@ -103,6 +107,7 @@ def command(
     chosen = (*overrides, *(f"{key}={value}" for key, value in given.items() if value is not None))
     reporter = PhaseLines()
     settings, data, folder = _loaded(config, chosen, run)
+    reporter.level = asked_level(order.log_level) or settings.logging.level
     planned = Run(folder, plan_for(settings, data))
     if dry_run:
         _show_dry_run(planned, order)

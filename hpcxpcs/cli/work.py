@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpcxpcs.cli.session import log_level_option, session
+
 if TYPE_CHECKING:
     from hpcxpcs.pipeline.reporter import Reporter
     from hpcxpcs.runtime.preemption import StopRequest
+    from hpcxpcs.runtime.pulse import Patience
     from hpcxpcs.runtime.run import Run
     from hpcxpcs.runtime.tasks import Task
     from hpcxpcs.runtime.work import TaskFunction, WorkReport
@@ -52,6 +55,7 @@ Exit codes:
     "--hang-after", type=float, hidden=True, help="Seconds without progress after which a task hangs."
 )
 @click.option("--leader", type=int, hidden=True, help="Process id of the leader, without whom work stops.")
+@log_level_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -63,42 +67,56 @@ def command(
     lease: float | None,
     hang_after: float | None,
     leader: int | None,
+    log_level: str | None,
 ) -> None:
     """Do tasks of the run in the folder RUN until nothing is left, together with whoever else works there.
 
     The first to come prepares the run if that has not been done; `hpcxpcs resume` or `fit` gathers it. Start as many of
     these as you like, on any node that sees the folder, at any time: results do not depend on who did what.
     """
-    from hpcxpcs.cli.progress import PhaseLines
+    from hpcxpcs.runtime.batch_job import batch_job
     from hpcxpcs.runtime.claims import LEASE
-    from hpcxpcs.runtime.executors.local import LocalWorkers
     from hpcxpcs.runtime.preemption import StopRequest, find_deadline
+    from hpcxpcs.runtime.process_log import log_into
     from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience
     from hpcxpcs.runtime.run import Run
-    from hpcxpcs.runtime.work import lazily, open_tasks, work
+    from hpcxpcs.runtime.work import open_tasks
 
     opened = Run.open(run)
     tasks = _tasks(opened, shard, only)
-    _settle()
-    patience = Patience(lease or LEASE, hang_after or USUAL_PATIENCE.hang_after)
-    # a leader has asked the scheduler already, for all its workers
-    deadline = find_deadline(time_limit, os.environ if leader is None else {})
-    with StopRequest(deadline) as asked:
-        if leader is None and open_tasks(opened, tasks):
-            _ensure_ready(opened, asked, PhaseLines())
-        if workers > 1:
-            report = LocalWorkers(workers, asked, patience).run_tasks(opened, tasks)
-        else:
-            report = work(
-                opened,
-                lazily(_task_function),
-                tasks,
-                asked if leader is None else _WithLeader(asked, leader),
-                patience=patience,
-                wait=shard is None,
-            )
+    with session("array" if leader is None and batch_job() else "worker", log_level) as current:
+        log_into(opened)
+        _settle(current.reporter)
+        patience = Patience(lease or LEASE, hang_after or USUAL_PATIENCE.hang_after)
+        # a leader has asked the scheduler already, for all its workers
+        deadline = find_deadline(time_limit, os.environ if leader is None else {})
+        with StopRequest(deadline) as asked:
+            if leader is None and open_tasks(opened, tasks):
+                _ensure_ready(opened, asked, current.reporter)
+            current.reporter.end()
+            report = _worked(opened, tasks, asked, patience, workers, leader, wait=shard is None)
     click.echo(_summary(opened, report))
     context.exit(report.exit_code)
+
+
+def _worked(
+    run: Run,
+    tasks: tuple[Task, ...],
+    asked: StopRequest,
+    patience: Patience,
+    workers: int,
+    leader: int | None,
+    *,
+    wait: bool,
+) -> WorkReport:
+    """Do tasks here, or in several worker processes."""
+    from hpcxpcs.runtime.executors.local import LocalWorkers
+    from hpcxpcs.runtime.work import lazily, work
+
+    if workers > 1:
+        return LocalWorkers(workers, asked, patience).run_tasks(run, tasks)
+    stop = asked if leader is None else _WithLeader(asked, leader)
+    return work(run, lazily(_task_function), tasks, stop, patience=patience, wait=wait)
 
 
 class _WithLeader:
@@ -114,13 +132,13 @@ class _WithLeader:
         return self._asked.should_stop(next_block_seconds) or ("the leader has gone" if gone else None)
 
 
-def _settle() -> None:
+def _settle(reporter: Reporter) -> None:
     """Take the cores of this process, before anything sizes its threads by them."""
     from hpcxpcs.runtime.environment import apply
     from hpcxpcs.runtime.placement import my_place
     from hpcxpcs.runtime.topology import topology
 
-    apply(my_place(topology()), warn=lambda text: click.echo(f"hpcxpcs: warning: {text}", err=True))
+    apply(my_place(topology()), warn=reporter.warn)
 
 
 def _ensure_ready(run: Run, stop: StopRequest, reporter: Reporter) -> None:

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 from hpcxpcs.config import sections
 from hpcxpcs.config.field_types import Section
 from hpcxpcs.config.location import data_file, data_file_as_written
+from hpcxpcs.config.logging_sections import Logging
 from hpcxpcs.config.numbers import read_whole
 from hpcxpcs.config.parameter_sections import InitialParameters, ParameterSpace
 from hpcxpcs.config.parameters import ALIASES, MODEL_NAMES, model_named
@@ -20,7 +21,7 @@ from hpcxpcs.config.quality_sections import QualityControl
 from hpcxpcs.config.resolve import ResolvedParameter, resolved_parameters
 
 SCHEMA_VERSION = 1
-_NOT_PART_OF_THE_ANSWER = frozenset({"output", "runtime", "quality_control", "preprocessing"})
+_NOT_PART_OF_THE_ANSWER = frozenset({"output", "runtime", "logging", "quality_control", "preprocessing"})
 _FINGERPRINTED_AS_RESOLVED = frozenset({"parameter_space", "initial_parameters", "experimental_data"})
 
 
@@ -85,6 +86,9 @@ class Config(Section):
     )
     output: sections.Output = Field(
         default_factory=sections.Output, description="what to write; never changes the answer"
+    )
+    logging: Logging = Field(
+        default_factory=Logging, description="the log of a run; never changes the answer"
     )
 
     _source: Path | None = PrivateAttr(default=None)

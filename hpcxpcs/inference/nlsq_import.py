@@ -41,7 +41,13 @@ def quiet_nlsq() -> Iterator[None]:
 def nlsq_solver() -> LeastSquares:
     """The solver, imported with JAX's compile cache, the working directory and the fault handler left as they were."""
     settings = {name: getattr(jax.config, name) for name in CACHE_SETTINGS}
-    with TemporaryDirectory() as elsewhere, chdir(elsewhere), quiet_nlsq(), _own_fault_handler():
+    with (
+        TemporaryDirectory() as elsewhere,
+        chdir(elsewhere),
+        quiet_nlsq(),
+        _own_fault_handler(),
+        _own_log_handlers(),
+    ):
         from nlsq import LeastSquares
 
         solver = LeastSquares()
@@ -61,6 +67,17 @@ def _own_fault_handler() -> Iterator[None]:
     faulthandler.disable()
     if enabled and sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)
+
+
+@contextmanager
+def _own_log_handlers() -> Iterator[None]:
+    """Let an import add no handler: who listens to which logger is the program's choice."""
+    root, known = logging.getLogger(), list(logging.getLogger().handlers)
+    try:
+        yield
+    finally:
+        root.handlers = known
+        logging.getLogger("nlsq").handlers = []
 
 
 def _has_descriptor(stream: TextIO | None) -> bool:

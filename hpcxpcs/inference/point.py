@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,6 +54,8 @@ SMALLEST_NOISE = 1.0e-6
 
 REFINE = 4.0
 """Factor by which the allowed interpolation error falls when a check fails."""
+
+_log = logging.getLogger(__name__)
 
 
 def fit_point(
@@ -240,10 +243,20 @@ def _fit_on(
             minimise_scaled(objective, u, measurement.phi, settings)
             for u in (starts or [m.u for m in scouting.minima[:2]])
         ]
+        for number, end in enumerate(ends, 1):
+            _tell(end.minimum, number, attempt)
         scaled = _in_order(min(ends, key=_rank), measurement, settings)
         settled = settle_bounds(scaled.objective, scaled.minimum, settings)
     report = _compression_report(measurement, represented, settled, settings, progress, attempt)
     return Fitted(scaled, settled, represented, report)
+
+
+def _tell(minimum: Minimum, number: int, attempt: int) -> None:
+    """Log where a start has ended on all pairs."""
+    outcome = "converged" if minimum.converged else "not converged"
+    known = {"iterations": minimum.iterations, "evaluations": minimum.evaluations, "outcome": outcome}
+    words = ("start %d on all pairs, attempt %d: ½χ² %.10g, %s", number, attempt, minimum.cost, outcome)
+    _log.info(*words, extra={"event": "fit", "start": number, "attempt": attempt, "cost": minimum.cost, **known})
 
 
 def _rank(scaled: Scaled) -> float:

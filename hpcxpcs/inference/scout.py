@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +40,8 @@ TWO_COMPONENTS = ("two_component", "static_both")
 
 SAME_BASIN = 0.5
 """Minima whose ½χ² differ by less than this count as one."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,20 @@ def scout(
     scouting = _follow(objective, chosen, plan, settings)
     best = scouting.minima[0]
     rivals = [*_exchanged(objective, best, limits), *_turned(objective, tiles, best, plan.candidates)]
-    return _joined(scouting, _follow(objective, rivals, plan, settings)) if rivals else scouting
+    if rivals:
+        scouting = _joined(scouting, _follow(objective, rivals, plan, settings))
+    _tell(scouting)
+    return scouting
+
+
+def _tell(scouting: Scouting) -> None:
+    """Log where each start has ended."""
+    names = scouting.objective.coordinates.model.parameter_names
+    for number, start in enumerate(scouting.starts, 1):
+        values = dict(zip(names, start.values.tolist(), strict=True))
+        known = {"event": "start", "start": number, "cost": start.cost, "outcome": start.status}
+        words = ("start %d: ½χ² %.8g on the scouted pairs, %s", number, start.cost, start.status)
+        _log.info(*words, extra={**known, "values": values})
 
 
 def _exchanged(objective: Objective, best: Minimum, limits: Limits) -> list[Floats]:

@@ -26,15 +26,18 @@ from hpcxpcs.pipeline.choices import config_of, configured, run_folder
 from hpcxpcs.pipeline.compile_log import compile_log
 from hpcxpcs.pipeline.crew import crew
 from hpcxpcs.pipeline.executor import Executor
+from hpcxpcs.pipeline.loading import loaded
+from hpcxpcs.pipeline.observed import observed
 from hpcxpcs.pipeline.plan import plan_for
 from hpcxpcs.pipeline.posterior import combined_from_what_is_there, sampled, writing_alone
 from hpcxpcs.pipeline.quality import judged
-from hpcxpcs.pipeline.reporter import Reporter, Silent
+from hpcxpcs.pipeline.reporter import Recorded, Reporter, recorded
 from hpcxpcs.pipeline.stage import fitted_point, grid_of, model_of, point_of
 from hpcxpcs.results.quality import quality_flag
 from hpcxpcs.results.records import Answer, RunRecord, WrittenResults
 from hpcxpcs.results.write import write_numbers, write_pictures
-from hpcxpcs.runtime.plan import refuse_difference
+from hpcxpcs.runtime.plan import new_run_id, refuse_difference
+from hpcxpcs.runtime.process_log import ProcessLog, log_into, process_log
 from hpcxpcs.runtime.run import Run
 
 FINISHED_BUT_DOUBTFUL = 3
@@ -85,19 +88,21 @@ def fit(
     `fresh` discards it first, `time_limit` is in seconds, and `executor` does the tasks (default: worker processes).
     """
     begun = Begun(datetime.datetime.now(datetime.UTC), time.perf_counter(), tuple(command) or tuple(sys.argv))
-    config, reporter = configured(source, overrides), reporter or Silent()
+    config = configured(source, overrides)
     folder = run or run_folder(config)
     require_place(folder / "results")
-    if config.optimization.method == "nlsq":
-        return _point_fit(config, folder, reporter, on_answer, begun)
-    if executor is not None:
-        return _posterior_fit(config, folder, reporter, on_answer, begun, executor, fresh)
-    with crew(config, time_limit, reporter) as found:
-        if found is None:
-            raise EnvironmentProblem(
-                "fit() belongs on rank 0; on the other ranks use hpcxpcs.pipeline.crew.crew"
-            )
-        return _posterior_fit(config, folder, reporter, on_answer, begun, found, fresh)
+    with process_log("lead") as log, recorded(reporter) as logged:
+        log.follow(config.logging)
+        if config.optimization.method == "nlsq":
+            return _point_fit(config, folder, logged, on_answer, begun, log)
+        if executor is not None:
+            return _posterior_fit(config, folder, logged, on_answer, begun, executor, fresh)
+        with crew(config, time_limit, logged) as found:
+            if found is None:
+                raise EnvironmentProblem(
+                    "fit() belongs on rank 0; on the other ranks use hpcxpcs.pipeline.crew.crew"
+                )
+            return _posterior_fit(config, folder, logged, on_answer, begun, found, fresh)
 
 
 @dataclass(frozen=True)
@@ -110,32 +115,40 @@ class Begun:
 
 
 def _point_fit(
-    config: Config, folder: Path, reporter: Reporter, on_answer: Callable[[FitRun], None], begun: Begun
+    config: Config,
+    folder: Path,
+    reporter: Recorded,
+    on_answer: Callable[[FitRun], None],
+    begun: Begun,
+    log: ProcessLog,
 ) -> FitRun:
-    results = folder / "results"
+    """A point fit; its log is opened when the data have been read, so that a refused file leaves nothing behind."""
+    results, run_id = folder / "results", new_run_id()
+    reporter.after_phase = lambda: log.open_in(folder / "logs", run_id)
     if replaces_another(results, config):
         reporter.warn(
             f"{results} holds results of another configuration; they will be replaced (--run names a folder)"
         )
     timings: dict[str, float] = {}
     reporter.phase(f"reading {config.data_file.name}")
-    data = load_data(config)
+    data = loaded(config, folder, reporter.warn)
     point, _, _, model = fitted_point(data, config, reporter, timings)
-    return _written(config, folder, data, model, point, None, timings, reporter, on_answer, begun)
+    return _written(config, folder, run_id, data, model, point, None, timings, reporter, on_answer, begun)
 
 
 def _posterior_fit(
     config: Config,
     folder: Path,
-    reporter: Reporter,
+    reporter: Recorded,
     on_answer: Callable[[FitRun], None],
     begun: Begun,
     executor: Executor,
     fresh: bool,
 ) -> FitRun:
-    data = load_data(config)
+    data = loaded(config, folder, reporter.warn)
     run = begin(folder, config, data, reporter, fresh=fresh)
     refuse_complete(run)
+    log_into(run)
     posterior = sampled(run, executor, reporter)
     with writing_alone(run, executor.stop):
         refuse_complete(run)
@@ -160,17 +173,20 @@ def continued(
     begun = Begun(datetime.datetime.now(datetime.UTC), time.perf_counter(), tuple(command) or tuple(sys.argv))
     run = Run.open(folder)
     config = config_of(run.plan)
-    data = load_data(config)
-    refuse_difference(run.plan, plan_for(config, data), place=folder)
-    if gather_only:
-        posterior = combined_from_what_is_there(run, executor, reporter, partial=partial)
-    else:
-        refuse_complete(run)
-        posterior = sampled(run, executor, reporter)
-    with writing_alone(run, executor.stop):
-        if not gather_only:
+    with process_log("gather" if gather_only else "lead") as log, recorded(reporter) as logged:
+        log.follow(config.logging)
+        log_into(run)
+        data = loaded(config, folder, logged.warn)
+        refuse_difference(run.plan, plan_for(config, data), place=folder)
+        if gather_only:
+            posterior = combined_from_what_is_there(run, executor, logged, partial=partial)
+        else:
             refuse_complete(run)
-        return _concluded(run, config, data, posterior, reporter, on_answer, begun)
+            posterior = sampled(run, executor, logged)
+        with writing_alone(run, executor.stop):
+            if not gather_only:
+                refuse_complete(run)
+            return _concluded(run, config, data, posterior, logged, on_answer, begun)
 
 
 def _concluded(
@@ -178,16 +194,15 @@ def _concluded(
     config: Config,
     data: TwoTime,
     posterior: Posterior,
-    reporter: Reporter,
+    reporter: Recorded,
     on_answer: Callable[[FitRun], None],
     begun: Begun,
 ) -> FitRun:
     """Write the results of a run and note that it is complete."""
     point, timings = point_of(run, reporter)
     model = model_of(config, data.q, grid_of(data))
-    found = _written(
-        config, run.folder, data, model, point, posterior, dict(timings), reporter, on_answer, begun
-    )
+    place = (config, run.folder, run.plan.run_id)
+    found = _written(*place, data, model, point, posterior, dict(timings), reporter, on_answer, begun)
     compile_log().tell(run, "results")
     mark_complete(run, posterior.verdict, posterior.words, found.exit_code)
     return found
@@ -196,12 +211,13 @@ def _concluded(
 def _written(
     config: Config,
     folder: Path,
+    run_id: str,
     data: TwoTime,
     model: Model,
     point: PointFit,
     posterior: Posterior | None,
     timings: dict[str, float],
-    reporter: Reporter,
+    reporter: Recorded,
     on_answer: Callable[[FitRun], None],
     begun: Begun,
 ) -> FitRun:
@@ -219,6 +235,8 @@ def _written(
         truth=truth,
         started=begun.at,
         quality=judged(config, data, reporter),
+        run_id=run_id,
+        observed=lambda: observed(folder / "logs", run_id, reporter),
     )
     answer = Answer(point, data, model, record, posterior)
     results, output = folder / "results", config.output

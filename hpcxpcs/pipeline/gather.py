@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,8 @@ from hpcxpcs.runtime.work import lazily
 
 LIGHT_CHECK = 4.0e8
 """Evaluations of the raw model (pairs times points) that one process does within some seconds."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -117,6 +120,11 @@ class Gathering:
             draws=options.certificate.draws,
             limit=None if limit == "auto" else limit,
             seed=seed,
+        )
+        _log.info(
+            "%d shards combined: %s; Pareto k %.3g, %.4g effective draws",
+            *(len(passing), certificate.word, certificate.k_hat, certificate.ess),
+            extra={"event": "certificate", "k_hat": certificate.k_hat, "ess": certificate.ess},
         )
         return consensus, certificate
 

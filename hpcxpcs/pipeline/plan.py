@@ -19,7 +19,9 @@ from hpcxpcs.likelihood.shard_count import default_count
 from hpcxpcs.runtime.plan import Plan, new_run_id
 from hpcxpcs.runtime.tasks import Task, new_task
 
-NOT_COMPARED = frozenset({"output", "runtime", "experimental_data", "quality_control", "preprocessing"})
+NOT_COMPARED = frozenset(
+    {"output", "runtime", "logging", "experimental_data", "quality_control", "preprocessing"}
+)
 """Sections that may change between two starts of a run; the fingerprint of the data (as processed) must not."""
 
 RECORDED_PACKAGES = ("hpcxpcs", "jax", "jaxlib", "numpyro", "nlsq", "numpy", "scipy", "h5py", "arviz")

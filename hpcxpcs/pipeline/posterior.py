@@ -17,6 +17,7 @@ from hpcxpcs.runtime.batch_job import batch_job
 from hpcxpcs.runtime.claims import take
 from hpcxpcs.runtime.events import append
 from hpcxpcs.runtime.failures import forget_failures
+from hpcxpcs.runtime.log_context import log_context
 from hpcxpcs.runtime.progress import telling
 from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Pulse, Stop
 from hpcxpcs.runtime.run import Run, set_aside_damaged, state_of
@@ -45,7 +46,8 @@ def ensure_prepared(run: Run, stop: Stop, reporter: Reporter) -> None:
                 if not is_prepared(run):
                     append(run, "started", task=task.name, token=claim.owner.token, **batch_job())
                     log = compile_log()
-                    prepare(run, reporter)
+                    with log_context(task=task.name):
+                        prepare(run, reporter)
                     log.tell(run, task.name)
                     append(run, "done", task=task.name)
         finally:

@@ -105,6 +105,7 @@ class Sampling:
             if stopped:
                 return "stopped"
             verdict = self._judged(task, chains)
+            _tell(task, attempt, verdict, seconds)
             retry = attempt < MOST_RETRIES and any(f.name in RETRIED for f in verdict.judgement.failed)
             if retry:
                 self._publish(task, pulse, attempt + 1, None, seconds, "running", verdict)
@@ -223,6 +224,18 @@ class Sampling:
             self.run.task_file(task),
             Sealed(CHAINS, self.run.plan.run_id, task.name, status, progress, arrays, attributes),
         )
+
+
+def _tell(task: Task, attempt: int, verdict: Verdict, seconds: float) -> None:
+    """Log how finished chains did."""
+    found = verdict.attributes()
+    r_hat, ess = max(found["r_hat"]), min(*found["ess_bulk"], *found["ess_tail"])
+    outcome = "accepted" if found["passed"] else f"not accepted: {', '.join(found['reasons'])}"
+    _log.info(
+        "%s, attempt %d: R-hat %.4g at worst, ESS %.4g at least, %d divergences, BFMI %.3g: %s",
+        *(task.name, attempt + 1, r_hat, ess, verdict.divergences, verdict.bfmi, outcome),
+        extra={"event": "chains", "attempt": attempt + 1, "sampling_seconds": seconds, **found},
+    )
 
 
 def _reason(finding: Finding) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -158,7 +158,8 @@ class Fit(Protocol):
 class RunRecord:
     """What only the command knows: configuration, words, clock (seconds per phase, UTC) and verdict.
 
-    `quality` is the quality report of the data, None when nobody asked for one.
+    `quality` is the quality report of the data, None when nobody asked for one; `observed` is asked at the time of
+    writing for phases, processes and messages of all processes of the run.
     """
 
     config: Mapping[str, Any]
@@ -169,6 +170,8 @@ class RunRecord:
     truth: Mapping[str, Any] | None = None
     started: datetime.datetime | None = None
     quality: Mapping[str, Any] | None = None
+    run_id: str = ""
+    observed: Callable[[], Mapping[str, Any]] = dict
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hpcxpcs import __version__
 from hpcxpcs.results.nlsq import preprocessing_of, utc_now
 from hpcxpcs.results.posterior_records import Posterior
@@ -27,12 +29,22 @@ PACKAGES = (
 """Packages whose versions can change the numbers or the pictures."""
 
 
-def summary_record(answer: Answer, written: WrittenResults, pictures: str) -> dict[str, Any]:
-    """The verdict, the headline numbers, what it took, every file; `pictures` is pending, written or off."""
+OBSERVED = ("phases", "processes", "messages")
+"""What a summary says of the processes of a run; None where they kept no log."""
+
+
+def summary_record(
+    answer: Answer, written: WrittenResults, pictures: str, observed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The verdict, the headline numbers, what it took, every file; `pictures` is pending, written or off.
+
+    `observed` has phases, processes and messages of all processes of the run, as far as they are known.
+    """
     fit, run, found = answer.fit, answer.run, answer.posterior
     return {
         "schema_version": SCHEMA_VERSION,
         "timestamp": utc_now(),
+        "run_id": run.run_id,
         "status": fit.status,
         "verdict": _first_sentence(answer),
         "exit_code": run.exit_code,
@@ -43,7 +55,9 @@ def summary_record(answer: Answer, written: WrittenResults, pictures: str) -> di
         "reduced_chi_squared": fit.reduced_chi_squared,
         "parameters": {name: _headline(fit, k) for k, name in enumerate(fit.names)},
         "posterior": None if found is None else _posterior(found),
+        "metrics": _metrics(fit, found),
         "timings": dict(run.timings),
+        **{name: observed.get(name) for name in OBSERVED},
         "peak_memory_bytes": peak_memory_bytes(),
         "files": [_file(path, written.folder) for path in written.files],
         "warnings": [
@@ -107,6 +121,34 @@ def _first_sentence(answer: Answer) -> str:
     if answer.posterior is None:
         return verdict(answer.fit, answer.run.exit_code)
     return verdict_sentence(answer.posterior)
+
+
+def _metrics(fit: Fit, found: Posterior | None) -> dict[str, Any]:
+    """How good the answer is, in numbers that programs compare."""
+    metrics: dict[str, Any] = {
+        "chi_squared": fit.chi_squared,
+        "degrees_of_freedom": fit.degrees_of_freedom,
+        "reduced_chi_squared": fit.reduced_chi_squared,
+        "iterations": fit.iterations,
+        "evaluations": fit.evaluations,
+        "starts": len(fit.starts),
+        "pairs": int(sum(fit.pairs)),
+        "compression_error": fit.compression.error,
+    }
+    if found is None:
+        return metrics
+    shards, summary = found.shards, found.summary
+    divergent = sum(shard.divergences for shard in shards) if shards else np.sum(found.statistics.diverging)
+    return {
+        **metrics,
+        "max_r_hat": np.max(summary.r_hat),
+        "min_ess": min(np.min(summary.ess_bulk), np.min(summary.ess_tail)),
+        "divergences": int(divergent),
+        "num_shards": len(shards),
+        "accepted": sum(shard.accepted for shard in shards),
+        "k_hat": None if found.certificate is None else found.certificate.k_hat,
+        "compression_error": found.compression.error,
+    }
 
 
 def _posterior(found: Posterior) -> dict[str, Any]:

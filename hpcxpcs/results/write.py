@@ -130,8 +130,10 @@ def _with_files(written: WrittenResults, *paths: Path) -> WrittenResults:
 
 
 def _write_records(written: WrittenResults, answer: Answer, pictures: str, fault: Fault | None) -> None:
-    write_json(written.folder / "provenance.json", written.provenance, fault=fault)
-    write_json(written.folder / "summary.json", summary_record(answer, written, pictures), fault=fault)
+    observed = answer.run.observed()
+    provenance = {**written.provenance, "timings": dict(answer.run.timings), "phases": observed.get("phases")}
+    write_json(written.folder / "provenance.json", provenance, fault=fault)
+    write_json(written.folder / "summary.json", summary_record(answer, written, pictures, observed), fault=fault)
 
 
 def _silent(step: str) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from hpcxpcs.errors import ClaimLost, OutputError
 from hpcxpcs.runtime.batch_job import batch_job
 from hpcxpcs.runtime.claims import Claim, take
 from hpcxpcs.runtime.events import append
 from hpcxpcs.runtime.failures import record_failure
+from hpcxpcs.runtime.log_context import log_context
+from hpcxpcs.runtime.log_lines import FILE_ONLY
 from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience, Pulse, Stop
 from hpcxpcs.runtime.run import Run, state_of
 from hpcxpcs.runtime.tasks import Task, longest_first
+from hpcxpcs.runtime.usage import timed
 
 EXIT_STOPPED = os.EX_TEMPFAIL
 """Exit code of a process that stopped on purpose with everything saved: the same command continues."""
@@ -25,6 +29,8 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds between two looks at tasks that others are doing."""
 
 Outcome = Literal["done", "stopped"]
+_log = logging.getLogger(__name__)
+
 TaskFunction = Callable[[Run, Task, Pulse], Outcome]
 Result = Literal["done", "stopped", "busy", "failed"]
 
@@ -80,12 +86,18 @@ def do_task(
         if state_of(run, task) == "done":
             return "done"
         append(run, "started", task=task.name, token=claim.owner.token, **batch_job())
-        return _attempt(run, task, function, claim, stop, patience)
+        with log_context(**task_fields(task)), timed(task.name, "task", _log):
+            return _attempt(run, task, function, claim, stop, patience)
     except BaseException as error:
         append(run, "left", task=task.name, cause=f"{type(error).__name__}: {error}")
         raise
     finally:
         claim.release()
+
+
+def task_fields(task: Task) -> dict[str, Any]:
+    """What lines of the log say of the task that is being done."""
+    return {"task": task.name, "shard": task.index if task.kind == "shard" else None, "phase": task.kind}
 
 
 def _attempt(
@@ -97,6 +109,7 @@ def _attempt(
             outcome = function(run, task, pulse)
     except ClaimLost:
         append(run, "lost", task=task.name)
+        _log.warning("%s was taken over by another process", task.name, extra=FILE_ONLY)
         return "busy"
     except OutputError:
         raise  # no other attempt would find more room on the disk
@@ -107,12 +120,14 @@ def _attempt(
             return "busy"
         return _failed(run, task, claim, f"ended without writing {task.file}")
     append(run, outcome, task=task.name, seconds=round(time.monotonic() - begun, 3))
+    _log.info("%s: %s", task.name, outcome)
     return outcome
 
 
 def _failed(run: Run, task: Task, claim: Claim, cause: str, details: str = "") -> Result:
     record_failure(run, task, cause, owner=claim.owner.token, details=details)
     append(run, "failed", task=task.name, cause=cause)
+    _log.warning("%s failed: %s", task.name, cause, extra={**FILE_ONLY, "details": details})
     return "failed"
 
 

@@ -39,10 +39,11 @@ KEYS = {
     "summary.json": {
         *("schema_version", "status", "verdict", "exit_code", "parameters", "timings", "files", "warnings"),
         *("peak_memory_bytes", "plots_failed", "files_skipped", "report"),
+        *("run_id", "metrics", "phases", "processes", "messages"),
     },
     "provenance.json": {
         *("schema_version", "versions", "config", "config_fingerprint", "data", "data_fingerprint", "host"),
-        *("command", "start", "end", "sha256", "cpu_count"),
+        *("command", "start", "end", "sha256", "cpu_count", "timings", "phases"),
     },
 }
 PARAMETER_KEYS = {"value", "uncertainty", "robust_uncertainty", "unit", "bounds", "at_bound", "fixed"}
@@ -105,7 +106,8 @@ def test_every_documented_file_is_there_and_no_other(results):
 def test_nothing_but_the_run_folder_is_written(finished, folder, config):
     assert [path.name for path in folder.iterdir()] == ["runs"]
     assert sorted(p.name for p in config.parent.iterdir()) == ["flow.hdf", "flow.hdf.truth.json", "flow.yaml"]
-    assert [str(path.relative_to(folder)) for path in (folder / "runs").glob("*/*")] == ["runs/flow/results"]
+    written = {str(path.relative_to(folder)) for path in (folder / "runs").glob("*/*")}
+    assert written == {"runs/flow/logs", "runs/flow/results"}
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -204,7 +206,7 @@ def test_a_second_run_replaces_the_first_and_never_mixes(config, tmp_path, capfd
     assert fit(capfd, config, tmp_path / "run", *QUICK).code == 0
     numbers = {name for name in FILES if name.endswith(".json")} | {"nlsq/covariance.npz"}
     assert {str(path) for path in content(tmp_path / "run" / "results")} == numbers
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["results"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"logs", "results"}
 
 
 def test_replacing_the_results_of_another_configuration_is_announced(config, tmp_path, capfd):

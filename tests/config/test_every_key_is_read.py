@@ -16,6 +16,7 @@ from hpcxpcs.config.schema import Config
 DECLARE_KEYS = {
     "cli/config.py",
     "config/field_types.py",
+    "config/logging_sections.py",
     "config/parameter_sections.py",
     "config/posterior_sections.py",
     "config/preprocessing_sections.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -23,7 +24,9 @@ from hpcxpcs.files.atomic import writing
 from hpcxpcs.runtime.events import append
 from hpcxpcs.runtime.executors.oversight import Member, Silence, silences
 from hpcxpcs.runtime.failures import record_failure
+from hpcxpcs.runtime.log_lines import TOLD
 from hpcxpcs.runtime.preemption import StopRequest
+from hpcxpcs.runtime.process_log import log_into
 from hpcxpcs.runtime.pulse import Patience, Stop
 from hpcxpcs.runtime.run import Run, state_of
 from hpcxpcs.runtime.tasks import Task
@@ -36,6 +39,7 @@ from hpcxpcs.runtime.work import (
     do_task,
     open_tasks,
     report_on,
+    task_fields,
 )
 
 LOOK_SECONDS = 0.05
@@ -82,6 +86,7 @@ class Recall:
 
 _this_rank: ContextVar[Rank] = ContextVar("_this_rank")
 _announced: set[Path] = set()
+_log = logging.getLogger(__name__)
 
 
 @cache
@@ -108,6 +113,7 @@ def do_here(folder: Path, run_id: str, task: Task, flag: Path) -> Answer:
 
 def do_as(rank: Rank, run: Run, task: Task, stop: Stop) -> Answer:
     """Do a task; what is not the task's fault is raised with the name of the rank."""
+    log_into(run)
     if run.folder not in _announced:
         _announced.add(run.folder)
         append(run, "worker", name=rank.name, worker_pid=os.getpid())
@@ -267,6 +273,7 @@ class Dealing:
     def _give_up(self, silence: Silence) -> None:
         append(self.run, "died", cause=str(silence), task=silence.task.name)
         record_failure(self.run, silence.task, str(silence), owner=silence.token)
+        _log.error("%s", silence, extra={**TOLD, **task_fields(silence.task)})
         sys.stderr.write(
             f"hpcxpcs: error: {silence}; the job ends, finished work stays: the same command continues\n"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -18,14 +19,16 @@ from hpcxpcs.runtime.checks import without_launcher
 from hpcxpcs.runtime.events import append
 from hpcxpcs.runtime.executors.oversight import Begun, Member, begun_by, silences
 from hpcxpcs.runtime.failures import record_failure
+from hpcxpcs.runtime.log_lines import FILE_ONLY
 from hpcxpcs.runtime.placement import Place, child_environment, placement
 from hpcxpcs.runtime.preemption import StopRequest
+from hpcxpcs.runtime.process_log import child_variables
 from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.sealed import peek
 from hpcxpcs.runtime.tasks import Task
-from hpcxpcs.runtime.topology import topology
-from hpcxpcs.runtime.work import EXIT_STOPPED, WorkReport, open_tasks, report_on
+from hpcxpcs.runtime.topology import cpu_list, topology
+from hpcxpcs.runtime.work import EXIT_STOPPED, WorkReport, open_tasks, report_on, task_fields
 
 WORK_COMMAND = (sys.executable, "-m", "hpcxpcs", "work")
 LOOK_SECONDS = 0.1
@@ -38,6 +41,8 @@ MOST_FALSE_STARTS = 3
 """Workers that end in a row without having claimed a task, after which no more are started."""
 
 LOG_LINES = 5
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -131,7 +136,11 @@ class _Crew:
         with stream:
             process = subprocess.Popen(
                 self._arguments(),
-                env={**without_launcher(os.environ), **child_environment(place)},
+                env={
+                    **without_launcher(os.environ),
+                    **child_environment(place),
+                    **child_variables(self.started),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -139,6 +148,7 @@ class _Crew:
             )
         member = Member(f"worker {place.rank + 1} of {place.size}", socket.gethostname(), process.pid)
         append(self.run, "worker", name=member.name, worker_pid=process.pid, log=log.name)
+        _log.info("%s begins, on CPUs %s", member, cpu_list(place.cpus), extra={"worker_pid": process.pid})
         return Worker(member, process, place, log)
 
     def _arguments(self) -> list[str]:
@@ -183,6 +193,8 @@ class _Crew:
         cause = worker.cause or f"{worker.member} {_ending(code)}"
         begun = begun_by(self.run, self.tasks, worker.member)
         append(self.run, "died", cause=cause, task=begun and begun.task.name, log=worker.log.name)
+        doing = {} if begun is None else task_fields(begun.task)
+        _log.warning("%s", cause, extra={**FILE_ONLY, "worker_pid": worker.member.pid, **doing})
         if begun is not None:
             self.false_starts = 0
             self._count_death(begun, cause, worker)

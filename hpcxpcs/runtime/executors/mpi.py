@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -18,7 +19,9 @@ from hpcxpcs.runtime.executors.dealing import MpiRanks, Rank, serve_as
 from hpcxpcs.runtime.executors.launcher import launched, separate_worlds
 from hpcxpcs.runtime.executors.oversight import Member
 from hpcxpcs.runtime.executors.seats import Seat, at_work, waiting_words
+from hpcxpcs.runtime.log_lines import TOLD
 from hpcxpcs.runtime.preemption import Deadline, StopRequest, find_deadline
+from hpcxpcs.runtime.process_log import name_process
 from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience
 from hpcxpcs.runtime.work import TaskFunction
 
@@ -34,6 +37,8 @@ FORWARDING_SECONDS = 0.5
 """For the launcher to pass on what was printed: when a rank aborts, it drops what it has not read by then."""
 
 INTERRUPTED = 130
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -60,6 +65,7 @@ def mpi_ranks(
         with StopRequest(find_deadline(time_limit)) as stop:
             yield stop
         return
+    name_process(f"rank{world.rank}", rank=world.rank)
     with _ending_together(world), _common_stop(world, time_limit) as stop:
         crew = _crew_of(world, cpus, most, warn)
         rank = Rank(world.rank, function, stop, patience)
@@ -133,6 +139,7 @@ def _ending_together(world: Intracomm) -> Iterator[None]:
             else f"rank {world.rank} (pid {os.getpid()} on {socket.gethostname()}): "
         )
         sys.stderr.write(f"hpcxpcs: error: {who}{text.rstrip()}\n")
+        _log.error("%s", error, exc_info=None if ours else error, extra=TOLD)
         code = error.exit_code if isinstance(error, HpcxpcsError) else 1
         end_all(world, INTERRUPTED if isinstance(error, KeyboardInterrupt) else code)
 

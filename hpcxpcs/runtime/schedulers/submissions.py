@@ -25,7 +25,7 @@ class Order:
     """How a run was to be submitted, kept to submit it again; None leaves it to the site.
 
     `site` is a name or a file, `scheduler` overrides its own. `tasks` is the size of an array, `cores` are those of one
-    process, `ranks` those of an MPI job, `memory` is in bytes per node, `walltime` in seconds.
+    process, `ranks` those of an MPI job, `memory` is in bytes per node, `walltime` in seconds, `log_level` a word.
     """
 
     site: str | None = None
@@ -40,6 +40,7 @@ class Order:
     cores: int | None = None
     memory: int | None = None
     walltime: int | None = None
+    log_level: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from hpcxpcs.config.site import Site
 from hpcxpcs.config.site_files import ChosenSite, find_site, load_site
 from hpcxpcs.errors import ConfigError
 from hpcxpcs.files.atomic import atomic_write_text, writing
+from hpcxpcs.runtime.log_levels import LEVEL_VARIABLE
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.schedulers.jobs import JobKind, JobRequest, Resources
 from hpcxpcs.runtime.schedulers.named import scheduler_named
@@ -35,12 +36,14 @@ MOST_TASKS = 64
 CARRIED = (
     "HDF5_USE_FILE_LOCKING",
     "HPCXPCS_CACHE_DIR",
+    LEVEL_VARIABLE,
     "MKL_CBWR",
     "NPY_DISABLE_CPU_FEATURES",
     "OPENBLAS_CORETYPE",
     "XLA_FLAGS",
 )
-"""Variables that jobs get from where they are submitted: places, and what changes the last digits of numbers."""
+"""Variables that jobs get from where they are submitted: places, how much is said, and what changes the last digits
+of numbers."""
 
 UNKNOWN_ID = "990099009900"
 """Stands for an id where a scheduler insists on the form of one."""
@@ -108,7 +111,7 @@ def offer(run: Run, order: Order, *, workers_only: bool = False, most_tasks: int
     chosen = site_for(order)
     site, scheduler = chosen.site, chosen.site.scheduler
     if scheduler == "local":
-        jobs: tuple[Job, ...] = (_local_job(run),)
+        jobs: tuple[Job, ...] = (_local_job(run, order),)
     elif order.mpi:
         jobs = (_mpi_job(run, site, order),)
     else:
@@ -172,7 +175,7 @@ def _array_jobs(
     if workers_only:
         return (_worker_job(run, site, order, max(1, tasks)),)
     fit = fit_to_queue(site, _wish(order, "gather", cores=_gather_cores(left, order, site)))
-    gather = _job(run, site, "gather", fit, ("resume", str(run.folder), "--here"))
+    gather = _job(run, site, order, "gather", fit, ("resume", str(run.folder), "--here"))
     if tasks <= 1 and order.tasks is None:
         return (gather,)
     return (_worker_job(run, site, order, max(1, tasks)), replace(gather, after=0))
@@ -188,7 +191,7 @@ def _gather_cores(left: int, order: Order, site: Site) -> int:
 def _worker_job(run: Run, site: Site, order: Order, tasks: int) -> Job:
     fit = fit_to_queue(site, _wish(order, "array", tasks=tasks, cores=order.cores))
     several = () if fit.workers == 1 else ("--workers", str(fit.workers))
-    return _job(run, site, "array", fit, ("work", str(run.folder), *several), tasks=tasks)
+    return _job(run, site, order, "array", fit, ("work", str(run.folder), *several), tasks=tasks)
 
 
 def _mpi_job(run: Run, site: Site, order: Order) -> Job:
@@ -196,7 +199,7 @@ def _mpi_job(run: Run, site: Site, order: Order) -> Job:
     if ranks is None and order.nodes is None:
         ranks = max(2, min(MOST_TASKS, len(run.plan.tasks)))
     wish = replace(_wish(order, "mpi", cores=order.cores), ranks=ranks)
-    return _job(run, site, "mpi", fit_to_queue(site, wish), ("resume", str(run.folder), "--here"))
+    return _job(run, site, order, "mpi", fit_to_queue(site, wish), ("resume", str(run.folder), "--here"))
 
 
 def _wish(order: Order, kind: JobKind, *, tasks: int = 1, cores: int | None) -> Wish:
@@ -213,7 +216,9 @@ def _wish(order: Order, kind: JobKind, *, tasks: int = 1, cores: int | None) -> 
     )
 
 
-def _job(run: Run, site: Site, kind: JobKind, fit: Fit, command: Sequence[str], tasks: int = 1) -> Job:
+def _job(
+    run: Run, site: Site, order: Order, kind: JobKind, fit: Fit, command: Sequence[str], tasks: int = 1
+) -> Job:
     folder = run.folder.absolute()
     words = [str(folder) if word == str(run.folder) else word for word in command]
     request = fit.applied(
@@ -224,7 +229,7 @@ def _job(run: Run, site: Site, kind: JobKind, fit: Fit, command: Sequence[str], 
             run=folder,
             resources=fit.resources,
             tasks=tasks,
-            environment=_environment(site),
+            environment=_environment(site, order),
         )
     )
     dialect = site.scheduler
@@ -234,16 +239,20 @@ def _job(run: Run, site: Site, kind: JobKind, fit: Fit, command: Sequence[str], 
     return Job(request, script, script_text(dialect, request), fit.queue_name, fit.core_hours, fit=fit)
 
 
-def _environment(site: Site) -> dict[str, str]:
+def _environment(site: Site, order: Order) -> dict[str, str]:
     """Variables of every job; compiled code is kept on the site's scratch, unless the user has a place for it."""
-    found = {name: os.environ[name] for name in CARRIED if name in os.environ}
+    found = {name: os.environ[name] for name in CARRIED if name in os.environ} | _level(order)
     scratch = site.scratch_folder()
     if scratch is not None:
         found.setdefault("HPCXPCS_CACHE_DIR", str(scratch / "hpcxpcs-cache"))
     return found
 
 
-def _local_job(run: Run) -> Job:
+def _level(order: Order) -> dict[str, str]:
+    return {} if order.log_level is None else {LEVEL_VARIABLE: order.log_level}
+
+
+def _local_job(run: Run, order: Order) -> Job:
     """The whole run in one process group on this machine, without a queue."""
     folder = run.folder.absolute()
     command = (*PROGRAM, "resume", str(folder), "--here")
@@ -252,6 +261,7 @@ def _local_job(run: Run) -> Job:
     text = (
         "#!/usr/bin/env bash\n"
         "# Continues the run on this machine to its end; what it says goes to its log.\n"
+        f"{''.join(f'export {name}={value}\n' for name, value in _level(order).items())}"
         f"exec {shlex.join(command)} >> {log} 2>&1\n"
     )
     return Job(request, submit_folder(run).absolute() / "local.sh", text, "", 0.0)
