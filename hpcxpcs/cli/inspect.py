@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
+
+from hpcxpcs.errors import DataError
 
 if TYPE_CHECKING:
     from hpcxpcs.data.inspect import Description, Examined, Ring
@@ -121,6 +124,9 @@ def command(
 def _file(file: Path | None) -> Path:
     if file is None:
         raise click.UsageError("name a FILE, or a configuration with --config")
+    # unlike the method of Path this answers False to names that no file can have
+    if not os.path.exists(file):  # noqa: PTH110
+        raise DataError(f"{file}: no such file; check its name and the folder you are in")
     return file
 
 
@@ -134,7 +140,7 @@ def _lines(found: Description) -> list[str]:
         _line("matrices", f"{found.n_matrices} of {found.n_frames} x {found.n_frames} frames"),
         _line("stored as", f"{stored}, {found.dtype}, compression {found.compression}"),
         _line("time step", step),
-        _line("units", "; ".join(f"{name} in {unit}" for name, unit in found.units.items())),
+        _line("units", "; ".join(_unit(name, unit) for name, unit in found.units.items())),
         _line("bins", _present(found)),
         "",
         f"{'q (1/Å)':<14}{'matrices':>9}  angles (degrees)",
@@ -148,6 +154,10 @@ def _lines(found: Description) -> list[str]:
 
 def _line(name: str, text: str) -> str:
     return f"{name:<14}{text}"
+
+
+def _unit(name: str, unit: str) -> str:
+    return f"{name} not in the file" if unit == "unknown" else f"{name} in {unit}"
 
 
 def _ring_lines(ring: Ring) -> list[str]:

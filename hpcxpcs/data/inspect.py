@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ def describe(
             n_matrices=len(layout.bins),
             n_frames=layout.n_frames,
             dtype=layout.dtype,
-            compression=layout.compression,
+            compression=_compression(path, layout),
             dt=layout.dt,
             dt_source=layout.dt_source,
             units=dict(layout.units),
@@ -172,6 +173,15 @@ def describe_selected(config: Config, path: Path | None = None) -> Description:
         filtering.phi_ranges,
         Window(analyzer.start_frame, analyzer.end_frame, analyzer.dt, filtering.q_tolerance),
     )
+
+
+def _compression(path: Path, layout: Layout) -> str:
+    """How the matrices are stored; those of a zip are in memory by now, and the archive has to tell."""
+    if not isinstance(layout.source, dict) or not zipfile.is_zipfile(path):
+        return layout.compression
+    with zipfile.ZipFile(path) as archive:
+        packed = any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist())
+    return "deflate" if packed else "none"
 
 
 def _outside(phi: Sequence[float], ranges: Sequence[PhiInterval]) -> tuple[float, ...]:

@@ -72,6 +72,7 @@ class SimulationSpec:
         _require(self.dtype, "dtype", ("float32", "float64"))
         _require(self.format, "format", tuple(FORMATS))
         _require(self.compression, "compression", get_args(Compression))
+        _require_ending(self.output, self.format)
 
     @property
     def angles_sorted(self) -> tuple[float, ...]:
@@ -93,6 +94,15 @@ class SimulationSpec:
             dtype=self.dtype,
             seed=self.seed,
         )
+
+
+def _require_ending(output: Path | None, layout: str) -> None:
+    """Refuse a name that promises another kind of file than the layout is written as."""
+    ending = "" if output is None else output.suffix.lower()
+    if ending == ".npz" and layout != "cube":
+        raise ConfigError(f"output: {output} would be an HDF5 file; choose format cube for NPZ, or another ending")
+    if ending in (".npy", ".mat"):
+        raise ConfigError(f"output: {output}: {ending} files are not written; use .npz with format cube, or .h5")
 
 
 def _require(value: str, key: str, allowed: tuple[str, ...]) -> None:

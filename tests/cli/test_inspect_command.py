@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from hpcxpcs.cli import main
 from hpcxpcs.data.formats import write
-from tests.data.stacks import edited, stack_of
+from tests.data.stacks import Q, edited, matrix, stack_of
 
 
 @pytest.fixture
@@ -144,7 +145,18 @@ def test_given_something_the_file_does_not_have_then_the_exit_code_is_one(path, 
 def test_given_a_missing_file_then_the_exit_code_is_one(tmp_path, capsys):
     code, _, err = run(capsys, tmp_path / "nowhere.h5")
     assert code == 1
-    assert "nowhere.h5: no such file" in err
+    assert "nowhere.h5: no such file; check its name" in err
+    code, _, err = run(capsys, tmp_path / ("long" * 100))
+    assert code == 1 and "no such file" in err and "Traceback" not in err
+
+
+def test_given_a_stack_without_times_then_the_table_says_that_they_are_not_there(tmp_path, capsys):
+    c2 = np.array([matrix(k, 20) for k in range(2)])
+    for name, array in {"a": c2, "a.q": Q, "a.phi": [0.0, 90.0]}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    code, out, _ = run(capsys, tmp_path / "a.npy")
+    assert code == 0
+    assert "time not in the file" in out and "time step unknown: set analyzer_parameters.dt" in out
 
 
 def test_given_a_picture_in_a_folder_that_is_missing_then_the_exit_code_is_one(path, tmp_path, capsys):

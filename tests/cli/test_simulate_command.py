@@ -129,6 +129,16 @@ def test_an_impossible_request_ends_with_the_exit_code_of_a_wrong_configuration(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "layout", "words"),
+    [("a.npz", "nexus", "choose format cube"), ("a.npy", "cube", ".npy files are not"), ("a.mat", "cube", ".mat")],
+)
+def test_a_name_that_promises_another_kind_of_file_is_refused(name, layout, words, tmp_path, capsys):
+    assert main(["simulate", "static", "--format", layout, "-o", str(tmp_path / name), *SMALL]) == 2
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_second_run_overwrites_only_with_force(tmp_path, capsys):
     call = ["simulate", "static", "-o", str(tmp_path / "a.hdf"), *SMALL]
     assert main(call) == 0

@@ -88,6 +88,13 @@ def test_given_any_layout_then_the_units_of_q_phi_and_time_are_told(tmp_path, na
     assert all(("(stated)" in unit) == stated for unit in units.values()) or name == "nexus"
 
 
+@pytest.mark.parametrize(("compression", "told"), [("auto", "deflate"), ("none", "none")])
+def test_given_an_npz_then_the_compression_of_its_archive_is_told(tmp_path, compression, told):
+    path = tmp_path / "a.npz"
+    write("cube", path, stack_of([0.005], [0.0], compression=compression))
+    assert describe(path).compression == told
+
+
 def test_given_a_configuration_then_what_it_would_select_is_described(path):
     settings = config_from_mapping(
         {

@@ -154,7 +154,7 @@ def test_given_an_npy_stack_then_it_has_no_truth(tmp_path):
 
 
 def test_given_an_npy_stack_alone_then_the_missing_lists_are_named(tmp_path):
-    refused(npy(tmp_path, q=0.005), r"a\.phi\.npy is missing")
+    refused(npy(tmp_path, q=0.005), r"\(missing: \S*a\.phi\.npy\)")
 
 
 def test_given_a_truncated_npy_stack_then_it_is_called_damaged(tmp_path):

@@ -47,6 +47,12 @@ def test_given_something_else_then_it_is_called_neither_hdf5_nor_npz(tmp_path, c
         detect(tmp_path / "a.h5")
 
 
+def test_given_a_matlab_file_then_the_way_out_is_told(tmp_path):
+    (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(200))
+    with pytest.raises(FormatError, match="MATLAB file; save c2, q, phi and t from it as HDF5 or NPZ"):
+        detect(tmp_path / "a.mat")
+
+
 @pytest.mark.parametrize("kept", [0.05, 0.5, 0.99])
 def test_given_a_truncated_hdf5_file_then_it_is_called_truncated(path, kept):
     os.truncate(path, int(path.stat().st_size * kept))

@@ -23,6 +23,7 @@ type Source = h5py.File | Mapping[str, NDArray[Any]]
 
 ZIP_SIGNATURE = b"PK\x03\x04"
 NPY_SIGNATURE = b"\x93NUMPY"
+MATLAB_SIGNATURE = b"MATLAB 5"
 PICKLE_SIGNATURES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 NPY_BESIDE = ("q", "phi", "t")
 """What lies beside a stack `a.npy`, as `a.q.npy`, `a.phi.npy` and, if need be, `a.t.npy`."""
@@ -97,6 +98,8 @@ def _hdf5_file(path: Path) -> h5py.File:
             raise FormatError(f"{path}: the HDF5 file is truncated; copy or write it again") from error
         if signature(path).startswith(PICKLE_SIGNATURES):
             raise FormatError(f"{path}: is a pickled Python object; {NO_PICKLES}") from error
+        if signature(path).startswith(MATLAB_SIGNATURE):
+            raise FormatError(f"{path}: is a MATLAB file; save c2, q, phi and t from it as HDF5 or NPZ") from error
         if not signature(path).startswith(HDF5_SIGNATURE):
             raise FormatError(f"{path}: is neither an HDF5 nor an NPZ file") from error
         raise FormatError(f"{path}: HDF5 cannot open the file ({_first_line(error)})") from error
@@ -135,7 +138,7 @@ def _npy_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if missing:
         raise FormatError(
             f"{path}: an NPY file holds matrices only; put q (1/Å) and angles (degrees), one per matrix or one "
-            f"for all, beside it with numpy.save: {', '.join(missing)} is missing"
+            f"for all, beside it with numpy.save (missing: {', '.join(missing)})"
         )
     return arrays | {name: _npy_array(file) for name, file in beside.items() if file.exists()}
 
