@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,7 +101,7 @@ def _write(path: Path, text: str) -> None:
 def _summary(config: Config) -> Iterator[str]:
     """One aligned line per subject: model, file, q, frames, angles, scaling, noise, fingerprint."""
     analyzer, filtering = config.analyzer_parameters, config.data_filtering
-    missing = "" if config.data_file.is_file() else "   (not there)"
+    missing = "" if os.path.isfile(config.data_file) else "   (not there)"  # noqa: PTH113
     last = "last" if analyzer.end_frame == -1 else str(analyzer.end_frame)
     dt = "from the file" if analyzer.dt == "auto" else f"{analyzer.dt:g} s"
     angles = ", ".join(f"{allowed.min:g} ... {allowed.max:g}" for allowed in filtering.phi_ranges)

@@ -13,9 +13,11 @@ import yaml
 from hpcxpcs.config.numbers import number_from_text
 from hpcxpcs.config.problems import KeyPath, Problem, config_error
 from hpcxpcs.errors import ConfigError
+from hpcxpcs.files.places import not_a_file
 
 # More values than this in one file is an alias bomb, not a configuration.
 _MOST_VALUES = 100_000
+_MOST_BYTES = 10_000_000
 _TAG = "tag:yaml.org,2002:"
 _TAGS = frozenset(
     f"{_TAG}{kind}"
@@ -84,18 +86,31 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 def read_document(path: Path, kind: Kind = CONFIGURATION) -> Document:
     """The content of a YAML or JSON file; ConfigError when it is not readable text of either kind."""
+    kind_of_file = not_a_file(path)
+    if kind_of_file is not None and not path.is_dir() and not path.absolute().is_relative_to("/dev"):
+        raise ConfigError(f"{path}: is {kind_of_file}, not a file")
+    content = b""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = _content(path)
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if path.read_bytes().startswith(HDF5_SIGNATURE):
+        if content.startswith(HDF5_SIGNATURE):
             raise ConfigError(f"{path}: is an HDF5 data file; give the configuration that names it") from None
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; `hpcxpcs config new MODEL -o {path}` writes one") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"{path}: has more than {_MOST_BYTES:,} bytes, which is no text of settings")
     is_json = path.suffix.lower() == ".json" or text.lstrip().startswith("{")
     return parse_document(text, str(path), as_json=is_json, kind=kind)
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, of one that never ends only the first."""
+    with path.open("rb") as stream:
+        return stream.read(_MOST_BYTES + 1)
 
 
 def parse_document(text: str, name: str, *, as_json: bool = False, kind: Kind = CONFIGURATION) -> Document:

@@ -24,6 +24,7 @@ from hpcxpcs.config.numbers import read_memory, read_number, read_whole
 from hpcxpcs.config.parameters import MODEL_NAMES, parameter_named
 from hpcxpcs.config.prior import PRIOR_KINDS, Prior, read_prior
 from hpcxpcs.config.problems import KeyPath, suggestion
+from hpcxpcs.files.places import path_problem
 
 _MAPPINGS = (dict, Mapping)
 
@@ -37,7 +38,15 @@ def _text(value: str) -> str:
     return value
 
 
+def _path(value: str) -> str:
+    problem = path_problem(_text(value))
+    if problem is not None:
+        raise ValueError(problem)
+    return value
+
+
 Text = Annotated[StrictStr, AfterValidator(_text)]
+PathText = Annotated[StrictStr, AfterValidator(_path)]
 
 
 def _read_parameter_name(value: object, info: ValidationInfo) -> str:

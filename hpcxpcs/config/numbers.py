@@ -10,13 +10,15 @@ _DIGITS = r"\d(?:_?\d)*"
 _NUMBER = re.compile(rf"[+-]?(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?\d+)?")
 _NOT_FINITE = re.compile(r"[+-]?\.?(?:nan|inf|infinity)", re.IGNORECASE)
 _SIZE = re.compile(r"(?P<number>\S+?)\s*(?P<unit>[kMGT]i?B)")
+_MOST_DIGITS = 400
+"""Characters of the longest number: the largest float has 309 digits."""
 _SMALLEST_MEMORY = 64 * 1024**2
 
 
 def number_from_text(text: str) -> int | float | None:
     """The int or float that text spells ("12", "1e-3", "1.0e5", "2_000"), or None when it spells none."""
     text = text.strip()
-    if not _NUMBER.fullmatch(text):
+    if len(text) > _MOST_DIGITS or not _NUMBER.fullmatch(text):
         return None
     return int(text) if re.fullmatch(r"[+-]?[\d_]+", text) else float(text)
 

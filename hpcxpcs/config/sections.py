@@ -12,9 +12,9 @@ from hpcxpcs.config.field_types import (
     Memory,
     MemorySize,
     Number,
+    PathText,
     Section,
     Sigma,
-    Text,
     Whole,
     commented,
 )
@@ -24,17 +24,17 @@ from hpcxpcs.config.posterior_sections import CmcOptions, CountOrAuto
 class ExperimentalData(Section):
     """The result file to analyse."""
 
-    data_folder_path: Text | None = Field(
+    data_folder_path: PathText | None = Field(
         default=None,
         description="folder of data_file_name; the pair is an alternative to file_path",
         json_schema_extra=commented("data"),
     )
-    data_file_name: Text | None = Field(
+    data_file_name: PathText | None = Field(
         default=None,
         description="file name inside data_folder_path",
         json_schema_extra=commented("experiment_results.hdf"),
     )
-    file_path: Text | None = Field(
+    file_path: PathText | None = Field(
         default=None,
         validate_default=True,
         description="result file (HDF5, NPZ or NPY); a relative path starts at the folder of this configuration file",
@@ -290,7 +290,7 @@ class Runtime(Section):
     memory: Memory = Field(
         default="auto", description='memory one process may use, for example "4 GiB"; auto asks the job'
     )
-    data_cache: Text | None = Field(
+    data_cache: PathText | None = Field(
         default="auto",
         description="folder that keeps prepared matrices, for runs to share; auto is one in RUN, used when they do "
         "not fit into memory; null is none",
@@ -299,7 +299,7 @@ class Runtime(Section):
         default=100_000_000_000,
         description='size to which that folder may grow, for example "100 GB"; what was not used for longest goes',
     )
-    compilation_cache_dir: Text | None = Field(
+    compilation_cache_dir: PathText | None = Field(
         default="auto", description="folder for compiled code; auto is a private cache folder, null is none"
     )
 
@@ -307,7 +307,7 @@ class Runtime(Section):
 class Output(Section):
     """What to write; never changes the answer."""
 
-    directory: Text = Field(
+    directory: PathText = Field(
         default="runs", description="folder for results; a relative path starts at the working directory"
     )
     plots: StrictBool = Field(default=True, description="draw plots")

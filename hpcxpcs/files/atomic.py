@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hpcxpcs.errors import OutputError
+from hpcxpcs.files.places import refuse_foreign, refuse_link
 
 Fault = Callable[[str], None]
 
@@ -27,6 +28,9 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "the path is too long: choose a shorter output.directory",
     errno.EIO: "the disk reports an error: choose another place with output.directory, and report it",
 }
+NO_LINK = "results replace a whole folder, and never through a link: remove it, or make the run folder the link"
+RESULT_FILES = ("provenance.json", "summary.json")
+"""Files of which a folder of results has one at least."""
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -158,6 +162,7 @@ def replacing_folder(path: Path, *, fault: Fault | None = None) -> Iterator[Path
     The old and the new content never mix. One process at a time may replace a given folder.
     """
     step = fault or _no_fault
+    refuse_link(path, NO_LINK)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         recover_folder(path)
@@ -183,15 +188,18 @@ def require_place(path: Path) -> None:
             raise OSError(errno.EEXIST if nearest == path else errno.ENOTDIR, "")
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise OSError(errno.EACCES, "")
+    refuse_link(path, NO_LINK)
+    refuse_foreign(path, RESULT_FILES)
 
 
 def recover_folder(path: Path) -> None:
     """Undo what a killed replacement of `path` left behind: restore the old folder, drop unfinished ones."""
     siblings = [entry for entry in path.parent.iterdir() if entry.name.startswith(f".{path.name}.")]
-    retired = sorted(entry for entry in siblings if entry.suffix == ".old")
+    folders = [entry for entry in siblings if entry.is_dir() and not entry.is_symlink()]
+    retired = sorted(entry for entry in folders if entry.suffix == ".old")
     if retired and not path.exists():
         retired.pop().rename(path)
-    for left_over in (*retired, *(entry for entry in siblings if entry.suffix == ".new")):
+    for left_over in (*retired, *(entry for entry in folders if entry.suffix == ".new")):
         shutil.rmtree(left_over)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from hpcxpcs.config import Config, config_from_mapping, load_config
 from hpcxpcs.errors import ConfigError
+from hpcxpcs.files.places import folder_name
 from hpcxpcs.inference.records import PointSettings
 from hpcxpcs.runtime.machine import memory_limit, usable_cores
 from hpcxpcs.runtime.plan import Plan
@@ -34,7 +35,7 @@ def config_of(plan: Plan) -> Config:
 
 def run_folder(config: Config) -> Path:
     """RUN: output.directory with the name of the configuration file."""
-    name = config.source.stem if config.source else "run"
+    name = folder_name(config.source.stem) if config.source else "run"
     return Path(config.output.directory).expanduser() / name
 
 

@@ -20,6 +20,7 @@ from hpcxpcs.data.simulate import Bin, bins_of, matrices, scaling_of
 from hpcxpcs.data.twotime import TwoTime, from_arrays
 from hpcxpcs.errors import ConfigError, OutputError
 from hpcxpcs.files.atomic import atomic_write_text, writing
+from hpcxpcs.files.places import output_file
 from hpcxpcs.physics.model import Model, TimeGrid, build_model
 from hpcxpcs.physics.rates import rate
 from hpcxpcs.pipeline.simulated_config import config_text
@@ -198,7 +199,7 @@ def _write_stack(simulation: _Simulation, path: Path, truth: Mapping[str, Any]) 
     )
     try:
         truth_path(path).unlink(missing_ok=True)
-        formats.write(spec.format, path, stack)
+        formats.write(spec.format, output_file(path), stack)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise OutputError(
@@ -222,7 +223,7 @@ def _description(simulation: _Simulation) -> list[str]:
 
 def _require_free(paths: Sequence[Path | None], force: bool) -> None:
     """Refuse to overwrite files, and to write two of them under one name; all are named at once."""
-    resolved = [path.resolve() for path in paths if path is not None]
+    resolved = [output_file(path).resolve() for path in paths if path is not None]
     if len(set(resolved)) < len(resolved):
         raise ConfigError(f"{paths[-1]}: data, truth and configuration need different file names")
     taken = [str(path) for path in paths if path is not None and path.exists()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Literal
 
 from hpcxpcs.errors import StoreError
 from hpcxpcs.files.atomic import Fault, atomic_create_bytes, atomic_write_bytes, sync_folder, writing
+from hpcxpcs.files.places import not_a_file, refuse_link
 from hpcxpcs.runtime import claims, failures, sealed
 from hpcxpcs.runtime.plan import Plan, new_run_id, refuse_difference
 from hpcxpcs.runtime.tasks import TASK_FOLDERS, Task
@@ -34,7 +36,7 @@ DONE = "done"
 """Status of a sealed file whose task is finished; any other status is a checkpoint."""
 
 PLAN_FILE = "plan.json"
-_WORK_FOLDERS = ("data", "point", *TASK_FOLDERS.values(), "claims", "failures", "logs")
+_WORK_FOLDERS = tuple(dict.fromkeys(("data", "point", *TASK_FOLDERS.values(), "claims", "failures", "logs")))
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Run:
         Of processes that create at once one wins; all get the winner's run, and PlanMismatch if it differs.
         """
         path = folder / PLAN_FILE
+        if not os.path.lexists(path):
+            _refuse_foreign_work(folder)
         with writing(folder):
             for name in _WORK_FOLDERS:
                 (folder / name).mkdir(parents=True, exist_ok=True)
@@ -149,17 +153,33 @@ def discard(folder: Path) -> None:
     The plan goes last: when this is interrupted, what is left is a run that lacks some finished work. Refused
     while a process works on it.
     """
+    if not os.path.lexists(folder / PLAN_FILE):
+        return
     for name, held in claims.live_holdings(folder / "claims").items():
         raise StoreError(
             f"{folder}: process {held.owner.pid} on {held.owner.host} works on {name}: end it first, "
             f"or wait {held.owner.lease:g} s if it is gone"
         )
+    removed = [folder / name for name in _WORK_FOLDERS if name != "logs" and os.path.lexists(folder / name)]
+    for path in removed:
+        refuse_link(path, "a fresh start removes only what is in the run folder itself; remove the link")
     with writing(folder):
-        for name in _WORK_FOLDERS:
-            if name != "logs" and (folder / name).exists():
-                shutil.rmtree(folder / name)
+        for path in removed:
+            shutil.rmtree(path)
         (folder / "events.jsonl").unlink(missing_ok=True)
         (folder / PLAN_FILE).unlink(missing_ok=True)
+
+
+def _refuse_foreign_work(folder: Path) -> None:
+    """Refuse to begin where folders of a run have files already: a fresh start would remove them one day."""
+    for name in (name for name in _WORK_FOLDERS if name not in ("logs", "claims")):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            held = next((entry.name for entry in (folder / name).iterdir()), None)
+            if held is not None and not os.path.lexists(folder / PLAN_FILE):
+                raise StoreError(
+                    f"{folder / name}: holds files ({held}), but there is no run here ({PLAN_FILE}): choose another "
+                    "folder with --run, or remove them"
+                )
 
 
 def _is_empty(path: Path) -> bool:
@@ -171,6 +191,9 @@ def _is_empty(path: Path) -> bool:
 def _read_plan(folder: Path) -> Plan | None:
     """The plan in a folder; None when there is none, or none yet."""
     path = folder / PLAN_FILE
+    kind = not_a_file(path)
+    if kind is not None:
+        raise StoreError(f"{path}: is {kind}, not the plan of a run: choose another folder with --run")
     try:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

@@ -99,7 +99,7 @@ def values_of(item: Any, path: str) -> NDArray[Any]:
     if isinstance(item, h5py.Dataset) and item.dtype.hasobject:
         _require_texts(item.dtype, f"/{path}")
         _require_short(item, path)
-        with h5py.File(SoundHeaps(Path(item.file.filename)), "r") as file:
+        with SoundHeaps(Path(item.file.filename)) as stream, h5py.File(stream, "r") as file:
             return np.asarray(file[item.name][()])
     return np.asarray(item[()])
 
@@ -115,8 +115,7 @@ def attribute(item: Any, name: str) -> Any:
     if not stored.dtype.hasobject:
         return attributes[name]
     _require_texts(stored.dtype, words)
-    stream = SoundHeaps(Path(item.file.filename))
-    with h5py.File(stream, "r") as file:
+    with SoundHeaps(Path(item.file.filename)) as stream, h5py.File(stream, "r") as file:
         found = file[item.name]
         found.attrs.get_id(name)
         if stream.longest_text(name) > LARGEST_ATTRIBUTE:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.one_file import OneFile, refuse_elsewhere, refuse_outside, values_of
 from hpcxpcs.errors import DataError, FormatError
+from hpcxpcs.files.places import not_a_file
 
 type Source = h5py.File | Mapping[str, NDArray[Any]]
 """An open file: `"a/b" in source` and `source["a/b"]` work for both kinds."""
@@ -39,15 +40,16 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 def signature(path: Path) -> bytes:
     """Return the first eight bytes of a data file, or say why there are none."""
+    kind = not_a_file(path)
+    if kind is not None:
+        raise DataError(f"{path}: is {kind}, not a data file")
     try:
         with path.open("rb") as stream:
             head = stream.read(8)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; check experimental_data.file_path") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path}: is a folder, not a data file") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
     if not head:
         raise FormatError(f"{path}: the file is empty (0 bytes)")
     return head
@@ -144,6 +146,7 @@ def _npy_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _npy_array(path: Path) -> NDArray[Any]:
+    signature(path)
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
