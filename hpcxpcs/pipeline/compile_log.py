@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 from hpcxpcs.pipeline.compile_cache import CacheRecorder, CacheUse
 from hpcxpcs.runtime.events import append
 from hpcxpcs.runtime.run import Run
+
+_log = logging.getLogger(__name__)
 
 
 class CompileLog:
@@ -28,6 +31,8 @@ class CompileLog:
         seconds = round(use.seconds - self._told.seconds, 3)
         self._told = use
         if hits or misses:
+            words = ("%d programs from the cache, %d compiled, in %.3g s", hits, misses, seconds)
+            _log.info(*words, extra={"event": "compiled", "hits": hits, "misses": misses, "of": during})
             append(run, "compiled", during=during, hits=hits, misses=misses, seconds=seconds)
 
 

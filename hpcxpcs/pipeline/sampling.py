@@ -178,6 +178,7 @@ class Sampling:
                 self._publish(task, pulse, attempt, chains, spent + time.monotonic() - begun, "running", None)
                 saved = chains.step
             block_seconds = time.monotonic() - clock
+            _log.debug("%s: step %d of %d", task.name, chains.step, self.steps)
             pulse.beat({"done": chains.step, "total": self.steps, "chains": chains.draws.z.shape[0]})
         return chains, spent + time.monotonic() - begun, False
 

@@ -148,8 +148,8 @@ def process_log(role: str, level: str | None = None, console: Console | None = N
     if _Active.log is not None:
         yield _Active.log
         return
-    number = os.environ.get(NUMBER_VARIABLE) if role == "worker" else None
-    fields = {"role": role, "rank": None if number is None else int(number), "job": batch_job().get("job")}
+    number = os.environ.get(NUMBER_VARIABLE, "") if role == "worker" else ""
+    fields = {"role": role, "rank": int(number) if number.isdigit() else None, "job": batch_job().get("job")}
     with log_context(**fields), _loggers_restored():
         log = ProcessLog(role, asked_level(level), console)
         _attach(log)
@@ -168,7 +168,9 @@ def _spoken(log: ProcessLog) -> Iterator[None]:
     watch = Stopwatch()
     words = " ".join(sys.argv[1:]) if log.console is not None else "a Python program"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    machine = {"python": platform.python_version(), "system": platform.platform(), "cores": cores}
+    uname = os.uname()
+    system = f"{uname.sysname} {uname.release} {uname.machine}"
+    machine = {"python": platform.python_version(), "system": system, "cores": cores}
     _log.info("hpcxpcs %s begins: %s", __version__, words, extra={"event": "begin", **machine, **batch_job()})
     try:
         yield
@@ -248,7 +250,9 @@ def _loggers_restored() -> Iterator[None]:
 
 
 def _complain(text: str) -> None:
-    """Say on stderr that there is no log; where that is full, too, nothing is said."""
+    """Say on stderr that there is no log, unless warnings are hidden; where stderr is full, too, nothing is said."""
+    if _Active.log is not None and _Active.log.level == "error":
+        return
     with suppress(OSError, ValueError):
         sys.stderr.write(f"hpcxpcs: warning: {text}\n")
         sys.stderr.flush()
