@@ -15,10 +15,10 @@ TEST_ARGS ?= -n 3 --dist loadfile
 # one thread per library call: the tests compare numbers, and small machines run several of them
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test lint types bench bench-large clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(INSTALLED) ## simulate a sheared suspension and recover what was put in, with a certified posterior
 	rm -rf demo && mkdir demo
@@ -43,6 +43,9 @@ bench: $(INSTALLED) ## measure, and print tables
 	$(RUN)python bench/coverage.py
 	$(RUN)python -m bench.posterior
 	$(RUN)python -m bench.ranks
+
+bench-large: $(INSTALLED) ## fit a file larger than the memory it may use: 12 GB of disk, a quarter of an hour
+	$(RUN)python -m bench.large
 
 clean: ## remove .venv, caches, the demo and built packages
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .nlsq_cache

@@ -57,6 +57,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "work": CommandEntry("hpcxpcs.cli.work", "Help with a run that has been started elsewhere."),
     "cancel": CommandEntry("hpcxpcs.cli.cancel", "End the jobs of a run."),
     "logs": CommandEntry("hpcxpcs.cli.logs", "Show what the processes of a run have said."),
+    "cache": CommandEntry("hpcxpcs.cli.cache", "List or remove prepared matrices and compiled code."),
     "topology": CommandEntry(
         "hpcxpcs.cli.topology", "Show the cores of this machine and who works on which."
     ),
