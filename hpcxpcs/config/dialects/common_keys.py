@@ -12,7 +12,7 @@ _LOGS = dropped("messages go to the terminal and the run folder; nothing to set 
 _PLOTS = dropped("the pictures have one style; output.plots turns them on and off")
 _FILES = dropped("results always go to RUN/results as JSON, NPZ, pictures and a report")
 _CHECKS = dropped("every key, file and range is always checked")
-_CACHE = dropped("what has been read is recognised by its content; a cache never changes the answer")
+_CACHE = dropped("prepared matrices are named by what they were made from, and kept as they are")
 _NOTHING_READ_IT = dropped("nothing read it")
 _GOES_THROUGH = dropped("how data are gone through: here every pair counts once, in one pass")
 _SEARCH = dropped("how the optimum is searched for, not where it is")
@@ -64,7 +64,10 @@ _DATA: Mapping[str, Rule] = {
     "experimental_data.data_file_name": KEPT,
     "experimental_data.phi_angles_path": dropped("angles come from the data file"),
     "experimental_data.phi_angles_file": dropped("angles come from the data file"),
-    **each("experimental_data", ("cache_file_path", "cache_filename_template", "cache_compression"), _CACHE),
+    "experimental_data.cache_file_path": renamed(
+        "runtime.data_cache", "when it is not the folder of the data; prepared matrices are kept there"
+    ),
+    **each("experimental_data", ("cache_filename_template", "cache_compression"), _CACHE),
     "experimental_data.data_type": dropped("what is stored is read, and computed with in float64"),
     "experimental_data.file_format": dropped(
         "the layout is recognised by the content; MATLAB files are not read, save the arrays as HDF5",

@@ -112,6 +112,9 @@ _DATA_FILTERING: Mapping[str, Rule] = {
     "optimization.angle_filtering.*": NOTHING_READ_IT,
     "optimization.angle_filtering": NOTHING_READ_IT,
     **_PREPARATION,
+    "v2_features.cache_strategy": replaced(
+        "runtime.data_cache", "none is null; else what is too large for the memory is kept"
+    ),
     "v2_features.*": GOES_THROUGH,
     "memory.*": MACHINE,
 }

@@ -1,7 +1,8 @@
-"""What an older configuration says about treating and judging the data: preprocessing and quality control."""
+"""What an older configuration says about treating, judging and keeping the data."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -78,10 +79,11 @@ _OTHERWISE = {
 
 
 def translate_preparation(work: Work) -> None:
-    """Stages of preprocessing, which only homodyne had, and quality control."""
+    """Stages of preprocessing, which only homodyne had, quality control, and where matrices are kept."""
     if work.dialect == "homodyne":
         _preprocessing(work)
     _quality(work)
+    _cache(work)
 
 
 def _switch(work: Work, path: KeyPath, default: bool) -> bool:
@@ -245,6 +247,40 @@ def _repair(work: Work, section: Mapping[str, Any], judged: bool) -> None:
             else "it counted only with auto_repair: aggressive"
         )
         work.tell(negatives, Fate.DROPPED, why=why)
+
+
+def _cache(work: Work) -> None:
+    """A folder for the cache that is not simply that of the data, where both programs wrote it, and no cache at all."""
+    target: KeyPath = ("runtime", "data_cache")
+    strategy: KeyPath = ("v2_features", "cache_strategy")
+    said = _lower(work.given(*strategy)) if work.dialect == "homodyne" else None
+    if said == "none":
+        work.put(target, None, strategy, rank=1)
+        work.tell(strategy, Fate.REPLACED, f"{dotted(target)}: null", "nothing is kept")
+    elif said is not None:
+        work.tell(strategy, Fate.DROPPED, why="what is too large for the memory is kept, by its content")
+    origin: KeyPath = ("experimental_data", "cache_file_path")
+    folder = work.section("experimental_data").get("cache_file_path")
+    if folder is None:
+        return
+    if folder == "":
+        work.tell(origin, Fate.DROPPED, why="is empty")
+    elif isinstance(folder, str) and os.path.normpath(folder) in _data_folders(work):
+        why = (
+            "beside the data; runtime.data_cache keeps prepared matrices in RUN, and only when they are large"
+        )
+        work.tell(origin, Fate.DROPPED, why=why)
+    elif work.put(target, folder, origin):
+        work.tell(origin, Fate.RENAMED, dotted(target))
+    else:
+        work.tell(origin, Fate.DROPPED, why=f"{dotted(strategy)} wins")
+
+
+def _data_folders(work: Work) -> set[str]:
+    """The folders in which an older configuration says that its data are."""
+    section = work.section("experimental_data")
+    given = [section.get("data_folder_path"), os.path.dirname(str(section.get("file_path") or ""))]  # noqa: PTH120
+    return {os.path.normpath(value) for value in given if isinstance(value, str) and value}
 
 
 def _lower(value: Any) -> Any:

@@ -199,3 +199,33 @@ def test_given_words_that_quality_control_never_had_when_read_then_they_are_refu
     section: dict[str, Any], said: str
 ) -> None:
     assert said in refused("homodyne_static", quality_control=section)
+
+
+EXAMPLES_OF_BOTH = ["homodyne_laminar", "heterodyne_flat"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES_OF_BOTH)
+def test_given_a_cache_beside_the_data_when_read_then_prepared_matrices_stay_in_the_run(name: str) -> None:
+    assert read(name).runtime.data_cache == "auto"
+    data = {"data_folder_path": "data/x/", "data_file_name": "a.hdf", "cache_file_path": "./data/x"}
+    assert read(name, experimental_data=data).runtime.data_cache == "auto"
+    assert "beside the data" in told("experimental_data", data, name)["experimental_data.cache_file_path"].why
+
+
+@pytest.mark.parametrize("name", EXAMPLES_OF_BOTH)
+def test_given_a_cache_elsewhere_when_read_then_prepared_matrices_are_kept_there(name: str) -> None:
+    data = {"file_path": "data/a.hdf", "cache_file_path": "/scratch/cache"}
+    assert read(name, experimental_data=data).runtime.data_cache == "/scratch/cache"
+    assert read(name, experimental_data={**data, "cache_file_path": ""}).runtime.data_cache == "auto"
+    assert read(name, experimental_data={**data, "cache_file_path": None}).runtime.data_cache == "auto"
+    message = refused(name, experimental_data={**data, "cache_file_path": 3})
+    assert "experimental_data.cache_file_path" in message
+
+
+@pytest.mark.parametrize(("strategy", "ours"), [("none", None), ("simple", "auto"), ("intelligent", "auto")])
+def test_given_a_cache_strategy_when_read_then_none_keeps_nothing(strategy: str, ours: str | None) -> None:
+    section = {"cache_strategy": strategy}
+    assert read("homodyne_static", v2_features=section).runtime.data_cache == ours
+    data = {"file_path": "a.hdf", "cache_file_path": "/scratch"}
+    kept = read("homodyne_static", v2_features=section, experimental_data=data).runtime.data_cache
+    assert kept == (None if strategy == "none" else "/scratch")
