@@ -28,13 +28,14 @@ CACHE_SETTINGS = (
 
 @contextmanager
 def quiet_nlsq() -> Iterator[None]:
-    """Keep the solver's own log lines off the terminal; its outcome is judged here, not there."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    """Keep the solver's own log lines to itself unless they are asked for; its outcome is judged here, not there."""
+    logger = logging.getLogger("nlsq")
+    propagate = logger.propagate
+    logger.propagate = logger.isEnabledFor(logging.INFO)
     try:
         yield
     finally:
-        logging.disable(previous)
+        logger.propagate = propagate
 
 
 @cache
@@ -44,7 +45,7 @@ def nlsq_solver() -> LeastSquares:
     with (
         TemporaryDirectory() as elsewhere,
         chdir(elsewhere),
-        quiet_nlsq(),
+        _nothing_logged(),
         _own_fault_handler(),
         _own_log_handlers(),
     ):
@@ -70,6 +71,17 @@ def _own_fault_handler() -> Iterator[None]:
 
 
 @contextmanager
+def _nothing_logged() -> Iterator[None]:
+    """Let an import say nothing that is no error."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
+
+
+@contextmanager
 def _own_log_handlers() -> Iterator[None]:
     """Let an import add no handler: who listens to which logger is the program's choice."""
     root, known = logging.getLogger(), list(logging.getLogger().handlers)
@@ -77,7 +89,7 @@ def _own_log_handlers() -> Iterator[None]:
         yield
     finally:
         root.handlers = known
-        logging.getLogger("nlsq").handlers = []
+        logging.getLogger("nlsq").handlers = [logging.NullHandler()]
 
 
 def _has_descriptor(stream: TextIO | None) -> bool:

@@ -18,6 +18,7 @@ from hpcxpcs.runtime.log_lines import entry_of, line_of
 
 SUFFIX = ".jsonl"
 MEGABYTE = 1_000_000
+_APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 MOST_WAITING = 1000
 """Lines kept until it is known where the log is to be."""
@@ -110,7 +111,7 @@ class LogFile(logging.Handler):
         if self._descriptor is None:
             assert self.path is not None
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._descriptor = os.open(self.path, _APPENDING, 0o666)
             size = os.fstat(self._descriptor).st_size
             self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
         return self._descriptor

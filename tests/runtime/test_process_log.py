@@ -254,6 +254,18 @@ def test_given_a_place_where_no_folder_can_be_then_it_is_said_once_and_work_goes
     assert capsys.readouterr().err.count("cannot be written") == 1
 
 
+def test_given_a_link_in_the_place_of_a_log_then_nothing_is_written_through_it(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.mkdir()
+    (tmp_path / "elsewhere").write_text("precious")
+    (folder / log_file.log_name("lead", socket.gethostname(), os.getpid())).symlink_to(tmp_path / "elsewhere")
+    with process_log.process_log("lead") as log:
+        log.open_in(folder, "1234abcd")
+    assert (tmp_path / "elsewhere").read_text() == "precious"
+    assert capsys.readouterr().err.count("cannot be written") == 1
+
+
 @pytest.mark.parametrize(
     ("level", "ours", "library"),
     [
