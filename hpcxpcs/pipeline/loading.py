@@ -25,14 +25,15 @@ def held_bytes(config: Config) -> int:
     return int(HELD_SHARE * memory_budget(config))
 
 
-def loaded(config: Config, folder: Path, tell: Callable[[str], None]) -> TwoTime:
+def loaded(config: Config, folder: Path, tell: Callable[[str], None], *, alone: bool = True) -> TwoTime:
     """The data that a configuration selects, for the run in a folder; matrices are read when asked for.
 
     Prepared matrices are kept in the folder that runtime.data_cache names, or, when it is auto and they do not fit
-    into memory, in the run's own. `tell` hears when they do not fit there either.
+    into memory, in the run's own. `tell` hears when they do not fit there either. A process that is not `alone` follows
+    the one that has prepared the run: it does not ask the scheduler for the memory of the job.
     """
     data = load(config)
-    place, limit = cache_place(config, folder, data), config.runtime.data_cache_limit
+    place, limit = cache_place(config, folder, data, alone=alone), config.runtime.data_cache_limit
     if place is None:
         return data
     if data.nbytes > limit:
@@ -44,11 +45,13 @@ def loaded(config: Config, folder: Path, tell: Callable[[str], None]) -> TwoTime
     return replace(data, kept=KeptMatrices(ArrayStore(place, limit), tell))
 
 
-def cache_place(config: Config, folder: Path, data: TwoTime) -> Path | None:
+def cache_place(config: Config, folder: Path, data: TwoTime, *, alone: bool = True) -> Path | None:
     """The folder of prepared matrices; None when they are not kept on disk."""
     chosen = config.runtime.data_cache
     if chosen is None:
         return None
-    if chosen == "auto":
-        return folder / RUN_CACHE if data.nbytes > held_bytes(config) else None
-    return Path(chosen).expanduser()
+    if chosen != "auto":
+        return Path(chosen).expanduser()
+    place = folder / RUN_CACHE
+    needed = place.is_dir() or (alone and data.nbytes > held_bytes(config))
+    return place if needed else None

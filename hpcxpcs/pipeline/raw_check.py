@@ -59,7 +59,7 @@ def has_check_points(run: Run) -> bool:
 def check_angle(run: Run, task: Task, config: Config) -> Outcome:
     """Evaluate the raw pairs of one angle at the points of the check."""
     points = read_sealed(run.data_file("check"), kind=DRAWS, run_id=run.plan.run_id).arrays["thetas"]
-    data, k = loaded(config, run.folder, lambda text: None), task.index
+    data, k = loaded(config, run.folder, lambda text: None, alone=False), task.index
     axis = TimeAxis(float(data.t[0]), float(data.dt), data.n_frames)
     phi = np.asarray(data.phi, dtype=np.float64)[k : k + 1]
     raw = RawPairs(lambda _: data.angle(k), phi, axis, usable_cores())

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psutil
 
+from hpcxpcs.runtime.job_memory import pbs_memory, slurm_memory
+
 ROOT = Path("/")
-MEBIBYTE = 1024**2
 CACHE_VARIABLE = "HPCXPCS_CACHE_DIR"
 
 
@@ -25,12 +26,17 @@ class Memory:
 
 
 def memory(root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> Memory:
-    """Return the tightest of installed RAM, cgroup limits above `root` and the Slurm request, in bytes."""
+    """Return the tightest of installed RAM, cgroup limits above `root` and what Slurm or PBS was asked for, in bytes.
+
+    PBS is asked only where no cgroup tells.
+    """
     installed = psutil.virtual_memory()
-    candidates = [Memory(installed.total, installed.available, "installed memory")]
-    candidates += [_group_memory(folder, limit) for folder, limit in _memory_limits(root)]
-    if (granted := _slurm_memory(environ)) is not None:
+    groups = [_group_memory(folder, limit) for folder, limit in _memory_limits(root)]
+    candidates = [Memory(installed.total, installed.available, "installed memory"), *groups]
+    if (granted := slurm_memory(environ)) is not None:
         candidates.append(Memory(granted, granted, "Slurm request"))
+    if not groups and (granted := pbs_memory(environ)) is not None:
+        candidates.append(Memory(granted, granted, "PBS request"))
     tightest = min(candidates, key=lambda candidate: candidate.limit)
     available = min(candidate.available for candidate in candidates)
     return Memory(tightest.limit, min(available, tightest.limit), tightest.source)
@@ -133,16 +139,6 @@ def _mount_point(mounts: Path, controllers: str, controller: str) -> Path:
         return joined if joined.is_dir() else mounts / controller
     hybrid = mounts / "unified"
     return hybrid if hybrid.is_dir() else mounts
-
-
-def _slurm_memory(environ: Mapping[str, str]) -> int | None:
-    per_node, per_core = environ.get("SLURM_MEM_PER_NODE"), environ.get("SLURM_MEM_PER_CPU")
-    if per_node and per_node.isdigit() and int(per_node) > 0:
-        return int(per_node) * MEBIBYTE
-    cores = environ.get("SLURM_CPUS_ON_NODE", "")
-    if per_core and per_core.isdigit() and cores.isdigit():
-        return int(per_core) * int(cores) * MEBIBYTE
-    return None
 
 
 def _number(path: Path) -> int | None:

@@ -9,6 +9,7 @@ import pytest
 
 import hpcxpcs
 from hpcxpcs.config import Config, config_from_mapping
+from hpcxpcs.pipeline import loading
 from hpcxpcs.pipeline.loading import RUN_CACHE, held_bytes, loaded
 
 FRAMES, ANGLES = 3400, 2
@@ -53,6 +54,16 @@ def test_given_data_larger_than_the_memory_then_they_are_kept_in_the_run(file, t
     assert place_of(config, tmp_path) == tmp_path / RUN_CACHE
     data.angle(0)
     assert len(data.kept.store.entries()) == 1
+
+
+def test_given_a_process_that_helps_then_it_looks_where_the_first_one_kept_them_and_asks_nobody(
+    file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loading, "memory_budget", lambda config: pytest.fail("asked for the memory of the job"))
+    config = configured(file, memory="100 MiB")
+    assert loaded(config, tmp_path, print, alone=False).kept is None
+    (tmp_path / RUN_CACHE).mkdir(parents=True)
+    assert loaded(config, tmp_path, print, alone=False).kept.store.folder == tmp_path / RUN_CACHE
 
 
 def test_given_a_folder_then_data_of_any_size_are_kept_there(file, tmp_path):
