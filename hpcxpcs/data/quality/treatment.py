@@ -51,18 +51,20 @@ def treated(
     if not processing.settings():
         return None
     before = work_of(c2, masks)
-    after = work_of(processed(c2.copy(), masks, processing, name, [])[0], masks)
+    after = work_of(processed(c2, masks, processing, name, [])[0], masks)
     lost = int(np.count_nonzero(np.isfinite(before) & ~np.isfinite(after))) // 2
+    level_before = _level(before)
+    del before
     if not covers(level, "standard"):
         return Treated(lost)
     moved, noise_left = 0.0, 1.0
     if processing.noise_reduction != "none":
         plain = replace(processing, noise_reduction="none", validate=False)
-        scaled = work_of(processed(c2.copy(), masks, plain, name, [])[0], masks)
+        scaled = work_of(processed(c2, masks, plain, name, [])[0], masks)
         noise = sigma_of(scaled)
         moved = _moved(scaled, after, noise)
         noise_left = sigma_of(after) / noise if noise > 0.0 else 1.0
-    return Treated(lost, moved, noise_left, _level(before), _level(after))
+    return Treated(lost, moved, noise_left, level_before, _level(after))
 
 
 def _moved(before: NDArray[Any], after: NDArray[Any], noise: float) -> float:

@@ -94,15 +94,25 @@ def test_given_errors_in_an_old_file_when_loaded_then_lines_and_keys_are_those_o
     assert any(f"old.yaml:{number}: parameter_space.bounds[1]" in said for number in range(bound, bound + 3))
 
 
-@pytest.mark.parametrize(
-    "text", ["analysis_mode: [static\n", "metadata: {config_version: 2\n", "\t- x\n", ""]
-)
+MALFORMED = [
+    *(
+        ("yaml", text)
+        for text in ("analysis_mode: [static\n", "metadata: {config_version: 2\n", "\t- x\n", "")
+    ),
+    *(
+        ("json", text)
+        for text in ('{"analysis_mode": "static"', '{"analysis_mode": "static"} x', "[1, 2]", "")
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), MALFORMED)
 def test_given_malformed_text_when_loaded_then_it_is_an_error_and_never_a_default(
-    text: str, tmp_path: Path
+    kind: str, text: str, tmp_path: Path
 ) -> None:
-    old = tmp_path / "old.yaml"
+    old = tmp_path / f"old.{kind}"
     old.write_text(text, "utf-8")
-    with pytest.raises(ConfigError, match=r"old\.yaml"):
+    with pytest.raises(ConfigError, match=rf"old\.{kind}"):
         load_config(old)
 
 

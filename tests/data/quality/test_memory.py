@@ -7,7 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pytest
 
+from hpcxpcs.data.preprocess import Processing
 from hpcxpcs.data.quality.report import examine
 from tests.data.quality.damage import case, clean_stack
 
@@ -33,18 +35,25 @@ class Made:
         return "made"
 
 
-def record(angles, n):
+def record(angles, n, processing):
     matrices = Made(n)
     base = case().record()
     phi, t = np.arange(angles) * 10.0, np.arange(n) * 0.1
-    return replace(base, phi=phi, t=t, frames=(1, n), matrices=matrices), matrices
+    return replace(base, phi=phi, t=t, frames=(1, n), matrices=matrices, processing=processing), matrices
 
 
-def test_given_many_angles_then_each_is_read_once_and_memory_does_not_grow_with_them():
-    data, matrices = record(12, 240)
+@pytest.mark.parametrize(
+    ("angles", "n", "processing"),
+    [
+        (12, 240, Processing()),
+        (3, 600, Processing(normalization="z_score", noise_reduction="gaussian")),
+    ],
+)
+def test_given_many_angles_then_each_is_read_once_and_memory_does_not_grow_with_them(angles, n, processing):
+    data, matrices = record(angles, n, processing)
     tracemalloc.start()
     report = examine(data, "comprehensive")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(report.surveys) == 12 and set(matrices.asked.values()) == {1}
-    assert peak < COPIES * 8 * 240**2
+    assert len(report.surveys) == angles and set(matrices.asked.values()) == {1}
+    assert peak < COPIES * 8 * n**2
