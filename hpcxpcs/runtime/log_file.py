@@ -55,15 +55,19 @@ class LogFile(logging.Handler):
         """Write a record, or keep it until there is a file."""
         if record.levelno < heard_from(record.name, self.level_name):
             return
-        entry = entry_of(record, context())
-        self._seen(entry)
-        if self.path is None:
-            self._waiting.append(entry)
-        else:
-            self._write(line_of(entry))
+        try:
+            entry = entry_of(record, context())
+            self._seen(entry)
+            if self.path is None:
+                self._waiting.append(entry)
+            else:
+                self._write(line_of(entry))
+        except Exception:  # whatever is wrong with a record is no reason to end the work it is about
+            self.handleError(record)
 
     def open_in(self, folder: Path, role: str, run: str) -> None:
         """Write to a file in `folder` from now on, beginning with what was kept, which gets the id of the run."""
+        folder = folder.absolute()  # where this process works may change
         self.acquire()
         try:
             if self.path is not None and self.path.parent == folder:

@@ -180,6 +180,20 @@ def test_given_the_same_process_again_then_its_log_goes_on(folder: Path) -> None
     assert [entry["message"] for entry in said(folder)] == ["first", "second"]
 
 
+def test_given_a_relative_folder_when_the_process_goes_elsewhere_then_its_log_stays(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with process_log.process_log("lead") as log:
+        log.open_in(Path("logs"), "1234abcd")
+        log.resize(0.002, 5)
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        for number in range(20):
+            OURS.info("line %d", number)
+    assert len(said(folder)) == 20 and list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_given_a_torn_line_of_a_killed_process_then_the_next_one_is_whole(folder: Path) -> None:
     folder.mkdir()
     name = log_file.log_name("lead", socket.gethostname(), os.getpid())
