@@ -27,6 +27,8 @@ from hpcxpcs.config.problems import KeyPath, suggestion
 from hpcxpcs.files.places import path_problem
 
 _MAPPINGS = (dict, Mapping)
+_LONGEST_DT = 1e12
+"""Seconds; far beyond any measurement, and small enough for the arithmetic of times."""
 
 Number = Annotated[float, BeforeValidator(read_number)]
 Whole = Annotated[int, BeforeValidator(read_whole)]
@@ -77,8 +79,8 @@ def _read_dt(value: object) -> float | Literal["auto"]:
     if value == "auto":
         return "auto"
     number = _number_or(value, "a number of seconds or auto", ("auto",))
-    if number <= 0:
-        raise ValueError("must be greater than 0")
+    if not 0 < number <= _LONGEST_DT:
+        raise ValueError("must be greater than 0" if number <= 0 else f"must be at most {_LONGEST_DT:g} s")
     return number
 
 

@@ -12,6 +12,7 @@ from hpcxpcs.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
 _LONGEST_VALUE = 80
+_MOST_PROBLEMS = 60
 NO_VALUE = object()
 
 
@@ -57,8 +58,10 @@ def sentence(problem: Problem) -> str:
 
 
 def config_error(problems: Sequence[Problem], place: Callable[[KeyPath], str], source: str) -> ConfigError:
-    """One error that lists every problem, each prefixed by the place (`file:line: `) of its key."""
-    lines = [f"{place(problem.path)}{sentence(problem)}" for problem in problems]
-    if len(lines) == 1:
+    """One error that lists every problem, each prefixed by the place (`file:line: `) of its key; of very many some."""
+    lines = [f"{place(problem.path)}{sentence(problem)}" for problem in problems[:_MOST_PROBLEMS]]
+    if len(problems) == 1:
         return ConfigError(lines[0])
-    return ConfigError("\n  ".join([f"{len(lines)} problems in {source}", *lines]))
+    if len(problems) > len(lines):
+        lines.append(f"and {len(problems) - len(lines)} more")
+    return ConfigError("\n  ".join([f"{len(problems)} problems in {source}", *lines]))

@@ -10,7 +10,7 @@ import numpy as np
 
 from hpcxpcs.inference.objective import Objective
 from hpcxpcs.inference.records import PointSettings
-from hpcxpcs.inference.trust_region import Minimum, minimise, whitening
+from hpcxpcs.inference.trust_region import Minimum, finite, minimise, whitening
 from hpcxpcs.likelihood.gaussian import Normal
 from hpcxpcs.likelihood.interpolation import Floats
 
@@ -55,6 +55,8 @@ def minimise_or_recover(
 def finite_difference_expansion(objective: Objective, u: Floats) -> Normal:
     """The expansion at u (f,) with the gradient from central differences of the cost, a hundredth of an sd apart."""
     normal = objective.expand(u)
+    if not finite(normal):
+        return normal
     steps = 0.01 * whitening(normal)
     slopes = np.array([objective.cost(u + step) - objective.cost(u - step) for step in steps.T]) / 2.0
     gradient = np.linalg.solve(steps.T, slopes)

@@ -55,6 +55,11 @@ def decrement(normal: Normal) -> float:
     return 0.5 * float(step @ step)
 
 
+def finite(normal: Normal) -> bool:
+    """Whether cost, gradient and information are numbers: a trial step may land where they overflow."""
+    return all(np.all(np.isfinite(np.asarray(part))) for part in (normal.cost, normal.gradient, normal.information))
+
+
 def whitening(normal: Normal) -> Floats:
     """Matrix W (f, f) with u = u0 + W z turning the information into the identity (floored where undetermined)."""
     information = np.asarray(normal.information)
@@ -132,7 +137,7 @@ def minimise(
     expand = expand or objective.expand
     u, normal = np.asarray(start, dtype=np.float64), expand(start)
     used, rounds = 1, 0
-    while used < max_evaluations and np.isfinite(normal.cost) and decrement(normal) > DECREMENT:
+    while used < max_evaluations and finite(normal) and decrement(normal) > DECREMENT:
         gain = decrement(normal)
         reach = max(radius, FIRST_STEP * float(np.sqrt(2.0 * gain)))
         problem = _SquareRoot(u, reach * whitening(normal), expand, normal)
@@ -157,5 +162,5 @@ def minimise(
         u, normal = candidate, fresh
         if stalled:
             break
-    converged = bool(np.isfinite(normal.cost)) and decrement(normal) <= DECREMENT * 10.0
+    converged = finite(normal) and decrement(normal) <= DECREMENT * 10.0
     return Minimum(u, normal, used, rounds, converged, used >= max_evaluations and not converged)

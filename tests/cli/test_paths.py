@@ -89,7 +89,7 @@ def test_a_fresh_start_removes_nothing_through_a_link(tmp_path):
     (tmp_path / "elsewhere" / "measured.hdf").touch()
     (tmp_path / "run" / "data").rmdir()
     (tmp_path / "run" / "data").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OutputError, match="data: is a link to .*elsewhere"):
+    with pytest.raises(OutputError, match=r"data: is a link to .*elsewhere"):
         discard(tmp_path / "run")
     assert (tmp_path / "elsewhere" / "measured.hdf").exists()
     assert (tmp_path / "run" / PLAN_FILE).exists()

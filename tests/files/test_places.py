@@ -103,7 +103,7 @@ def test_given_a_link_in_the_place_of_results_then_nothing_is_replaced_through_i
     elsewhere = precious(tmp_path / "elsewhere")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "results").symlink_to(elsewhere)
-    with pytest.raises(OutputError, match="is a link to .*elsewhere"):
+    with pytest.raises(OutputError, match=r"is a link to .*elsewhere"):
         require_place(tmp_path / "run" / "results")
     with pytest.raises(OutputError, match="is a link"), replacing_folder(tmp_path / "run" / "results"):
         pass

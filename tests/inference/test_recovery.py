@@ -62,6 +62,24 @@ def test_given_a_start_without_a_finite_cost_when_recovered_then_the_failure_is_
     assert not found.converged and not np.isfinite(found.cost) and len(actions) == 3
 
 
+class Cliff(Bowl):
+    """A quadratic whose information is no number beyond `edge` of the first coordinate, though its cost is one."""
+
+    edge = 2.5
+
+    def expand(self, u):
+        normal = super().expand(u)
+        beyond = np.full((2, 2), np.nan) if u[0] > self.edge else normal.information
+        return normal._replace(information=beyond, gradient=-normal.gradient)
+
+
+def test_given_trial_steps_where_the_information_is_no_number_then_the_failure_is_returned_as_one():
+    found, actions = minimise_or_recover(Cliff(CENTRE, np.ones(2)), CENTRE + 0.4, PointSettings())
+    assert actions == (NUDGED, WIDER, DIFFERENCES) and np.all(np.isfinite(found.u))
+    beyond = finite_difference_expansion(Cliff(CENTRE, np.ones(2)), CENTRE + 1.0)
+    assert np.isnan(beyond.information).all()
+
+
 def test_recovery_is_repeatable():
     ends = [
         minimise_or_recover(Misleading(CENTRE, np.ones(2)), CENTRE + 1.0, PointSettings(seed=5))[0].u
