@@ -75,6 +75,8 @@ def check(file: Path, overrides: tuple[str, ...]) -> None:
     click.echo()
     for line in _table(resolved_parameters(config)):
         click.echo(line)
+    for line in _doubts(config):
+        click.echo(line)
 
 
 @command.command(epilog="\b\nExample:\n  hpcxpcs config schema > hpcxpcs.schema.json")
@@ -114,6 +116,18 @@ def _summary(config: Config) -> Iterator[str]:
     yield f"scaling      {config.scaling.mode}"
     yield f"noise        sigma {config.noise.sigma}, scale {config.noise.scale}"
     yield f"fingerprint  {config.fingerprint()}"
+
+
+def _doubts(config: Config) -> Iterator[str]:
+    """What is possible but hardly meant, a line each."""
+    from hpcxpcs.config.plausible import check_config
+
+    found = check_config(config)
+    lines = [
+        *(f"warning      {text}" for text in found.of("warning")),
+        *(f"note         {text}" for text in found.of("info")),
+    ]
+    yield from ["", *lines] if lines else []
 
 
 def _table(parameters: Sequence[ResolvedParameter]) -> Iterator[str]:

@@ -43,9 +43,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     return validated(document).located(path.absolute(), folder)
 
 
-def config_from_mapping(mapping: Mapping[str, Any], base: Path | None = None) -> Config:
+def config_from_mapping(
+    mapping: Mapping[str, Any], base: Path | None = None, overrides: Sequence[str] = ()
+) -> Config:
     """The configuration in a mapping; relative data paths start at base (None = the working directory)."""
     document = _ours(Document(data=as_plain(mapping), name=""), base)
+    for override in overrides:
+        apply_override(document, override)
     return validated(document).located(None, base)
 
 

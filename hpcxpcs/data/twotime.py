@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hpcxpcs.data import clean
+from hpcxpcs.data import arguments, clean
 from hpcxpcs.data.clean import Policy, Repair, Screening
 from hpcxpcs.data.preprocess import Processing, drawn_diagonal, processed, records
 from hpcxpcs.data.quality.repair import screened
@@ -316,39 +316,24 @@ def from_arrays(
     (n_phi,), (N, N) or (n_phi, N, N).
     `dead_frames` counts from 1.
     """
-    stack = [np.asarray(matrix) for matrix in c2]  # type: ignore[union-attr]
-    angles = np.atleast_1d(np.asarray(phi, dtype=np.float64))
-    if not stack or len(stack) != len(angles) or any(m.ndim != 2 or m.shape != stack[0].shape for m in stack):
-        shapes = sorted({matrix.shape for matrix in stack})
-        raise DataError(
-            f"{len(stack)} matrices with shapes {shapes} for {len(angles)} angles; (n_phi, N, N) is needed"
-        )
+    stack = arguments.matrices(c2)
+    angles = arguments.angles(phi, len(stack))
+    q, dt = arguments.positive(q, "q", "1/Å"), arguments.positive(dt, "dt", "s")
+    arguments.words(non_finite, repair)
     n = stack[0].shape[1]
     times = np.asarray(np.arange(n) * float(dt) if t is None else t, dtype=np.float64)
-    if not dt > 0 or times.shape != (n,):
-        raise DataError(f"dt is {dt} s and t has shape {times.shape}; dt must be positive and t ({n},)")
+    if times.shape != (n,):
+        raise DataError(f"t: has shape {times.shape}; a time (s) for each of {n} frames is needed")
     if not (times[0] >= 0.0 and np.allclose(times, times[0] + np.arange(n) * dt, rtol=0.0, atol=UNEVEN * dt)):
         raise DataError(f"t must begin at 0 or later and step by dt = {dt:g} s throughout")
     return TwoTime(
         phi=angles,
-        q=float(q),
+        q=q,
         t=times,
-        dt=float(dt),
+        dt=dt,
         frames=(1, n),
         provenance={"source": "arrays", "notes": []},
-        matrices=InMemory(stack, None if sigma is None else _sigmas(np.asarray(sigma), len(angles), n)),
-        screening=Screening(
-            dead_frames if isinstance(dead_frames, str) else tuple(dead_frames), non_finite, repair
-        ),
+        matrices=InMemory(stack, arguments.uncertainties(sigma, len(angles), n)),
+        screening=Screening(arguments.dead_frames(dead_frames, n), non_finite, repair),
         processing=processing or Processing(),
-    )
-
-
-def _sigmas(sigma: NDArray[Any], n_phi: int, n: int) -> list[NDArray[Any]]:
-    if sigma.ndim == 0 or sigma.shape == (n, n):
-        return [sigma] * n_phi
-    if sigma.shape in ((n_phi,), (n_phi, n, n)):
-        return [np.asarray(value) for value in sigma]
-    raise DataError(
-        f"sigma has shape {sigma.shape}; expected (), ({n_phi},), ({n}, {n}) or ({n_phi}, {n}, {n})"
     )

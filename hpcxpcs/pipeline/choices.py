@@ -23,8 +23,14 @@ def configured(source: Config | Path | str | Mapping[str, Any], overrides: Seque
         if overrides:
             raise ConfigError("overrides apply to a file or a mapping, not to a validated configuration")
         return source
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides: is one text; a list of KEY=VALUE is needed, such as [{overrides!r}]")
     if isinstance(source, Mapping):
-        return config_from_mapping(dict(source), None)
+        return config_from_mapping(dict(source), None, overrides)
+    if not isinstance(source, str | Path):
+        raise ConfigError(
+            f"source: is a value of type {type(source).__name__}; a Config, the path of a file or a mapping is needed"
+        )
     return load_config(Path(source), overrides)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcxpcs.config import Config
+from hpcxpcs.config.plausible import check_config
 from hpcxpcs.data.formats import read_truth
 from hpcxpcs.data.select import load as load_data
 from hpcxpcs.data.twotime import TwoTime
@@ -93,6 +94,8 @@ def fit(
     require_place(folder / "results")
     with process_log("lead") as log, recorded(reporter) as logged:
         log.follow(config.logging)
+        for doubt in check_config(config).at_least("warning"):
+            logged.warn(doubt)
         if config.optimization.method == "nlsq":
             return _point_fit(config, folder, logged, on_answer, begun, log)
         if executor is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpcxpcs.config.plausible import check_values
 from hpcxpcs.results.records import Compression, Fit
 
 GOOD_REDUCED_CHI_SQUARED = (0.9, 1.1)
@@ -77,7 +78,12 @@ def has_credible_contrast(fit: Fit) -> bool:
 
 def quality_warnings(fit: Fit) -> list[str]:
     """Everything that should keep a reader from quoting the numbers as they are, in words."""
-    return [*_status_warning(fit), *_chi_squared_warning(fit.reduced_chi_squared), *fit.flags]
+    return [
+        *_status_warning(fit),
+        *_chi_squared_warning(fit.reduced_chi_squared),
+        *fit.flags,
+        *_implausible(fit),
+    ]
 
 
 def status_words(status: str) -> str:
@@ -190,6 +196,16 @@ def _chi_squared_words(chi: float) -> str:
 
 def _status_warning(fit: Fit) -> list[str]:
     return [] if fit.status == "converged" else [f"{fit.status}: {fit.message}"]
+
+
+def _implausible(fit: Fit) -> tuple[str, ...]:
+    """Fitted parameters that are, by more than their errors, outside of what is usual."""
+    errors = np.asarray(fit.uncertainty, dtype=float)
+    if not fit.ok:
+        return ()
+    fitted = [k for k in range(len(fit.names)) if math.isfinite(errors[k]) and errors[k] > 0]
+    values = {fit.names[k]: float(fit.values[k]) for k in fitted}
+    return check_values(values, {fit.names[k]: float(errors[k]) for k in fitted}).at_least("warning")
 
 
 def _chi_squared_warning(chi: float) -> list[str]:

@@ -69,14 +69,15 @@ class Cliff(Bowl):
 
     def expand(self, u):
         normal = super().expand(u)
-        beyond = np.full((2, 2), np.nan) if u[0] > self.edge else normal.information
+        beyond = np.full((4, 4), np.nan) if u[0] > self.edge else normal.information
         return normal._replace(information=beyond, gradient=-normal.gradient)
 
 
 def test_given_trial_steps_where_the_information_is_no_number_then_the_failure_is_returned_as_one():
-    found, actions = minimise_or_recover(Cliff(CENTRE, np.ones(2)), CENTRE + 0.4, PointSettings())
+    centre = np.array([2.0, -1.0, 0.0, 1.0])
+    found, actions = minimise_or_recover(Cliff(centre, np.ones(4)), centre + 0.4, PointSettings())
     assert actions == (NUDGED, WIDER, DIFFERENCES) and np.all(np.isfinite(found.u))
-    beyond = finite_difference_expansion(Cliff(CENTRE, np.ones(2)), CENTRE + 1.0)
+    beyond = finite_difference_expansion(Cliff(centre, np.ones(4)), centre + 1.0)
     assert np.isnan(beyond.information).all()
 
 
