@@ -199,6 +199,17 @@ def pairs_of_rows(usable: NDArray[np.bool_], pairs: Masks, rows: slice) -> NDArr
     return allowed
 
 
+def blanked(c2: NDArray[Any], masks: Masks) -> NDArray[Any]:
+    """Return a matrix (N, N) itself, made NaN where a pair is not usable and on the diagonal."""
+    c2[masks.dead, :] = np.nan
+    c2[:, masks.dead] = np.nan
+    np.fill_diagonal(c2, np.nan)
+    if masks.pair_ok is not None:
+        for rows in row_slabs(len(c2)):
+            np.copyto(c2[rows], np.nan, where=~masks.pair_ok[rows])
+    return c2
+
+
 def beside_diagonal(matrix: NDArray[Any], dead: NDArray[np.bool_], lag: int) -> NDArray[np.float64]:
     """Return (2, N): the pair of each frame with the one `lag` before and the one after it, NaN where there is none."""
     n = len(matrix)

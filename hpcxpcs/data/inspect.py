@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hpcxpcs.data import clean
 from hpcxpcs.data.clean import Screening
 from hpcxpcs.data.formats import BinInfo, Layout, has_truth, open_file
+from hpcxpcs.data.pair_values import pair_values
 from hpcxpcs.data.select import (
     PhiInterval,
     chosen_bins,
@@ -206,22 +207,21 @@ def _ring(layout: Layout, q: float) -> Ring:
 
 
 def _examined(layout: Layout, info: BinInfo) -> Examined:
-    stored = layout.read(info)
-    c2, asymmetry = clean.symmetric(stored)
+    c2 = layout.read(info)
+    c2 = c2 if c2.dtype.kind == "f" else c2.astype(np.float64)
+    half, asymmetry = clean.stored_half(c2), clean.symmetrise(c2)
     dead = clean.silent_frames(c2, also_non_finite=True)
-    pairs = np.triu(~dead[:, None] & ~dead[None, :], 1)
-    values = c2[pairs]
-    finite = values[np.isfinite(values)]
+    found = pair_values(c2, ~dead)
     return Examined(
         label=info.label,
         q=info.q,
         phi=info.phi,
-        half=clean.stored_half(stored),
+        half=half,
         dead_frames=tuple((np.flatnonzero(dead) + 1).tolist()),
-        non_finite_pairs=int(values.size - finite.size),
+        non_finite_pairs=found.pairs - found.finite,
         asymmetry=asymmetry,
-        smallest=float(finite.min()) if finite.size else None,
-        largest=float(finite.max()) if finite.size else None,
+        smallest=found.smallest if found.finite else None,
+        largest=found.largest if found.finite else None,
     )
 
 

@@ -21,7 +21,7 @@ Standard = Literal["as_stored", "float64"]
 BASELINE_LAGS = 0.75
 """Share of the longest lag from which on pairs are the baseline."""
 
-ROWS_AT_ONCE = 256
+ROWS_AT_ONCE = 64
 
 Matrix = NDArray[Any]
 
@@ -93,7 +93,8 @@ def processed(
 ) -> tuple[Matrix, float]:
     """Return a symmetric matrix (N, N) after all stages, and by how much σ has to be divided.
 
-    Pairs that are masked and the diagonal do not influence others; masked pairs stay as they are.
+    Pairs that are masked and the diagonal do not influence others; masked pairs stay as they are. The matrix given is
+    left alone, and is what is returned where no stage changes it.
     """
     seconds = {record["stage"]: record for record in told}
     factor = 1.0
@@ -101,7 +102,8 @@ def processed(
         begun = time.perf_counter()
         if stage == "normalization":
             shift, factor = _level_and_size(c2, masks, processing.normalization, name)
-            c2 = ((c2 - shift) / factor).astype(c2.dtype)
+            c2 = c2 - shift
+            c2 /= factor
         elif stage == "noise_reduction":
             c2 = _REDUCED[method](c2, masks, processing.window)
         elif stage == "standardise":
@@ -113,24 +115,30 @@ def processed(
     return c2, factor
 
 
-def _usable(masks: Masks) -> NDArray[np.bool_]:
-    allowed = ~masks.dead[:, None] & ~masks.dead[None, :]
+def _slabs(n: int) -> Iterator[slice]:
+    return (slice(first, min(first + ROWS_AT_ONCE, n)) for first in range(0, n, ROWS_AT_ONCE))
+
+
+def _usable(masks: Masks, rows: slice) -> NDArray[np.bool_]:
+    """Which elements of some rows (m, N) are those of usable pairs; the diagonal is not."""
+    allowed = ~masks.dead[rows, None] & ~masks.dead[None, :]
     if masks.pair_ok is not None:
-        allowed &= masks.pair_ok
-    np.fill_diagonal(allowed, False)
+        allowed &= masks.pair_ok[rows]
+    inside = np.arange(len(allowed))
+    allowed[inside, rows.start + inside] = False
     return allowed
 
 
 def _level_and_size(c2: Matrix, masks: Masks, method: Normalization, name: str) -> tuple[float, float]:
     """What is subtracted from a matrix and what it is divided by."""
-    allowed = _usable(masks)
-    if method == "baseline":
-        allowed &= ~np.tri(len(c2), k=int(BASELINE_LAGS * (len(c2) - 1)), dtype=bool)
-    values = c2[allowed].astype(np.float64)
+    values = _looked_at(c2, masks, int(BASELINE_LAGS * (len(c2) - 1)) if method == "baseline" else -len(c2))
     if values.size == 0:
         raise DataError(f"{name}: preprocessing.normalization: {method} finds no usable pair; set it to none")
-    shift = {"min_max": values.min(), "z_score": values.mean()}.get(method, 0.0)
-    size = {"min_max": np.ptp(values), "z_score": values.std()}.get(method, values.mean())
+    mean = values.mean()
+    shift, size = {"min_max": (values.min(), np.ptp(values)), "z_score": (mean, 1.0)}.get(method, (0.0, mean))
+    if method == "z_score":
+        values -= mean
+        size = np.sqrt(np.multiply(values, values, out=values).mean())
     if not size > 0.0:
         raise DataError(
             f"{name}: preprocessing.normalization: {method} would divide by {size:g}; set it to none"
@@ -138,23 +146,37 @@ def _level_and_size(c2: Matrix, masks: Masks, method: Normalization, name: str) 
     return float(shift), float(size)
 
 
-def _along_the_lag(c2: Matrix, masks: Masks, window: int) -> Iterator[tuple[slice, Matrix]]:
-    """Slabs of rows with, for each pair, those of the same lag up to half a window away: (rows, window, N), or NaN."""
+def _looked_at(c2: Matrix, masks: Masks, after: int) -> NDArray[np.float64]:
+    """The usable values of a matrix at signed lags above `after`, row by row."""
+
+    def allowed(rows: slice) -> NDArray[np.bool_]:
+        late = np.arange(len(c2))[None, :] > np.arange(rows.start, rows.stop)[:, None] + after
+        return np.asarray(late & _usable(masks, rows))
+
+    counts = [int(np.count_nonzero(allowed(rows))) for rows in _slabs(len(c2))]
+    values, filled = np.empty(sum(counts)), 0
+    for rows, count in zip(_slabs(len(c2)), counts, strict=True):
+        values[filled : filled + count] = c2[rows][allowed(rows)]
+        filled += count
+    return values
+
+
+def _along_the_lag(c2: Matrix, masks: Masks, rows: slice, window: int) -> Matrix:
+    """For each pair of some rows, those of the same lag up to half a window away: (rows, window, N), or NaN."""
     n, half = len(c2), window // 2
-    padded = np.full((n + 2 * half, n + 2 * half), np.nan, dtype=c2.dtype)
-    padded[half : n + half, half : n + half] = np.where(
-        _usable(masks), c2, np.asarray(np.nan, dtype=c2.dtype)
-    )
-    for first in range(0, n, ROWS_AT_ONCE):
-        last = min(first + ROWS_AT_ONCE, n)
-        beside = [padded[first + k : last + k, k : n + k] for k in range(2 * half + 1)]
-        yield slice(first, last), np.stack(beside, axis=1)
+    near = slice(max(0, rows.start - half), min(n, rows.stop + half))
+    padded = np.full((rows.stop - rows.start + 2 * half, n + 2 * half), np.nan, dtype=c2.dtype)
+    top = near.start - (rows.start - half)
+    inside = padded[top : top + near.stop - near.start, half : n + half]
+    np.copyto(inside, c2[near], where=_usable(masks, near))
+    return np.stack([padded[k : k + rows.stop - rows.start, k : n + k] for k in range(2 * half + 1)], axis=1)
 
 
 def _replaced(c2: Matrix, masks: Masks, window: int, reduce: Callable[[Matrix], Matrix]) -> Matrix:
-    reduced, allowed = c2.copy(), _usable(masks)
-    for rows, beside in _along_the_lag(c2, masks, window):
-        reduced[rows] = np.where(allowed[rows], reduce(beside), c2[rows])
+    reduced = c2.copy()
+    for rows in _slabs(len(c2)):
+        beside = reduce(_along_the_lag(c2, masks, rows, window))
+        np.copyto(reduced[rows], beside, where=_usable(masks, rows), casting="same_kind")
     return reduced
 
 
@@ -185,13 +207,17 @@ _REDUCED: Mapping[str, Callable[[Matrix, Masks, int], Matrix]] = {"median": _med
 
 def _check(c2: Matrix, masks: Masks, name: str) -> None:
     """Refuse a matrix that preprocessing has spoilt."""
-    allowed = _usable(masks)
-    if not np.isfinite(c2[allowed]).all():
-        raise DataError(
-            f"{name}: preprocessing left values that are no finite numbers; switch its stages off"
-        )
-    if not np.array_equal(c2[allowed], c2.T[allowed]):
-        raise DataError(f"{name}: preprocessing left a matrix that is not symmetric; switch its stages off")
+    for rows in _slabs(len(c2)):
+        allowed = _usable(masks, rows)
+        values = c2[rows][allowed]
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"{name}: preprocessing left values that are no finite numbers; switch its stages off"
+            )
+        if not np.array_equal(values, c2[:, rows].T[allowed]):
+            raise DataError(
+                f"{name}: preprocessing left a matrix that is not symmetric; switch its stages off"
+            )
 
 
 def drawn_diagonal(

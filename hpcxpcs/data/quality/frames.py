@@ -35,7 +35,7 @@ MOST_COLUMNS = 1000
 FEWEST_COLUMNS = 16
 """Pairs of a frame below which their own noise hides what the frame adds."""
 
-ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -55,29 +55,42 @@ class Departures:
 def departures(work: NDArray[Any]) -> Departures:
     """Compare each frame of `work` (N, N), NaN where not usable and on the diagonal, with its live neighbours."""
     n = len(work)
-    live = np.flatnonzero(np.isfinite(work).any(axis=1))
+    live = np.flatnonzero(live_frames(work))
     distance, bend, reach = np.full(n, np.nan), np.full(n, np.nan), np.ones(n)
     columns = live[np.unique(np.linspace(0, len(live) - 1, min(len(live), MOST_COLUMNS)).round().astype(int))]
     if len(live) <= NEIGHBOURS:
         return Departures(distance, bend, reach, max(1, len(columns)))
-    compact = work[np.ix_(live, columns)]
     position = np.arange(len(live))
     start = np.clip(position - NEIGHBOURS // 2, 0, len(live) - NEIGHBOURS - 1)
     window = start[:, None] + np.arange(NEIGHBOURS + 1)
     around = window[window != position[:, None]].reshape(len(live), NEIGHBOURS)
-    for first in range(0, len(live), ROWS_AT_ONCE):
-        rows = slice(first, first + ROWS_AT_ONCE)
-        ordered = np.sort(compact[around[rows]], axis=1)
-        distance[live[rows]] = row_medians(compact[rows] - (ordered[:, 1] + ordered[:, 2]) / 2)
     known = []
-    for first in range(1, len(live) - 1, ROWS_AT_ONCE):
-        last = min(first + ROWS_AT_ONCE, len(live) - 1)
-        beside = (compact[first - 1 : last - 1] + compact[first + 1 : last + 1]) / 2
-        each = compact[first:last] - beside
-        bend[live[first:last]] = row_medians(each)
+    for first in range(0, len(live), ROWS_AT_ONCE):
+        last = min(first + ROWS_AT_ONCE, len(live))
+        low, high = window[first, 0], window[last - 1, -1] + 1
+        near = work[np.ix_(live[low:high], columns)]
+        middle = _middle_of_four(*(near[rows - low] for rows in around[first:last].T))
+        distance[live[first:last]] = row_medians(near[first - low : last - low] - middle)
+        inner = slice(max(first, 1), min(last, len(live) - 1))
+        before, here, after = (near[inner.start - low + s : inner.stop - low + s] for s in (-1, 0, 1))
+        each = here - (before + after) / 2
+        bend[live[inner]] = row_medians(each)
         known.append(np.isfinite(each).sum(axis=1))
     reach[live[[0, 1, -2, -1]]] = AT_THE_END
     return Departures(distance, bend, reach, max(1, int(np.median(np.concatenate(known)))))
+
+
+def live_frames(work: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which frames (N,) of `work` (N, N) have a usable pair."""
+    slabs = (work[first : first + ROWS_AT_ONCE] for first in range(0, len(work), ROWS_AT_ONCE))
+    return np.concatenate([np.isfinite(rows).any(axis=1) for rows in slabs])
+
+
+def _middle_of_four(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any], d: NDArray[Any]) -> NDArray[Any]:
+    """The mean of the second and the third smallest of four arrays, element by element; NaN counts as the largest."""
+    second = np.maximum(np.fmin(a, b), np.fmin(c, d))
+    third = np.fmin(np.maximum(a, b), np.maximum(c, d))
+    return np.asarray((second + third) / 2)
 
 
 def hot_frames(found: Departures, size: float, sigma: float) -> NDArray[np.bool_]:

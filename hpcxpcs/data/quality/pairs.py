@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,11 +38,18 @@ def sigma_of(work: NDArray[Any]) -> float:
     parts = []
     for first in range(1, n - 1, ROWS_AT_ONCE):
         last = min(first + ROWS_AT_ONCE, n - 1)
-        middle, before, after = (work[first + s : last + s, 1 + s : n - 1 + s] for s in (0, -1, 1))
-        above = np.arange(1, n - 1)[None, :] > np.arange(first, last)[:, None] + 1
-        bend = middle - (before + after) / 2
-        parts.append(bend[above & np.isfinite(bend)][::step])
-    return spread(np.concatenate(parts)) / float(SECOND_DIFFERENCE) if parts else 0.0
+        middle, before, after = (work[first + s : last + s, first + s : n - 1 + s] for s in (0, -1, 1))
+        bend = before + after
+        bend /= 2
+        np.subtract(middle, bend, out=bend)
+        known = np.isfinite(bend)
+        known &= np.arange(first, n - 1)[None, :] > np.arange(first, last)[:, None] + 1
+        parts.append(bend[known][::step].copy())
+    if not parts:
+        return 0.0
+    sample = np.concatenate(parts)
+    del parts
+    return spread(sample) / float(SECOND_DIFFERENCE)
 
 
 def spikes(work: NDArray[Any], sigma: float, size: float) -> NDArray[np.intp]:
@@ -51,48 +59,56 @@ def spikes(work: NDArray[Any], sigma: float, size: float) -> NDArray[np.intp]:
     """
     limit = max(SPIKE * MEDIAN_OF_FOUR * sigma, SPIKE_SHARE * size)
     found = [
-        np.argwhere(np.abs(distance) > limit) + np.array([first, 0])
-        for first, distance in _distances(work)
-        if distance.size
+        np.argwhere(np.abs(distance, out=distance) > limit) + first for first, distance in _distances(work)
     ]
     pairs = np.concatenate(found) if found else np.empty((0, 2), dtype=np.intp)
     return pairs[pairs[:, 0] < pairs[:, 1]]
 
 
 def _distances(work: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Slabs of rows of the distance of each pair from its four neighbours; NaN where fewer than four are known."""
-    n = len(work)
-    for first in range(0, n, ROWS_AT_ONCE):
-        last = min(first + ROWS_AT_ONCE, n)
-        total = np.zeros((last - first, n), dtype=work.dtype)
-        low, high = np.full_like(total, np.inf), np.full_like(total, -np.inf)
-        for shift in (-2, -1, 1, 2):
-            beside = _shifted(work, first, last, shift)
-            total += beside
-            np.fmin(low, beside, out=low)
-            np.fmax(high, beside, out=high)
-        yield first, work[first:last] - (total - low - high) / 2
+    """Slabs of the distance of each pair from its four neighbours, NaN where fewer than four are known.
 
-
-def _shifted(work: NDArray[Any], first: int, last: int, shift: int) -> NDArray[Any]:
-    """Rows first … last of the matrix moved along its diagonal, NaN where that is outside."""
+    Each begins at element (first, first) and goes on to the last frame but two: what is before is another's mirror.
+    """
     n = len(work)
-    beside = np.full((last - first, n), np.nan, dtype=work.dtype)
-    rows, columns = np.arange(first, last) + shift, np.arange(n) + shift
-    inside_rows, inside = (rows >= 0) & (rows < n), (columns >= 0) & (columns < n)
-    beside[np.ix_(inside_rows, inside)] = work[np.ix_(rows[inside_rows], columns[inside])]
-    return beside
+    for first in range(2, n - 2, ROWS_AT_ONCE):
+        last = min(first + ROWS_AT_ONCE, n - 2)
+        here, *beside = (work[first + s : last + s, first + s : n - 2 + s] for s in (0, -2, -1, 1, 2))
+        total = beside[0] + beside[1]
+        low, high = np.fmin(beside[0], beside[1]), np.fmax(beside[0], beside[1])
+        for other in beside[2:]:
+            total += other
+            np.fmin(low, other, out=low)
+            np.fmax(high, other, out=high)
+        total -= low
+        total -= high
+        total /= 2
+        yield first, np.subtract(here, total, out=total)
 
 
 def saturated_value(work: NDArray[Any]) -> float | None:
     """Return the largest value of a matrix if many pairs share it and few the next one, else None."""
-    finite = np.concatenate([row[k + 1 :][np.isfinite(row[k + 1 :])] for k, row in enumerate(work)])
-    if finite.size < SATURATED:
+    size, shared = 0, Counter[float]()
+    for first in range(0, len(work), ROWS_AT_ONCE):
+        rows = work[first : first + ROWS_AT_ONCE, first:]
+        above = np.isfinite(rows)
+        above &= np.arange(rows.shape[1])[None, :] > np.arange(len(rows))[:, None]
+        values = rows[above]
+        size += values.size
+        shared.update(_largest_two(values))
+        shared = Counter({value: shared[value] for value in sorted(shared)[-2:]})
+    if size < SATURATED or len(shared) < 2:
         return None
-    highest = float(finite.max())
-    below = finite[finite < highest]
-    if below.size == 0:
-        return None
-    shared = int(np.count_nonzero(finite == highest))
-    next_ones = int(np.count_nonzero(finite == below.max()))
-    return float(highest) if shared >= max(SATURATED, SATURATED_RATIO * next_ones) else None
+    below, highest = sorted(shared)
+    return highest if shared[highest] >= max(SATURATED, SATURATED_RATIO * shared[below]) else None
+
+
+def _largest_two(values: NDArray[Any]) -> dict[float, int]:
+    """The largest value of an array (n,) and the next smaller one, and how often each occurs."""
+    counts: dict[float, int] = {}
+    while values.size and len(counts) < 2:
+        largest = values.max()
+        rest = values[values < largest]
+        counts[float(largest)] = values.size - rest.size
+        values = rest
+    return counts

@@ -56,18 +56,19 @@ def screened(
     return masks, tuple(touched)
 
 
-def usable(masks: Masks) -> Bools:
-    """Return which pairs (N, N) are usable; the diagonal is not."""
-    allowed = ~masks.dead[:, None] & ~masks.dead[None, :]
+def _and_usable(pairs: Bools, masks: Masks) -> Bools:
+    """Pairs (N, N) themselves, without those that are not usable and the diagonal."""
+    pairs[masks.dead, :] = False
+    pairs[:, masks.dead] = False
+    np.fill_diagonal(pairs, False)
     if masks.pair_ok is not None:
-        allowed &= masks.pair_ok
-    np.fill_diagonal(allowed, False)
-    return allowed
+        pairs &= masks.pair_ok
+    return pairs
 
 
 def work_of(c2: NDArray[Any], masks: Masks) -> NDArray[Any]:
     """Return a copy of a matrix (N, N), NaN where a pair is not usable and on the diagonal."""
-    return np.where(usable(masks), c2, np.asarray(np.nan, dtype=c2.dtype))
+    return clean.blanked(c2.copy(), masks)
 
 
 def size_of(work: NDArray[Any]) -> float:
@@ -87,7 +88,8 @@ Step = tuple[Bools | None, Bools | None, str]
 
 def _without_a_value(c2: NDArray[Any], masks: Masks, screening: Screening, first: int) -> Iterator[Touched]:
     """Frames and pairs that are masked because they hold NaN or infinities."""
-    dead = masks.dead & ~np.isfinite(c2).all(axis=1)
+    dead = masks.dead.copy()
+    dead[dead] = [not np.isfinite(c2[frame]).all() for frame in np.flatnonzero(dead)]
     if not isinstance(screening.dead_frames, str):
         dead[[frame - first for frame in screening.dead_frames if 0 <= frame - first < len(dead)]] = False
     pairs = None if masks.pair_ok is None else ~masks.pair_ok
@@ -97,7 +99,7 @@ def _without_a_value(c2: NDArray[Any], masks: Masks, screening: Screening, first
 
 
 def _empty_pairs(c2: NDArray[Any], masks: Masks) -> Step:
-    return None, (c2 == 0) & usable(masks), "exactly zero among live frames: never filled in"
+    return None, _and_usable(c2 == 0, masks), "exactly zero among live frames: never filled in"
 
 
 def _hot(c2: NDArray[Any], masks: Masks) -> Step:
@@ -108,19 +110,21 @@ def _hot(c2: NDArray[Any], masks: Masks) -> Step:
 
 def _impossible(c2: NDArray[Any], masks: Masks) -> Step:
     with np.errstate(invalid="ignore"):
-        return None, (c2 < 0) & usable(masks), "negative: no correlation of intensities is"
+        return None, _and_usable(c2 < 0, masks), "negative: no correlation of intensities is"
 
 
 def _saturated(c2: NDArray[Any], masks: Masks) -> Step:
     work = work_of(c2, masks)
-    value = saturated_value(work) if sigma_of(work) > 0.0 else None
+    value = saturated_value(work)
+    if value is not None and not sigma_of(work) > 0.0:
+        value = None
     return None, None if value is None else work == value, "saturated: many pairs share the largest value"
 
 
 def _outliers(c2: NDArray[Any], masks: Masks) -> Step:
     work = work_of(c2, masks)
-    found = np.zeros(c2.shape, dtype=bool)
     pairs = spikes(work, sigma_of(work), size_of(work))
+    found = np.zeros(c2.shape, dtype=bool)
     found[pairs[:, 0], pairs[:, 1]] = found[pairs[:, 1], pairs[:, 0]] = True
     return None, found, "spike: far from its neighbours at the same lag"
 
@@ -141,7 +145,7 @@ def _masked(
 
 
 def _record(frames: NDArray[np.intp], pairs: Bools | None, reason: str, first: int) -> Touched | None:
-    runs = () if pairs is None else tuple(_runs(np.triu(pairs, 1), first))
+    runs = () if pairs is None else tuple(_runs(pairs, first))
     if not (frames.size or runs):
         return None
     count = sum(last - begin + 1 for _, begin, last in runs)
@@ -149,8 +153,11 @@ def _record(frames: NDArray[np.intp], pairs: Bools | None, reason: str, first: i
 
 
 def _runs(pairs: Bools, first: int) -> Iterator[tuple[int, int, int]]:
-    """Rows of pairs as runs of columns."""
-    for i in np.flatnonzero(pairs.any(axis=1)).tolist():
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], pairs[i].view(np.int8), [0]])))
+    """Rows of pairs as runs of columns, above the diagonal."""
+    for i in range(len(pairs)):
+        later = pairs[i, i + 1 :]
+        if not later.any():
+            continue
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], later.view(np.int8), [0]]))) + (i + 1 + first)
         for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-            yield i + first, begin + first, end - 1 + first
+            yield i + first, begin, end - 1

@@ -35,10 +35,11 @@ def running_median(series: Floats, width: int) -> Floats:
 
 def spread(values: NDArray[Any]) -> float:
     """Return the standard deviation that the finite values suggest (from their median absolute deviation)."""
-    finite = values[np.isfinite(values)].astype(np.float64)
+    finite = values[np.isfinite(values)].astype(np.float64, copy=False)
     if finite.size == 0:
         return 0.0
-    return NORMAL_MAD * float(np.median(np.abs(finite - np.median(finite))))
+    finite -= np.median(finite, overwrite_input=True)
+    return NORMAL_MAD * float(np.median(np.abs(finite, out=finite), overwrite_input=True))
 
 
 def mean_of_finite(values: NDArray[Any]) -> tuple[float, int]:

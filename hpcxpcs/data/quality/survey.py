@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data import clean
 from hpcxpcs.data.clean import Masks
-from hpcxpcs.data.quality.frames import departures, gaps, hot_frames, shared_noise
+from hpcxpcs.data.pair_values import pair_values
+from hpcxpcs.data.quality.frames import departures, gaps, hot_frames, live_frames, shared_noise
 from hpcxpcs.data.quality.levels import Level, covers
 from hpcxpcs.data.quality.pairs import saturated_value, sigma_of, spikes
 from hpcxpcs.data.quality.repair import Touched, screened, size_of, work_of
 from hpcxpcs.data.quality.signal import Signal, signal_of
 from hpcxpcs.data.quality.treatment import Treated, treated
+from hpcxpcs.data.quality.triangles import Apart, triangles_apart
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import DataError
 
@@ -75,79 +78,86 @@ class Survey:
 
 
 def survey(data: TwoTime, k: int, level: Level) -> Survey:
-    """Read angle k of a record once and measure what a level asks for; one matrix and its copy are in memory."""
-    stored = data.matrices.c2(k)
+    """Read angle k of a record once and measure what a level asks for.
+
+    In memory are one matrix, one copy of it, and which of its pairs are masked; everything else is made slab by slab.
+    """
+    c2 = data.matrices.c2(k)
+    c2 = c2 if c2.dtype.kind == "f" else c2.astype(np.float64)
     phi, first = float(data.phi[k]), data.frames[0]
     name = f"phi = {phi:g}"
-    c2, _ = clean.symmetric(stored)
-    integrity = _integrity(stored, c2, first, level)
-    del stored
+    apart = triangles_apart(c2) if covers(level, "standard") else Apart()
+    clean.symmetrise(c2)
+    integrity = _integrity(c2, apart, first)
     try:
         masks, touched = screened(c2, data.screening, name, first)
     except DataError as error:
         return Survey(phi, integrity, 0, 0, None, (), str(error))
     screened_out = masks
     masks = Masks(masks.dead | (data.t == 0.0), masks.pair_ok)
-    work = work_of(c2, masks)
-    frames, pairs = int(np.count_nonzero(~masks.dead)), int(np.count_nonzero(np.isfinite(work))) // 2
+    frames, pairs = int(np.count_nonzero(~masks.dead)), _finite_pairs(c2, masks)
     try:
         clean.check_variation(c2, ~masks.dead, masks, name)
         made = treated(c2, screened_out, data.processing, name, level)
     except DataError as error:
         return Survey(phi, integrity, frames, pairs, None, touched, str(error))
-    shown = _shown(c2, _counted_once(work, integrity), first, level) if covers(level, "standard") else None
+    shown = None
+    if covers(level, "standard"):
+        diagonal = c2.diagonal().copy()
+        shown = _shown(_counted_once(clean.blanked(c2, masks), integrity), diagonal, first, level)
     return Survey(phi, integrity, frames, pairs, shown, touched, None, made)
 
 
 def _counted_once(work: Matrix, integrity: Integrity) -> Matrix:
     """Leave out, in place, what integrity has counted and no signal contains: or one damage would hide another."""
-    work[work == 0.0] = np.nan
-    if integrity.negative < ALL_NEGATIVE * integrity.pairs:
-        work[work < 0.0] = np.nan
+    lowest = 0.0 if integrity.negative < ALL_NEGATIVE * integrity.pairs else -np.inf
+    for rows in clean.row_slabs(len(work)):
+        slab = work[rows]
+        slab[slab == 0.0] = np.nan
+        slab[slab < lowest] = np.nan
     return work
 
 
-def _integrity(stored: Matrix, c2: Matrix, first: int, level: Level) -> Integrity:
-    dead = clean.silent_frames(c2, also_non_finite=True)
-    live = ~dead
-    upper = np.triu(live[:, None] & live[None, :], 1)
-    values = c2[upper]
-    finite = values[np.isfinite(values)]
-    work = work_of(c2, Masks(dead, None))
-    value = saturated_value(work) if sigma_of(work) > 0.0 else None
-    n = len(c2)
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    return Integrity(
-        pairs=n * (n - 1) // 2,
-        non_finite=int(values.size - finite.size),
-        empty=int(np.count_nonzero(finite == 0.0)),
-        negative=int(np.count_nonzero(finite < 0.0)),
-        saturated=0 if value is None else int(np.count_nonzero(finite == value)),
-        dead_frames=tuple((np.flatnonzero(dead) + first).tolist()),
-        constant=high - low <= clean.rounding(finite) if finite.size else False,
-        asymmetry=_asymmetry(stored, work) if covers(level, "standard") else 0.0,
+def _finite_pairs(c2: Matrix, masks: Masks) -> int:
+    """How many usable pairs of a symmetric matrix hold a number."""
+    return sum(
+        int(np.count_nonzero(np.isfinite(c2[rows]) & clean.pairs_of_rows(~masks.dead, masks, rows)))
+        for rows in clean.row_slabs(len(c2))
     )
 
 
-def _asymmetry(stored: Matrix, work: Matrix) -> float:
-    """Root mean square difference of the triangles over the spread of the matrix; 0 for a half and for rounding."""
-    if clean.stored_half(stored) != "full":
-        return 0.0
-    total, count, largest = 0.0, 0, 0.0
-    for i in range(1, len(stored)):
-        with np.errstate(invalid="ignore"):
-            difference = np.abs(stored[i, :i] - stored[:i, i].astype(np.float64))
-        difference = difference[np.isfinite(difference)]
-        total, count = total + float(np.sum(difference**2)), count + difference.size
-        largest = max(largest, float(difference.max(initial=0.0)))
-    size = size_of(work)
-    if count == 0 or size == 0.0 or largest <= clean.rounding(work):
-        return 0.0
-    return float(np.sqrt(total / count)) / size
+def _integrity(c2: Matrix, apart: Apart, first: int) -> Integrity:
+    dead = clean.silent_frames(c2, also_non_finite=True)
+    n, found = len(c2), pair_values(c2, ~dead)
+    ends = np.array([found.smallest, found.largest], dtype=c2.dtype)
+    rounding = clean.rounding(ends) if found.finite else 0.0
+    work = work_of(c2, Masks(dead, None))
+    value = saturated_value(work)
+    return Integrity(
+        pairs=n * (n - 1) // 2,
+        non_finite=found.pairs - found.finite,
+        empty=found.zero,
+        negative=found.negative,
+        saturated=0 if value is None or not sigma_of(work) > 0.0 else _holding(work, value),
+        dead_frames=tuple((np.flatnonzero(dead) + first).tolist()),
+        constant=found.finite > 0 and found.largest - found.smallest <= rounding,
+        asymmetry=_share(apart, work, rounding),
+    )
 
 
-def _shown(c2: Matrix, work: Matrix, first: int, level: Level) -> Shown:
-    """What the usable pairs show; hot frames are left out of what is measured after them."""
+def _holding(work: Matrix, value: float) -> int:
+    """How many pairs of a symmetric matrix hold a value."""
+    return sum(int(np.count_nonzero(work[rows] == value)) for rows in clean.row_slabs(len(work))) // 2
+
+
+def _share(apart: Apart, work: Matrix, rounding: float) -> float:
+    """The distance of the triangles as a share of the spread of the matrix; 0 for rounding."""
+    size = size_of(work) if apart.largest > rounding else 0.0
+    return apart.root_mean_square / size if size > 0.0 else 0.0
+
+
+def _shown(work: Matrix, diagonal: NDArray[Any], first: int, level: Level) -> Shown:
+    """What the usable pairs and the stored diagonal (N,) show; hot frames are left out of what follows them."""
     sigma, size = sigma_of(work), size_of(work)
     hot = hot_frames(departures(work), size, sigma)
     if hot.any():
@@ -158,9 +168,7 @@ def _shown(c2: Matrix, work: Matrix, first: int, level: Level) -> Shown:
     outliers = spikes(work, sigma, size)
     deep = covers(level, "comprehensive")
     found = gaps(work, signal.contrast) if deep and signal is not None else ()
-    live = np.isfinite(work).any(axis=1)
-    diagonal = c2.diagonal()[live]
-    diagonal = diagonal[np.isfinite(diagonal)]
+    diagonal = diagonal[live_frames(work) & np.isfinite(diagonal)]
     spike = float(np.mean(diagonal, dtype=np.float64)) - signal.plateau if signal and diagonal.size else 0.0
     return Shown(
         sigma=sigma,

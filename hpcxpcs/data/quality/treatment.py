@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcxpcs.data.clean import Masks
+from hpcxpcs.data.clean import Masks, blanked, pairs_of_rows, row_slabs
 from hpcxpcs.data.preprocess import BASELINE_LAGS, Processing, processed
 from hpcxpcs.data.quality.levels import Level, covers
 from hpcxpcs.data.quality.pairs import sigma_of
-from hpcxpcs.data.quality.repair import size_of, work_of
+from hpcxpcs.data.quality.repair import size_of
 from hpcxpcs.data.quality.robust import Floats
 
 TILES = 16
@@ -50,53 +51,82 @@ def treated(
     """
     if not processing.settings():
         return None
-    before = work_of(c2, masks)
-    after = work_of(processed(c2, masks, processing, name, [])[0], masks)
-    lost = int(np.count_nonzero(np.isfinite(before) & ~np.isfinite(after))) // 2
-    level_before = _level(before)
-    del before
+    after = processed(c2, masks, processing, name, [])[0]
+    lost = _lost(c2, after, masks)
     if not covers(level, "standard"):
         return Treated(lost)
-    moved, noise_left = 0.0, 1.0
-    if processing.noise_reduction != "none":
-        plain = replace(processing, noise_reduction="none", validate=False)
-        scaled = work_of(processed(c2, masks, plain, name, [])[0], masks)
-        noise = sigma_of(scaled)
-        moved = _moved(scaled, after, noise)
-        noise_left = sigma_of(after) / noise if noise > 0.0 else 1.0
-    return Treated(lost, moved, noise_left, level_before, _level(after))
+    level_before, level_after = _level(c2, masks), _level(after, masks)
+    if processing.noise_reduction == "none":
+        return Treated(lost, 0.0, 1.0, level_before, level_after)
+    reduced = _Usable.of(after, masks)
+    del after
+    plain = replace(processing, noise_reduction="none", validate=False)
+    scaled = processed(c2, masks, plain, name, [])[0]
+    # Where no other stage is on, that is the caller's matrix itself.
+    unreduced = _Usable.of(scaled.copy() if np.shares_memory(scaled, c2) else scaled, masks)
+    noise_left = reduced.noise / unreduced.noise if unreduced.noise > 0.0 else 1.0
+    return Treated(lost, _moved(unreduced, reduced), noise_left, level_before, level_after)
 
 
-def _moved(before: NDArray[Any], after: NDArray[Any], noise: float) -> float:
+def _lost(before: NDArray[Any], after: NDArray[Any], masks: Masks) -> int:
+    """How many usable pairs hold a finite number in one matrix, and none in another."""
+    count = 0
+    for rows in row_slabs(len(before)):
+        lost = np.isfinite(before[rows])
+        lost &= ~np.isfinite(after[rows])
+        lost &= pairs_of_rows(~masks.dead, masks, rows)
+        count += int(np.count_nonzero(lost))
+    return count
+
+
+@dataclass(frozen=True)
+class _Usable:
+    """Of the usable pairs of one matrix: noise of one, spread of all, mean and number of those in each tile."""
+
+    noise: float
+    size: float
+    means: Floats
+    counts: Floats
+
+    @classmethod
+    def of(cls, c2: NDArray[Any], masks: Masks) -> _Usable:
+        """Measure a matrix, which becomes NaN elsewhere."""
+        work = blanked(c2, masks)
+        return cls(sigma_of(work), size_of(work), *_tile_means(work))
+
+
+def _moved(before: _Usable, after: _Usable) -> float:
     """The largest distance between the means of a tile before and after that noise does not explain."""
-    size = size_of(before)
-    if size <= 0.0:
+    if before.size <= 0.0:
         return 0.0
-    (x, count), (y, _) = _tile_means(before), _tile_means(after)
-    distance = np.abs(y - x)
+    distance = np.abs(after.means - before.means)
     # a pair and its mirror image are one draw of the noise
-    beyond = np.isfinite(distance) & (
-        distance > NOISE_OF_TILES * noise * np.sqrt(2.0 / np.maximum(count, 1.0))
-    )
-    return float(distance[beyond].max(initial=0.0)) / size
+    of_noise = NOISE_OF_TILES * before.noise * np.sqrt(2.0 / np.maximum(before.counts, 1.0))
+    beyond = np.isfinite(distance) & (distance > of_noise)
+    return float(distance[beyond].max(initial=0.0)) / before.size
 
 
 def _tile_means(work: NDArray[Any]) -> tuple[Floats, Floats]:
     """Mean and number of the finite values of each tile, NaN and 0 for tiles with too few."""
-    edges = np.unique(np.linspace(0, len(work), TILES + 1).round().astype(int))[:-1]
-    known = np.isfinite(work)
-    filled = np.where(known, work, 0.0).astype(np.float64)
-    total, count = (
-        np.add.reduceat(np.add.reduceat(values, edges, axis=0), edges, axis=1)
-        for values in (filled, known.astype(np.float64))
-    )
+    n = len(work)
+    edges = np.unique(np.linspace(0, n, TILES + 1).round().astype(int))
+    total, count = np.zeros((2, len(edges) - 1, len(edges) - 1))
+    for k, (first, last) in enumerate(pairwise(edges.tolist())):
+        known = np.isfinite(work[first:last])
+        filled = np.where(known, work[first:last], 0.0)
+        total[k] = np.add.reduceat(filled.sum(axis=0, dtype=np.float64), edges[:-1])
+        count[k] = np.add.reduceat(known.sum(axis=0), edges[:-1])
     enough = count >= FEWEST_PAIRS
     return np.where(enough, total / np.maximum(count, 1.0), np.nan), np.where(enough, count, 0.0)
 
 
-def _level(work: NDArray[Any]) -> float | None:
-    """The mean of the longest lags, None when none of them is usable."""
-    first = int(BASELINE_LAGS * (len(work) - 1)) + 1
-    values = np.concatenate([work[k, k + first :] for k in range(len(work) - first)])
+def _level(c2: NDArray[Any], masks: Masks) -> float | None:
+    """The mean of the usable pairs of the longest lags, None when there are none."""
+    first, found = int(BASELINE_LAGS * (len(c2) - 1)) + 1, []
+    for rows in row_slabs(len(c2)):
+        late = pairs_of_rows(~masks.dead, masks, rows)
+        late &= np.arange(len(c2))[None, :] >= np.arange(rows.start, rows.stop)[:, None] + first
+        found.append(c2[rows][late])
+    values = np.concatenate(found)
     values = values[np.isfinite(values)]
     return float(np.mean(values, dtype=np.float64)) if values.size else None

@@ -92,8 +92,9 @@ def test_given_noise_alone_then_a_filter_moves_nothing():
 
 def test_given_a_stage_that_loses_values_then_the_lost_pairs_are_found_at_every_level(monkeypatch):
     def lossy(c2, masks, processing, name, told):
-        c2[10, 20:25] = c2[20:25, 10] = np.inf
-        return c2, 1.0
+        after = c2.copy()
+        after[10, 20:25] = after[20:25, 10] = np.inf
+        return after, 1.0
 
     monkeypatch.setattr(treatment, "processed", lossy)
     for level in ("basic", "standard", "comprehensive"):
