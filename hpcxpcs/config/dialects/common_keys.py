@@ -8,7 +8,6 @@ from hpcxpcs.config.dialects.rules import KEPT, Rule, among, dropped, each, rena
 
 _LABEL = dropped("a label that says nothing to a program")
 _MACHINE = dropped("how the machine is used is found out, or said in runtime; it never changes the answer")
-_LOGS = dropped("messages go to the terminal and the run folder; nothing to set in a configuration")
 _PLOTS = dropped("the pictures have one style; output.plots turns them on and off")
 _FILES = dropped("results always go to RUN/results as JSON, NPZ, pictures and a report")
 _CHECKS = dropped("every key, file and range is always checked")
@@ -85,6 +84,29 @@ _DATA: Mapping[str, Rule] = {
     ),
 }
 
+_LOGS: Mapping[str, Rule] = {
+    **each(
+        "logging",
+        ("enabled", "console.enabled"),
+        replaced("logging.level", "false shows nothing but errors; a run always keeps its log"),
+    ),
+    **each(
+        "logging",
+        ("level", "console.level"),
+        replaced("logging.level", "how much the terminal shows; the one that shows less wins"),
+    ),
+    "logging.console.format": dropped("lines on the terminal have one form, those of files another"),
+    "logging.console.colors": dropped("lines have no colours"),
+    "logging.console.show_progress": dropped("progress is shown wherever there is a screen"),
+    "logging.file.enabled": dropped("a run always keeps its log, in RUN/logs"),
+    "logging.file.level": dropped("files have info in any case, and debug where logging.level is debug"),
+    **each("logging.file", ("path", "filename"), dropped("logs are in RUN/logs, a file for each process")),
+    "logging.file.max_size_mb": renamed("logging.max_size_mb"),
+    "logging.file.backup_count": renamed("logging.backup_count"),
+    "logging.modules.*": dropped("one level holds for all parts; libraries are heard from warnings on"),
+    "logging.modules": dropped("one level holds for all parts; libraries are heard from warnings on"),
+}
+
 COMMON: Mapping[str, Rule] = {
     **each(
         "metadata",
@@ -106,7 +128,7 @@ COMMON: Mapping[str, Rule] = {
     ),
     "noise_estimation.*": dropped("no program implements it; the noise is estimated without a model"),
     "performance.*": _MACHINE,
-    "logging.*": _LOGS,
+    **_LOGS,
     "quality_control.enabled": replaced("quality_control.level", "true is standard, false is none"),
     "quality_control.angle_quality.*": _NOTHING_READ_IT,
     "quality_control.multi_angle_validation.*": _NOTHING_READ_IT,

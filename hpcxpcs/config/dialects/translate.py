@@ -10,6 +10,7 @@ from typing import Any
 
 from hpcxpcs.config.dialects.heterodyne_keys import HETERODYNE
 from hpcxpcs.config.dialects.homodyne_keys import HOMODYNE
+from hpcxpcs.config.dialects.logs import translate_logging
 from hpcxpcs.config.dialects.measurement import translate_measurement
 from hpcxpcs.config.dialects.preparation import translate_preparation
 from hpcxpcs.config.dialects.rules import Fate, Record, Rule, rule_for
@@ -47,6 +48,7 @@ def translated(old: Document, dialect: str, base: Path | None) -> Translation:
     model = _model(work)
     translate_measurement(work)
     translate_preparation(work)
+    translate_logging(work)
     if model is not None:
         translate_parameters(work, model)
         _conventions(work, model)
