@@ -50,8 +50,8 @@ class Masks:
 
 def stored_half(matrix: NDArray[Any]) -> Half:
     """Tell from the contents which triangle a matrix is stored in: the other one then is all zeros."""
-    below = _has_entries(matrix, below=True)
-    above = _has_entries(matrix, below=False)
+    with np.errstate(invalid="ignore"):  # a damaged file may hold NaN that signal
+        below, above = _has_entries(matrix, below=True), _has_entries(matrix, below=False)
     if above and not below:
         return "upper"
     return "lower" if below and not above else "full"
@@ -84,7 +84,8 @@ def symmetrise(matrix: NDArray[Any]) -> float:
                 whole = (above + other) / 2
             asymmetry = max(asymmetry, float(difference[np.isfinite(difference)].max(initial=0.0)))
         elif rows == columns:
-            whole = above + above.T
+            with np.errstate(invalid="ignore"):  # a damaged file may hold NaN that signal
+                whole = above + above.T
             np.fill_diagonal(whole, above.diagonal())
         else:
             whole = above if half == "upper" else below.T

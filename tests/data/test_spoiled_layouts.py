@@ -100,3 +100,26 @@ def objects_in(file):
     names = []
     file.visit(names.append)
     return names
+
+
+@pytest.mark.parametrize("times", [[np.inf] * 12, [0.0, np.inf] * 6, [-1e308, 1e308] * 6, [np.nan] * 12])
+@pytest.mark.parametrize(("name", "place"), [("viewer", "xpcs/twotime/times"), ("cube", "exchange/t")])
+def test_given_times_that_are_no_numbers_then_the_file_is_refused_without_a_word_of_numpy(
+    tmp_path, name, place, times
+):
+    path = tmp_path / "a.h5"
+    write(name, path, stack_of([0.005], [0.0]))
+    with edited(path) as file:
+        file[place][...] = times
+    with pytest.raises(DataError, match="not equally spaced"):
+        describe(path)
+
+
+def test_given_signalling_nan_then_the_file_is_looked_at_without_a_word_of_numpy(tmp_path):
+    path = tmp_path / "a.h5"
+    nxxpcs.write(path, stack_of([0.005], [0.0]), origin="lower_left")
+    with edited(path) as file:
+        matrix = file["entry/twotime/two_time_corr_func"]
+        signalling = np.full(matrix.shape, 0x7F800001, dtype=np.uint32).view(np.float32)
+        matrix[...] = signalling
+    looked_at(path)

@@ -39,7 +39,9 @@ def arrangement(cube: Any, path: str) -> tuple[Order, tuple[int, ...]]:
 def is_two_time(matrix: NDArray[Any]) -> bool:
     """Tell whether a square array (N, N) is symmetric, or has zeros in one triangle."""
     lower, upper = np.tril(matrix, -1), np.triu(matrix, 1)
-    return bool(not lower.any() or not upper.any() or np.allclose(lower, upper.T, rtol=1e-4, equal_nan=True))
+    with np.errstate(invalid="ignore"):  # a damaged file may hold NaN that signal
+        empty = not lower.any() or not upper.any()
+        return bool(empty or np.allclose(lower, upper.T, rtol=1e-4, equal_nan=True))
 
 
 def blank_triangles(matrix: NDArray[Any]) -> tuple[bool, bool]:

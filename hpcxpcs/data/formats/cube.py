@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hpcxpcs.data.formats.arrangement import Order, arrangement
 from hpcxpcs.data.formats.layout import BinInfo, Layout, Stack, read_matrix
 from hpcxpcs.data.formats.one_file import values_of
-from hpcxpcs.data.formats.source import Source, dataset
+from hpcxpcs.data.formats.source import Source, dataset, place_of
 from hpcxpcs.data.formats.truth import NPZ_KEY, truth_text, write_truth
 from hpcxpcs.data.formats.units import quantity, text
 from hpcxpcs.errors import FormatError
@@ -115,26 +115,29 @@ def _per_bin(q: NDArray[Any], phi: NDArray[Any], grid: tuple[int, ...]) -> tuple
 
 def _time_step(source: Source, path: str, n_frames: int) -> tuple[float | None, str, str]:
     """Return the step of the times (s), where it is from, and the unit in which the times are stored."""
+    place = place_of(source, path)
     if path not in source:
-        return None, f"/{path} is missing", "unknown"
+        what = "" if place == f"/{path}" else ", which would hold the times (s),"
+        return None, f"{place}{what} is missing", "unknown"
     stored = tuple(dataset(source, path).shape)
     if len(stored) > 1 and max(stored) != np.prod(stored):
         raise FormatError(
-            f"/{path} has shape {stored}: times on a grid, as old caches hold them; a list (N,) is needed: "
+            f"{place} has shape {stored}: times on a grid, as old caches hold them; a list (N,) is needed: "
             f"keep one axis, or write the file again"
         )
     t, unit = quantity(source, path, "time")
     if len(t) != n_frames:
-        raise FormatError(f"/{path} has {len(t)} times for {n_frames} frames")
+        raise FormatError(f"{place} has {len(t)} times for {n_frames} frames")
     if n_frames < 2:
-        return None, f"/{path} has a single time", unit
-    return even_step(t, path), f"spacing of /{path}", unit
+        return None, f"{place} has a single time", unit
+    return even_step(t, path), f"spacing of {place}", unit
 
 
 def even_step(t: NDArray[np.float64], path: str) -> float:
     """Return the spacing (s) of equally spaced, ascending times (N,) in s; refuse any others."""
-    steps = np.diff(t)
-    dt = float((t[-1] - t[0]) / (len(t) - 1))
+    with np.errstate(invalid="ignore", over="ignore"):  # times that are no numbers are no even steps
+        steps = np.diff(t)
+        dt = float((t[-1] - t[0]) / (len(t) - 1))
     if not 0 < dt < np.inf or not np.all(np.abs(steps - dt) <= UNEVEN * dt):
         raise FormatError(
             f"/{path}: the times are not equally spaced (steps {steps.min():g}…{steps.max():g} s)"
