@@ -10,7 +10,7 @@ import pytest
 
 from hpcxpcs.data.formats import detect, open_file, read_truth
 from hpcxpcs.data.select import load
-from hpcxpcs.errors import FormatError
+from hpcxpcs.errors import DataError, FormatError
 from tests.data.stacks import config_for, matrix
 
 PHI = [0.0, 45.0, 90.0]
@@ -147,6 +147,27 @@ def test_given_an_npy_stack_with_lists_beside_it_then_it_is_read(tmp_path):
 
 def test_given_an_npy_stack_without_times_then_dt_comes_from_the_configuration(tmp_path):
     assert load(config_for(npy(tmp_path, q=0.005, phi=PHI), dt=0.5)).dt == 0.5
+
+
+def test_given_an_npy_stack_without_times_or_dt_then_the_file_for_them_and_the_key_are_named(tmp_path):
+    path = npy(tmp_path, q=0.005, phi=PHI)
+    with pytest.raises(DataError, match=r"a\.npy: .*a\.t\.npy, which would hold the times \(s\), is missing") as caught:
+        load(config_for(path))
+    assert "analyzer_parameters.dt" in str(caught.value)
+
+
+def test_given_times_beside_an_npy_stack_that_do_not_fit_then_their_file_is_named(tmp_path):
+    refused(npy(tmp_path, q=0.005, phi=PHI, t=np.arange(11) * 0.25), r"a\.t\.npy has 11 times for 12 frames")
+
+
+def test_given_uneven_times_beside_an_npy_stack_then_their_file_is_named(tmp_path):
+    refused(npy(tmp_path, q=0.005, phi=PHI, t=np.arange(12.0) ** 2), r"a\.t\.npy: the times are not equally")
+
+
+def test_given_an_npz_stack_without_times_then_the_array_is_named(tmp_path):
+    np.savez(tmp_path / "a.npz", c2=np.array([matrix(k) for k in range(3)]), q=0.005, phi=PHI)
+    with pytest.raises(DataError, match=r"time step \(/t is missing\)"):
+        load(config_for(tmp_path / "a.npz"))
 
 
 def test_given_an_npy_stack_then_it_has_no_truth(tmp_path):

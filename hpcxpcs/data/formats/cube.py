@@ -130,17 +130,17 @@ def _time_step(source: Source, path: str, n_frames: int) -> tuple[float | None, 
         raise FormatError(f"{place} has {len(t)} times for {n_frames} frames")
     if n_frames < 2:
         return None, f"{place} has a single time", unit
-    return even_step(t, path), f"spacing of {place}", unit
+    return even_step(t, place), f"spacing of {place}", unit
 
 
-def even_step(t: NDArray[np.float64], path: str) -> float:
+def even_step(t: NDArray[np.float64], place: str) -> float:
     """Return the spacing (s) of equally spaced, ascending times (N,) in s; refuse any others."""
     with np.errstate(invalid="ignore", over="ignore"):  # times that are no numbers are no even steps
         steps = np.diff(t)
         dt = float((t[-1] - t[0]) / (len(t) - 1))
     if not 0 < dt < np.inf or not np.all(np.abs(steps - dt) <= UNEVEN * dt):
         raise FormatError(
-            f"/{path}: the times are not equally spaced (steps {steps.min():g}…{steps.max():g} s)"
+            f"{place}: the times are not equally spaced (steps {steps.min():g}…{steps.max():g} s)"
         )
     return dt
 

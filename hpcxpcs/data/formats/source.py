@@ -132,17 +132,35 @@ def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _npy_arrays(path: Path) -> dict[str, NDArray[Any]]:
+class NpyStack(dict[str, NDArray[Any]]):
+    """The arrays of a stack `a.npy` and of the files beside it, and its path."""
+
+    def __init__(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+        super().__init__(arrays)
+        self.path = path
+
+
+def _npy_arrays(path: Path) -> NpyStack:
     """Return the stack as "c2" (left on disk until it is read) and the lists that lie beside it."""
     arrays = {"c2": _npy_array(path)}
-    beside = {name: path.with_name(f"{path.stem}.{name}.npy") for name in NPY_BESIDE}
+    beside = {name: _beside(path, name) for name in NPY_BESIDE}
     missing = [str(beside[name]) for name in ("q", "phi") if not beside[name].exists()]
     if missing:
         raise FormatError(
             f"{path}: an NPY file holds matrices only; put q (1/Å) and angles (degrees), one per matrix or one "
             f"for all, beside it with numpy.save (missing: {', '.join(missing)})"
         )
-    return arrays | {name: _npy_array(file) for name, file in beside.items() if file.exists()}
+    found = {name: _npy_array(file) for name, file in beside.items() if file.exists()}
+    return NpyStack(path, arrays | found)
+
+
+def _beside(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.stem}.{name}.npy")
+
+
+def place_of(source: Source, path: str) -> str:
+    """Where a reader finds, or would find, what is at a path: in the file, or in another one beside an NPY stack."""
+    return str(_beside(source.path, path)) if isinstance(source, NpyStack) else f"/{path}"
 
 
 def _npy_array(path: Path) -> NDArray[Any]:

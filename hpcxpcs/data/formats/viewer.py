@@ -92,7 +92,7 @@ def _time_step(times: Quantity, n_frames: int) -> tuple[float | None, str]:
         raise FormatError(f"/{TIMES} has {len(times.values)} times for {n_frames} frames")
     if n_frames < 2:
         return None, f"/{TIMES} has a single time"
-    return even_step(times.values, TIMES), f"spacing of /{TIMES}"
+    return even_step(times.values, f"/{TIMES}"), f"spacing of /{TIMES}"
 
 
 def write(path: Path, stack: Stack) -> None:
