@@ -139,6 +139,8 @@ SETTING_RANGES: Mapping[KeyPath, Range] = {
     ("data_filtering", "q_tolerance"): Range(0.0, 0.5, "", None, "bins far from wavevector_q count as it"),
 }
 GAP = Range(1e5, 1e8, "Å", "less than 0.01 mm; is it in Å?", "more than 10 mm; is it in Å?")
+TOO_FEW_FRAMES = 8
+"""Windows of up to so many frames are refused when the data are read."""
 FEWEST_FRAMES = Range(16, _INF, "frames", "few lags to tell a rate from a plateau")
 
 
@@ -232,7 +234,7 @@ def _about_settings(config: Config) -> Iterator[Remark]:
         if words is not None and isinstance(value, int | float):
             yield Remark(allowed.severity, dotted(path), float(value), f"{words}{_usual(allowed)}")
     frames = config.analyzer_parameters.end_frame - config.analyzer_parameters.start_frame + 1
-    if config.analyzer_parameters.end_frame != -1 and frames < FEWEST_FRAMES.low:
+    if TOO_FEW_FRAMES < frames < FEWEST_FRAMES.low:
         words = f"{FEWEST_FRAMES.below}{_usual(FEWEST_FRAMES)}"
         yield Remark("warning", "frames from start_frame to end_frame", frames, words)
 

@@ -140,6 +140,11 @@ def test_given_a_setting_that_is_hardly_meant_then_it_is_a_warning(changes, word
     assert words in told(found) and len(found.of("warning")) == 1
 
 
+@pytest.mark.parametrize("last", [-1, 2, 5, 16, 1000])
+def test_given_a_window_that_is_wide_enough_or_refused_anyway_then_nothing_is_told(last):
+    assert not check_config(config(analyzer_parameters__end_frame=last)).remarks
+
+
 def test_the_gap_matters_where_there_is_shear_only():
     narrow = {"analyzer_parameters__geometry__stator_rotor_gap": 2e4}
     assert "less than 0.01 mm" in told(check_config(config("laminar_flow", **narrow)))
