@@ -66,9 +66,10 @@ def _has_entries(matrix: NDArray[Any], below: bool) -> bool:
 def symmetric(stored: NDArray[Any]) -> tuple[NDArray[Any], float]:
     """Return the whole symmetric matrix of a stored one, and its largest asymmetry (0 for a stored half).
 
-    A half is mirrored; the triangles of a full matrix are averaged. Integers become float64.
+    A half is mirrored; the triangles of a full matrix are averaged. Floats are changed in place, integers become a
+    float64 array of their own.
     """
-    matrix = np.array(stored, dtype=None if stored.dtype.kind == "f" else np.float64)
+    matrix = stored if stored.dtype.kind == "f" else stored.astype(np.float64)
     return matrix, symmetrise(matrix)
 
 
@@ -232,18 +233,13 @@ def mean_beside(matrix: NDArray[Any], dead: NDArray[np.bool_], lag: int = 1) -> 
 def pictured(
     matrix: NDArray[Any], dead: NDArray[np.bool_], diagonal: NDArray[np.float64], rows: slice = slice(None)
 ) -> NDArray[np.float64]:
-    """Return some rows of a matrix in float64 with another diagonal (N,), and NaN at dead frames: (m, N)."""
+    """Return some rows of a matrix in float64 with another diagonal (N,), and NaN at dead frames: (m, N).
+
+    The diagonal of stored data holds the shot noise of single frames.
+    """
     picture = matrix[rows].astype(np.float64)
     frames = np.arange(len(matrix))[rows]
     picture[np.arange(len(frames)), frames] = diagonal[rows]
     picture[dead[rows], :] = np.nan
     picture[:, dead] = np.nan
     return picture
-
-
-def repaired_diagonal(matrix: NDArray[Any], dead: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return a matrix in float64, NaN at dead frames, each diagonal element the mean of its two neighbours.
-
-    The diagonal of stored data holds the shot noise of single frames; the ends have one neighbour.
-    """
-    return pictured(matrix, dead, mean_beside(matrix, dead))

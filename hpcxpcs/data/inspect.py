@@ -245,9 +245,9 @@ def draw(
 def _thinned_picture(layout: Layout, info: BinInfo) -> NDArray[np.float64]:
     c2, _ = clean.symmetric(layout.read(info))
     found = clean.masks(c2, TOLERANT, f"phi = {info.phi:g}", 1)
-    whole = clean.repaired_diagonal(c2, found.dead)
-    step = -(-len(whole) // LONGEST_SIDE)
-    return whole[::step, ::step].copy()
+    step = -(-len(c2) // LONGEST_SIDE)
+    diagonal = clean.mean_beside(c2, found.dead)
+    return clean.pictured(c2, found.dead, diagonal, slice(None, None, step))[:, ::step].copy()
 
 
 def _save_heat_maps(

@@ -18,8 +18,8 @@ TOLERANT = Screening(non_finite="mask")
 @pytest.mark.parametrize(("cut", "half"), [(np.triu, "upper"), (np.tril, "lower"), (np.array, "full")])
 def test_given_any_form_of_storage_then_the_same_symmetric_matrix_results(cut, half):
     stored = cut(matrix(1))
-    whole, asymmetry = clean.symmetric(stored)
     assert clean.stored_half(stored) == half
+    whole, asymmetry = clean.symmetric(stored)
     assert np.array_equal(whole, matrix(1))
     assert asymmetry == 0.0
 
@@ -37,6 +37,11 @@ def test_given_unequal_triangles_then_their_mean_is_used_and_the_largest_differe
     whole, asymmetry = clean.symmetric(stored)
     assert asymmetry == 0.25
     assert whole[3, 5] == whole[5, 3] == matrix(1)[3, 5] + 0.125
+
+
+def test_given_a_matrix_of_ones_own_then_it_is_made_whole_where_it_is():
+    stored = np.triu(matrix(1))
+    assert clean.symmetric(stored)[0] is stored
 
 
 def test_given_integers_then_the_mean_of_the_triangles_is_not_cut_to_integers():
@@ -161,7 +166,8 @@ def test_given_seven_usable_frames_then_it_is_refused_and_eight_suffice():
 
 def test_given_a_spike_on_the_diagonal_then_it_is_replaced_by_the_mean_of_its_neighbours():
     c2 = matrix(4)
-    picture = clean.repaired_diagonal(c2, np.zeros(12, dtype=bool))
+    none_dead = np.zeros(12, dtype=bool)
+    picture = clean.pictured(c2, none_dead, clean.mean_beside(c2, none_dead))
     assert picture[0, 0] == c2[0, 1]
     assert picture[5, 5] == (c2[4, 5] + c2[5, 6]) / 2
     assert picture[11, 11] == c2[10, 11]
@@ -171,7 +177,7 @@ def test_given_a_spike_on_the_diagonal_then_it_is_replaced_by_the_mean_of_its_ne
 def test_given_a_dead_frame_then_its_cross_is_blank_and_its_neighbours_use_the_other_side():
     c2 = matrix(4)
     dead = np.arange(12) == 5
-    picture = clean.repaired_diagonal(c2, dead)
+    picture = clean.pictured(c2, dead, clean.mean_beside(c2, dead))
     assert np.isnan(picture[5]).all()
     assert np.isnan(picture[:, 5]).all()
     assert picture[4, 4] == c2[3, 4]
