@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from hpcxpcs.runtime.freed_memory import return_freed_memory
 from hpcxpcs.runtime.log_context import note
 from hpcxpcs.runtime.log_lines import TOLD
 from hpcxpcs.runtime.usage import Stopwatch, usage_fields
@@ -63,6 +64,7 @@ class Recorded:
         if self._phase:
             self.end()
             self.after_phase()
+        return_freed_memory()
         self._phase, self._watch = text, Stopwatch()
         note(phase=text)
         _log.info("%s", text, extra=TOLD)

@@ -15,6 +15,7 @@ from hpcxpcs.runtime.batch_job import batch_job
 from hpcxpcs.runtime.claims import Claim, take
 from hpcxpcs.runtime.events import append
 from hpcxpcs.runtime.failures import record_failure
+from hpcxpcs.runtime.freed_memory import return_freed_memory
 from hpcxpcs.runtime.log_context import log_context
 from hpcxpcs.runtime.log_lines import FILE_ONLY
 from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience, Pulse, Stop
@@ -93,6 +94,7 @@ def do_task(
         raise
     finally:
         claim.release()
+        return_freed_memory()
 
 
 def task_fields(task: Task) -> dict[str, Any]:
