@@ -6,7 +6,6 @@ import datetime
 import hashlib
 import os
 import platform
-import resource
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hpcxpcs import __version__
+from hpcxpcs.files.process_memory import peak_memory
 from hpcxpcs.results.nlsq import preprocessing_of, utc_now
 from hpcxpcs.results.posterior_records import Posterior
 from hpcxpcs.results.quality import exit_words, quality_flag, quality_warnings, verdict
@@ -58,7 +58,7 @@ def summary_record(
         "metrics": _metrics(fit, found),
         "timings": dict(run.timings),
         **{name: observed.get(name) for name in OBSERVED},
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": peak_memory(),
         "files": [_file(path, written.folder) for path in written.files],
         "warnings": [
             *(posterior_warnings(found, fit) if found is not None else ()),
@@ -104,12 +104,6 @@ def with_hashes(provenance: Mapping[str, Any], folder: Path, files: Iterable[Pat
     names = {path.relative_to(folder).as_posix(): path for path in files}
     hashes = {name: known.get(name) or _sha256(path) for name, path in names.items()}
     return {**provenance, "end": utc_now(), "sha256": hashes}
-
-
-def peak_memory_bytes() -> int:
-    """Most memory this process has had so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def method_of(answer: Answer) -> str:

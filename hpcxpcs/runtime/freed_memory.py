@@ -6,7 +6,7 @@ import ctypes
 from functools import cache
 from typing import Any
 
-from hpcxpcs.runtime.usage import resident_memory
+from hpcxpcs.files.process_memory import resident_memory
 
 WORTHWHILE = 50_000_000
 """Bytes by which this process must have grown since the last time."""

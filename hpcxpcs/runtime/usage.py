@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
+
+from hpcxpcs.files.process_memory import peak_memory, resident_memory
 
 _log = logging.getLogger(__name__)
 _MIB = 1 << 20
@@ -58,21 +56,6 @@ class Stopwatch:
             peak_memory_bytes=peak,
             peak_of="phase" if peak > self._peak else "process",
         )
-
-
-def peak_memory() -> int:
-    """Most bytes that this process has had so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def resident_memory() -> int | None:
-    """Bytes that this process has now; None where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def usage_fields(what: str, used: Usage, kind: str = "phase") -> dict[str, Any]:

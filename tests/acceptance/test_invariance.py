@@ -151,7 +151,7 @@ def test_given_more_shards_then_sampling_asks_for_no_more_compilations(jobs, ref
 
 @pytest.mark.parametrize("way", WAYS)
 def test_given_a_second_run_then_nearly_everything_is_found_compiled(reference, ways, way):
-    assert compiled(reference.run)["misses"] > 0
+    assert compiled(reference.run).total() > 0
     use = compiled(ways[way])
     assert use["hits"] >= 0.95 * use.total() > 0
 

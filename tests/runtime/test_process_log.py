@@ -464,7 +464,8 @@ def test_given_a_phase_that_raises_the_peak_then_the_peak_is_its_own_and_else_th
     assert high.memory_bytes is not None and high.memory_bytes >= block.nbytes
     del block
     after = Stopwatch().read()
-    assert after.peak_of == "process" and after.peak_memory_bytes == high.peak_memory_bytes
+    assert after.peak_of == "process"
+    assert after.peak_memory_bytes == pytest.approx(high.peak_memory_bytes, rel=0.01)  # the kernel counts in batches
     assert after.memory_bytes is not None and after.memory_bytes < high.memory_bytes
 
 

@@ -54,6 +54,7 @@ class Worker:
     place: Place
     log: Path
     cause: str = ""
+    asked_to_stop: bool = False
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -167,6 +168,7 @@ class _Crew:
 
     def _forward_stop(self) -> None:
         for worker in self.workers:
+            worker.asked_to_stop = True
             worker.process.send_signal(signal.SIGTERM)
 
     def _end_silent(self) -> None:
@@ -192,6 +194,8 @@ class _Crew:
             return
         cause = worker.cause or f"{worker.member} {_ending(code)}"
         begun = begun_by(self.run, self.tasks, worker.member)
+        if begun is None and worker.asked_to_stop and code == -signal.SIGTERM:
+            return  # it was still starting, and did not listen to signals yet
         append(self.run, "died", cause=cause, task=begun and begun.task.name, log=worker.log.name)
         doing = {} if begun is None else task_fields(begun.task)
         _log.warning("%s", cause, extra={**FILE_ONLY, "worker_pid": worker.member.pid, **doing})
