@@ -8,7 +8,7 @@ import time
 from typing import TextIO
 
 from hpcxpcs.runtime.log_context import context
-from hpcxpcs.runtime.log_levels import is_ours, level_name, number_of
+from hpcxpcs.runtime.log_levels import heard_from, is_ours, level_name, number_of
 from hpcxpcs.runtime.log_lines import place_of
 from hpcxpcs.runtime.process_log import Console
 
@@ -98,6 +98,8 @@ class ConsoleLines(Console):
         """Show a record unless it is for the file alone or was shown before."""
         if getattr(record, "told", False) or (getattr(record, "file_only", False) and not self._debug):
             return
+        if record.levelno < heard_from(record.name, self._shown.level):
+            return  # a library's own loggers may be louder than the one above them
         try:
             self._shown.stay(self._words(record))
         except (OSError, ValueError):

@@ -331,6 +331,22 @@ def test_given_no_level_then_the_console_shows_phases_warnings_and_errors() -> N
     assert spoken("info").splitlines()[1:] == lines[1:]
 
 
+@pytest.mark.parametrize(("level", "heard"), [(None, ["an error"]), ("debug", ["a warning", "an error"])])
+def test_given_a_library_whose_own_loggers_are_loud_then_it_is_heard_as_it_should_be(
+    level: str | None, heard: list[str]
+) -> None:
+    screen, solver = Screen(live=False), logging.getLogger("nlsq.optimizer.trf")
+    usual = solver.level
+    try:
+        with process_log.process_log("lead", level, ConsoleLines(PhaseLines(screen))):
+            solver.setLevel(logging.WARNING)
+            solver.warning("a warning")
+            solver.error("an error")
+    finally:
+        solver.setLevel(usual)
+    assert [line.rpartition(": ")[2] for line in screen.getvalue().splitlines() if "nlsq" in line] == heard
+
+
 def test_given_debug_then_the_console_shows_every_line_with_its_place_but_none_twice() -> None:
     shown = spoken("debug")
     assert "hpcxpcs: debug: [run=1234abcd rank=2 shard=3] hpcxpcs.inference.point: a detail" in shown
