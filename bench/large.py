@@ -25,6 +25,7 @@ from hpcxpcs.data.select import load
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.likelihood.cells import TimeAxis, geometric_cells
 from hpcxpcs.likelihood.compress import compress
+from hpcxpcs.runtime.blas import THREAD_VARIABLES
 
 PROGRAM = (sys.executable, "-m", "hpcxpcs")
 TARGET = 1.5e9
@@ -123,12 +124,18 @@ def main() -> None:
     arguments.add_argument("--frames", type=int, default=8000)
     arguments.add_argument("--memory", type=float, default=TARGET, help="runtime.memory in bytes")
     arguments.add_argument("--folder", help="where the files lie while this runs (12 GB)")
+    arguments.add_argument("--overlap", type=Path, metavar="CONFIG", help="only show the overlap, on this file")
     chosen = arguments.parse_args()
+    if chosen.overlap is not None:
+        overlap(chosen.overlap, min(8, chosen.angles))
+        return
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
         config = simulated(Path(name), chosen.angles, chosen.frames)
         fitted("first", config, chosen.memory)
         fitted("second", config, chosen.memory)
-        overlap(config, min(8, chosen.angles))
+        words = ("-m", "bench.large", "--overlap", str(config), "--angles", str(chosen.angles))
+        as_in_a_fit = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}  # before NumPy is loaded
+        subprocess.run((sys.executable, *words), env=as_in_a_fit, check=True)
 
 
 if __name__ == "__main__":
