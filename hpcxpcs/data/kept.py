@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,25 +15,14 @@ import numpy as np
 from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.files.array_store import ArrayStore
 
-PREPARING = (
-    "clean.py",
-    "preprocess.py",
-    "twotime.py",
-    "formats/layout.py",
-    "quality/frames.py",
-    "quality/pairs.py",
-    "quality/repair.py",
-    "quality/robust.py",
-)
-"""Modules of this package that decide what a prepared matrix is: when one of them changes, no entry is found."""
-
 
 @cache
 def code_version() -> str:
-    """Return a hash of the code that prepares matrices."""
+    """Return a hash of all code of this package: a change in any module may change what a prepared matrix is."""
     digest = hashlib.sha256()
-    for name in PREPARING:
-        digest.update(resources.files("hpcxpcs.data").joinpath(name).read_bytes())
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

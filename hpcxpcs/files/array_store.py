@@ -66,13 +66,17 @@ class ArrayStore:
         """Arrays and values of an entry; None when there is none, or not every byte is as it was written."""
         place = self._place(key)
         try:
-            described = json.loads((place / DESCRIPTION).read_bytes())
+            text = (place / DESCRIPTION).read_bytes()
+        except OSError:
+            return None
+        try:
+            described = json.loads(text)
             arrays = {name: _read(place, name, about) for name, about in described["arrays"].items()}
             values = dict(described["values"])
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
             self._remove(place)
+            return None
+        except OSError:  # of this process or of the disk: the entry may be sound
             return None
         self._note_use(place)
         return arrays, values

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
-from hpcxpcs.runtime.preemption import Ask, ask_program
+from hpcxpcs.runtime.preemption import Ask, ask_program, pbs_record
 
 MEBIBYTE = 1024**2
 PBS_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}
@@ -35,9 +33,7 @@ def pbs_memory(environ: Mapping[str, str], ask: Ask = ask_program) -> int | None
 def _requested(job: str, ask: Ask) -> int | None:
     """What qstat says that a job asked for in all, by the number of its nodes."""
     try:
-        jobs = json.loads(ask(["qstat", "-f", "-F", "json", job]) or "{}").get("Jobs", {})
-        record: Mapping[str, Any] = jobs.get(job) or next(iter(jobs.values()), {})
-        resources = record.get("Resource_List", {})
+        resources = pbs_record(job, ask).get("Resource_List", {})
         total, nodes = pbs_bytes(resources.get("mem")), int(resources.get("nodect", 1))
     except (ValueError, TypeError, AttributeError):
         return None

@@ -143,13 +143,19 @@ def _slurm_queue(environ: Mapping[str, str], ask: Ask, now: float) -> tuple[floa
     return None if seconds is None else (seconds, f"squeue on job {job}")
 
 
+def pbs_record(job: str, ask: Ask) -> Mapping[str, Any]:
+    """What qstat says of a job, {} when it says nothing; ValueError or AttributeError when that makes no sense."""
+    jobs = json.loads(ask(["qstat", "-f", "-F", "json", job]) or "{}").get("Jobs", {})
+    record: Mapping[str, Any] = jobs.get(job) or next(iter(jobs.values()), {})
+    return record
+
+
 def _pbs_queue(environ: Mapping[str, str], ask: Ask, now: float) -> tuple[float, str] | None:
     job = environ.get("PBS_JOBID")
     if not job:
         return None
     try:
-        jobs = json.loads(ask(["qstat", "-f", "-F", "json", job]) or "{}").get("Jobs", {})
-        record: Mapping[str, Any] = jobs.get(job) or next(iter(jobs.values()), {})
+        record = pbs_record(job, ask)
         limit = _pbs_seconds(record.get("Resource_List", {}).get("walltime"))
         used = _pbs_seconds(record.get("resources_used", {}).get("walltime"))
     except (ValueError, AttributeError):

@@ -86,6 +86,24 @@ def test_given_another_length_then_there_is_no_entry_any_more(store, length):
     assert store.get(KEY) is None
 
 
+def test_given_an_array_that_is_gone_then_there_is_no_entry_any_more(store):
+    store.put(KEY, matrix(), {})
+    (place(store, KEY) / "c2.bin").unlink()
+    assert store.get(KEY) is None and store.entries() == ()
+
+
+def test_given_an_array_that_this_process_cannot_read_then_the_entry_stays_for_others(store, monkeypatch):
+    store.put(KEY, matrix(), {})
+
+    def failing(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(array_store, "_read", failing)
+        assert store.get(KEY) is None
+    assert store.get(KEY) is not None
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "{}", '{"arrays": {"c2": {}}, "values": {}}', '{"arrays": [1], "values": 2}'],
