@@ -66,11 +66,6 @@ class Plausibility:
         """The remarks of this severity and worse as sentences."""
         return tuple(text for one in SEVERITIES[: SEVERITIES.index(severity) + 1] for text in self.of(one))
 
-    @property
-    def is_valid(self) -> bool:
-        """Whether nothing is impossible."""
-        return not self.of("error")
-
 
 _INF = math.inf
 _NO_NUMBER = "is no finite number"
