@@ -29,7 +29,7 @@ RUNTIME_MAY_NOT_IMPORT = {"jax", "jaxlib", "numpyro", "nlsq"}
 RUNTIME_MAY_NOT_REACH = {"physics", "likelihood", "inference"}
 UNSAFE_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 EMPTY_WORDS = {"util", "utils", "helper", "helpers", "manager", "handler", "engine", "core"}
-MODULE_LINES = 400
+MODULE_LINES = 600
 FUNCTION_LINES = 60
 
 Sources = Mapping[str, str]
@@ -201,7 +201,7 @@ def _module_aliases(node: ast.Import | ast.ImportFrom, module: str, sources: Sou
 
 
 def size_violations(sources: Sources) -> Iterator[str]:
-    """Modules stay under 400 lines, functions at or under 60 (docstring not counted)."""
+    """Modules stay under 600 lines, functions at or under 60 (docstring not counted)."""
     for module, source in sources.items():
         lines = len(source.splitlines())
         if lines >= MODULE_LINES:

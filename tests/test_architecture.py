@@ -91,7 +91,7 @@ BAD = {
             "hpcxpcs.data.twotime": "",
         },
     ),
-    "a module of 400 lines": (floors.size_violations, {"hpcxpcs.data.select": "x = 1\n" * 400}),
+    "a module of 600 lines": (floors.size_violations, {"hpcxpcs.data.select": "x = 1\n" * 600}),
     "a function of 61 lines": (
         floors.size_violations,
         {"hpcxpcs.data.select": "def f():\n" + "    x = 1\n" * 60},
