@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from hpcxpcs.errors import SchedulerProblem
 
@@ -16,6 +17,25 @@ TOLD_CHARACTERS = 1000
 """Of a program's complaint that a message repeats."""
 
 
+UNREACHABLE = (
+    "Connection refused",
+    "Connection timed out",
+    "cannot connect to server",
+    "connect to cluster",
+    "Unable to contact slurm controller",
+    "Socket timed out",
+)
+"""In the complaints of programs that do not reach their server: nothing is wrong with what was asked for."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a program printed, and what it had to complain of though it did not fail."""
+
+    printed: str
+    complaint: str
+
+
 def call(
     command: Sequence[str],
     *,
@@ -23,8 +43,8 @@ def call(
     tolerated: Sequence[str] = (),
     seconds: float = PATIENCE,
     environ: Mapping[str, str] = os.environ,
-) -> str:
-    """Return what a command prints; SchedulerProblem, ending with `remedy`, when it fails.
+) -> Said:
+    """Return what a command says; SchedulerProblem, ending with `remedy`, when it fails.
 
     A failure with nothing but complaints that contain one of the `tolerated` texts is none.
     """
@@ -47,12 +67,14 @@ def call(
     harmless = complaints and all(any(text in line for text in tolerated) for line in complaints)
     if done.returncode and not harmless:
         raise refused(command, done.returncode, done.stderr or done.stdout, remedy)
-    return done.stdout
+    return Said(done.stdout, done.stderr)
 
 
 def refused(command: Sequence[str], code: int, complaint: str, remedy: str) -> SchedulerProblem:
     """A program ended with an error."""
     said = complaint.strip()[:TOLD_CHARACTERS] or "no word of explanation"
+    if any(text in complaint for text in UNREACHABLE):
+        remedy = "the scheduler's server is not reached: try again later, or ask those who look after it"
     return SchedulerProblem(f"{shlex.join(command)}: exit code {code}: {said}: {remedy}")
 
 

@@ -9,8 +9,9 @@ from typing import Literal, Protocol
 
 Dialect = Literal["slurm", "pbs", "torque"]
 JobKind = Literal["array", "mpi", "gather"]
-QueueState = Literal["waiting", "running", "done", "failed", "cancelled", "gone"]
-"""As a scheduler sees a task; `gone` is one that it has forgotten, as schedulers do with ended ones."""
+QueueState = Literal["waiting", "running", "suspended", "done", "stopped", "failed", "cancelled", "gone"]
+"""How a task stands; `gone` is one whose end the scheduler has forgotten, as schedulers do, and `stopped` one of ours
+that ended before its work did, with everything saved."""
 
 
 @dataclass(frozen=True)

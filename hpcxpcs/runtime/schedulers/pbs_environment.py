@@ -239,4 +239,6 @@ def _call_from_node(command: list[str]) -> str:
     folders = [environ.get("PATH", os.defpath), environ.get("PBS_O_PATH", "")]
     folders += [f"{environ['PBS_EXEC']}/bin"] if environ.get("PBS_EXEC") else []
     environ["PATH"] = os.pathsep.join(folder for folder in folders if folder)
-    return call(command, remedy="submit the function again", seconds=SECONDS_TO_REQUEUE, environ=environ)
+    return call(
+        command, remedy="submit the function again", seconds=SECONDS_TO_REQUEUE, environ=environ
+    ).printed

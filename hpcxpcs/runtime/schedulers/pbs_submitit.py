@@ -38,12 +38,15 @@ from hpcxpcs.runtime.schedulers.quoting import shell_word
 STATES = {
     "waiting": "PENDING",
     "running": "RUNNING",
+    "suspended": "PENDING",
     "done": "COMPLETED",
+    "stopped": "FAILED",
     "failed": "FAILED",
     "cancelled": "CANCELLED",
     "gone": "GONE",
 }
-"""In the words of submitit, which are those of Slurm; GONE is a job that PBS keeps no history of."""
+"""In the words of submitit, which are those of Slurm; GONE is a job that PBS keeps no history of. SUSPENDED would be
+taken for an end."""
 
 
 class PbsInfoWatcher(core.InfoWatcher):
@@ -245,7 +248,7 @@ class PbsExecutor(core.PicklingExecutor):
         script.write_text(self._make_submission_file_text(command, uid))
         try:
             remedy = "correct the parameters of the executor"
-            printed = call(self._make_submission_command(script), remedy=remedy)
+            printed = call(self._make_submission_command(script), remedy=remedy).printed
             return self._get_job_id_from_submission_command(printed), uid
         except SchedulerProblem as problem:
             raise utils.FailedSubmissionError(str(problem)) from problem
@@ -290,7 +293,8 @@ class PbsExecutor(core.PicklingExecutor):
     def _ending(self, script: Path) -> list[str]:
         """Say what runs. After -- PBS starts it itself; otherwise a login shell would stand above it.
 
-        That shell dies of the signal by which PBS announces the end, and PBS kills what is left at once.
+        That shell dies of every signal to the job. After a TERM what is left has the seconds until KILL (23 on one
+        server), after any other it ends with the shell.
         """
         return [str(script)] if self.dialect == "torque" else ["--", "/bin/bash", "-l", str(script)]
 

@@ -22,8 +22,8 @@ SEPARATOR = "|"
 
 WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD"} | {
     "SPECIAL_EXIT",
-    "SUSPENDED",
 }
+SUSPENDED = {"SUSPENDED", "STOPPED"}
 ENDED: dict[str, QueueState] = {
     "COMPLETED": "done",
     "BOOT_FAIL": "failed",
@@ -36,7 +36,7 @@ ENDED: dict[str, QueueState] = {
     "PREEMPTED": "cancelled",
     "REVOKED": "cancelled",
 }
-"""What Slurm calls a job that has ended; all that is in neither list is alive on its nodes."""
+"""What Slurm calls a job that has ended; all that is in none of these lists is alive on its nodes."""
 
 UNKNOWN_JOB = "Invalid job id specified"
 ENDED_JOB = "already completing or completed"
@@ -124,6 +124,8 @@ def queue_state(word: str) -> QueueState:
     """The state that Slurm calls `word`; an unknown word is taken for something that happens to a living job."""
     if word in WAITING:
         return "waiting"
+    if word in SUSPENDED:
+        return "suspended"
     return ENDED.get(word, "running")
 
 
@@ -149,7 +151,7 @@ def _with_gone(found: Iterator[TaskLook], jobs: Sequence[str]) -> Iterator[TaskL
 
 def _call(command: list[str], remedy: str, tolerated: Sequence[str]) -> str:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
-    return call(command, remedy=remedy, tolerated=tolerated, environ=environ)
+    return call(command, remedy=remedy, tolerated=tolerated, environ=environ).printed
 
 
 def _sbatch(script: Path, after: str | None) -> list[str]:

@@ -13,6 +13,7 @@ from hpcxpcs.errors import SchedulerProblem
 from hpcxpcs.runtime.schedulers.jobs import Scheduler
 from hpcxpcs.runtime.schedulers.pbs import Pbs
 from tests.runtime.schedulers.pbs_fixture import FakePbs
+from tests.runtime.schedulers.recorded_answers import recorded_calls
 
 ARRAY = "#!/bin/bash\n#PBS -N shards\n#PBS -J 0-3%2\n"
 
@@ -140,7 +141,45 @@ def test_given_a_server_without_history_then_ended_jobs_are_gone_and_running_one
     ended = pbs.submit(script(scripts, "exit 0\n"))
     fake_pbs.settle()
     running = pbs.submit(script(scripts, "sleep 60\n"))
-    assert [look.state for look in pbs.look([ended, running])] == ["gone", "running"]
+    array = pbs.submit(script(scripts, ARRAY + "[ $PBS_ARRAY_INDEX != 0 ] && sleep 60; exit 3\n"))
+    fake_pbs.wait("3[0].vm")
+    fake_pbs.wait("3[2].vm", "R")
+    looks = pbs.look([ended, running, array])
+    assert [look.state for look in looks] == ["gone", "running", "gone", "running", "running", "waiting"]
+
+
+def test_given_a_server_without_history_then_cancelling_ends_what_runs_and_waits(
+    fake_pbs: FakePbs, scripts: Path
+) -> None:
+    fake_pbs.set(history=False)
+    pbs = Pbs()
+    array = pbs.submit(script(scripts, ARRAY + "sleep 60\n"))
+    fake_pbs.wait("1[1].vm", "R")
+    pbs.cancel([array])
+    fake_pbs.settle()
+    assert {look.state for look in pbs.look([array])} == {"gone"}
+
+
+def test_given_waiting_tasks_that_one_qdel_skips_then_they_are_deleted_all_the_same(
+    fake_pbs: FakePbs, scripts: Path
+) -> None:
+    fake_pbs.hold()
+    pbs = Pbs()
+    pbs.submit(script(scripts, ARRAY + "exit 0\n"))
+    pbs.cancel([f"1[{index}].vm" for index in (1, 2, 3)])
+    states = [look.state for look in pbs.look(["1[].vm"])]
+    assert states == ["waiting", "cancelled", "cancelled", "cancelled"]
+
+
+def test_given_tasks_that_no_qdel_deletes_then_it_is_said(
+    fake_pbs: FakePbs, scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pbs.hold()
+    pbs = Pbs()
+    job = pbs.submit(script(scripts, ARRAY + "exit 0\n"))
+    pretend(scripts, monkeypatch, "qdel", "pass")
+    with pytest.raises(SchedulerProblem, match=r"1\[0\]\.vm .*still wait"):
+        pbs.cancel([job])
 
 
 def test_given_json_with_broken_quotes_then_the_text_answer_is_read(
@@ -172,8 +211,8 @@ def test_given_running_waiting_ended_and_unknown_jobs_then_cancelling_them_is_no
     fake_pbs.settle()
     looks = pbs.look([array])
     assert {look.state for look in looks} == {"cancelled"}
-    assert [look.exit_code for look in looks] == [271, 271, 1, 1]
-    assert looks[3].reason == "deleted before it ran"
+    assert [look.exit_code for look in looks] == [271, 271, None, None]
+    assert looks[3].reason == "deleted; there is no record of its start"
     pbs.cancel([])
 
 
@@ -214,12 +253,20 @@ def test_given_a_refusal_then_the_problem_names_command_code_complaint_and_remed
 def test_given_a_server_that_does_not_answer_then_looking_and_cancelling_say_so(
     scripts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for program in ("qstat", "qdel"):
-        pretend(scripts, monkeypatch, program, "sys.exit('cannot connect to server vm (errno=15010)')")
-    with pytest.raises(SchedulerProblem, match=r"qstat .*cannot connect to server"):
-        Pbs().look(["1.vm"])
-    with pytest.raises(SchedulerProblem, match=r"qdel .*cannot connect to server"):
-        Pbs().cancel(["1.vm"])
+    for call in recorded_calls("server_down.txt"):
+        text = (
+            f"sys.stdout.write({call.printed!r}); sys.stderr.write({call.complaint!r}); sys.exit({call.code})"
+        )
+        pretend(scripts, monkeypatch, call.words[0], text)
+    refused = r"Connection refused.*server is not reached: try again later"
+    for ask in (Pbs().look, Pbs().cancel, lambda jobs: Pbs().signal(jobs, "USR1")):
+        with pytest.raises(SchedulerProblem, match=f"(?s){refused}"):
+            ask(["1.vm"])
+    complaint = "Connection refused" + chr(10) + "qsub: cannot connect to server vm (errno=15010)"
+    pretend(scripts, monkeypatch, "qsub", f"sys.exit({complaint!r})")
+    with pytest.raises(SchedulerProblem, match=f"(?s){refused}") as caught:
+        Pbs().submit(scripts / "job")
+    assert "correct the script" not in str(caught.value)
 
 
 def test_given_a_program_that_hangs_then_patience_ends(

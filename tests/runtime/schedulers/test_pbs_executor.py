@@ -185,6 +185,17 @@ def test_given_a_server_without_history_then_a_job_that_left_no_result_is_gone_a
         job.result()
 
 
+def test_given_a_server_without_history_then_a_job_that_waits_or_runs_is_not_lost(
+    executor: submitit.AutoExecutor, fake_pbs: FakePbs
+) -> None:
+    fake_pbs.set(history=False, slots=0)
+    job = executor.submit(time.sleep, 120)
+    assert (job.done(force_check=True), job.state) == (False, "PENDING")
+    fake_pbs.release()
+    fake_pbs.wait(job.job_id, "R")
+    assert (job.done(force_check=True), job.state) == (False, "RUNNING")
+
+
 def test_given_a_cancelled_job_then_it_ends_for_good_and_cancelling_again_is_no_error(
     executor: submitit.AutoExecutor, fake_pbs: FakePbs, tmp_path: Path
 ) -> None:

@@ -19,7 +19,9 @@ SETTINGS: dict[str, Any] = {
     "slots": 4,  # tasks at a time
     "history": True,  # job_history_enable
     "operator": False,  # whether the user may qrerun
-    "kill_delay": 3.0,  # seconds between TERM and KILL
+    "kill_delay": 3.0,  # seconds between TERM and KILL; a real one took 23
+    "umask": 0o077,  # of jobs that ask for none
+    "node_path": None,  # PATH of jobs; by default the programs of the fake are on it
     "max_array_size": 10_000,
     "queues": ["workq"],
     "home": None,  # where jobs start; a folder of the fake by default
@@ -61,6 +63,13 @@ def name_of(number: str, index: str) -> str:
     return f"{number}{middle}.{SERVER}"
 
 
+def has_record(ledger: Record, task: Record) -> bool:
+    """Whether the server knows of a task by itself; what it says of others is made up from the array's record."""
+    if task["state"] in ENDED and not ledger["settings"]["history"]:
+        return False
+    return task["run_count"] > 0 and task["state"] not in ("Q", "H")
+
+
 def array_state(job: Record) -> str:
     """Return the state of a job as a whole."""
     states = {task["state"] for task in job["tasks"].values()}
@@ -76,10 +85,22 @@ def end_task(job: Record, index: str, status: int | None, substate: int, comment
     task = job["tasks"][index]
     task.update(state="X" if job["array"] else "F", substate=substate, session=None, comment=comment)
     task["exit"] = status
+    if job["array"] and task["run_count"] and status:
+        job["exit"] = 1 if status > 0 else 2
     if all(other["state"] in ENDED for other in job["tasks"].values()):
         for other in job["tasks"].values():
             other["state"] = "F"
         job["ended"] = time.time()
+        _end_array(job)
+
+
+def _end_array(job: Record) -> None:
+    """Exit status and substate of an array as a whole: deleted, or by the worst of its tasks."""
+    ran = [task for task in job["tasks"].values() if task["run_count"]]
+    codes = [task["exit"] for task in ran if task["exit"] is not None]
+    job["exit"] = None if not ran else 2 if min(codes) < 0 else int(any(codes))
+    deleted = not ran or any(task["substate"] == 91 for task in ran)
+    job["substate"] = 91 if deleted else 93 if job["exit"] else 92
 
 
 def schedule(folder: Path, ledger: Record) -> None:
@@ -95,7 +116,7 @@ def schedule(folder: Path, ledger: Record) -> None:
             if room <= 0 or free <= 0 or task["state"] != "Q":
                 continue
             room, free = room - 1, free - 1
-            job["begun"] = True
+            job["begun"] = job["begun"] or time.time()
             task.update(state="R", substate=42, run_count=task["run_count"] + 1, started=time.time())
             task["node"] = _start_node(folder, number, index)
     if not ledger["settings"]["history"]:
@@ -108,12 +129,18 @@ def _running(jobs: Any) -> int:
 
 
 def _settle_dependencies(jobs: Record, job: Record) -> None:
+    if job.get("ended"):
+        return
     waits = False
     for kind, number in job["after"]:
         other = jobs.get(number)
         if other is None or other.get("ended"):
             failed = other is not None and any(task["exit"] for task in other["tasks"].values())
-            if kind == "afterok" and failed and not job.get("ended"):
+            if other is None and number not in job["known"]:
+                for index in job["tasks"]:
+                    end_task(job, index, None, 92)
+                return
+            if kind == "afterok" and failed:
                 for index, task in job["tasks"].items():
                     if task["state"] == "H":
                         end_task(job, index, None, 91, "dependency request for job rejected")

@@ -22,10 +22,15 @@ def main(arguments: list[str]) -> int:
         job, settings = ledger["jobs"][number], ledger["settings"]
         process = _start(folder, number, index, job, settings)
         job["tasks"][index]["session"] = process.pid
-    why = _watch(folder, number, index, process, job["walltime"] if settings["walltime_limits"] else None)
+    why, kill_at = _watch(
+        folder, number, index, process, job["walltime"] if settings["walltime_limits"] else None
+    )
     code = process.wait()
-    while book.session_pids(process.pid):  # the top process has ended, so the job has
-        book.send(process.pid, signal.SIGKILL)
+    while book.session_pids(
+        process.pid
+    ):  # what is left dies with the job, after a TERM when its time is over
+        if kill_at is None or time.monotonic() >= kill_at:
+            book.send(process.pid, signal.SIGKILL)
         time.sleep(LOOK_EVERY)
     status = 256 - code if code < 0 else code
     if why == "walltime":
@@ -56,6 +61,7 @@ def _start(
             cwd=settings["home"],
             env=_environment(folder, number, index, job, settings),
             start_new_session=True,
+            umask=settings["umask"] if job["umask"] is None else job["umask"],
         )
     if process.stdin is not None:
         with process.stdin:
@@ -72,7 +78,7 @@ def _environment(
     nodes = folder / "spool" / f"{name}.nodes"
     nodes.write_text(f"{book.SERVER}\n" * job["processes"])
     given = {
-        "PATH": f"{folder}/bin:/usr/bin:/bin",
+        "PATH": settings["node_path"] or f"{folder}/bin:/usr/bin:/bin",
         "HOME": settings["home"],
         "USER": job["user"],
         "LOGNAME": job["user"],
@@ -99,8 +105,8 @@ def _environment(
 
 def _watch(
     folder: Path, number: str, index: str, process: subprocess.Popen[bytes], walltime: int | None
-) -> str | None:
-    """Wait for the end; returns why it was brought about, if it was."""
+) -> tuple[str | None, float | None]:
+    """Wait for the end of the top process; returns why it was brought about, if it was, and when the rest is killed."""
     file = folder / "orders" / f"{number}.{index}"
     started, why, kill_at = time.monotonic(), None, None
     while process.poll() is None:
@@ -116,7 +122,7 @@ def _watch(
         if kill_at is not None and now >= kill_at:
             book.send(process.pid, signal.SIGKILL)
         time.sleep(LOOK_EVERY)
-    return why or (file.read_text() if file.exists() else None)
+    return why or (file.read_text() if file.exists() else None), kill_at
 
 
 def _finish(folder: Path, number: str, index: str, status: int, why: str | None) -> None:
@@ -127,6 +133,7 @@ def _finish(folder: Path, number: str, index: str, status: int, why: str | None)
             _deliver(folder, number, index, job)
         if again:
             job["tasks"][index].update(state="Q", substate=10, session=None)
+            job["exit"] = 2 if job["array"] else None
         elif why == "node":
             book.end_task(job, index, -20, 93)
         else:

@@ -16,6 +16,14 @@ from tests.runtime.schedulers.fake_pbs import ledger as book
 OPTIONS = "a:A:c:C:e:fhIj:J:k:l:m:M:N:o:p:P:q:r:S:u:v:VW:z"
 ARRAY = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?:%(\d+))?")
 USAGE, REFUSED = 2, 1
+USAGE_LINES = """\
+usage: qsub [-a date_time] [-A account_string] [-c interval]
+	[-C directive_prefix] [-e path] [-f ] [-h ] [-I [-X]] [-j oe|eo] [-J X-Y[:Z]]
+	[-k keep] [-l resource_list] [-m mail_options] [-M user_list]
+	[-N jobname] [-o path] [-p priority] [-P project] [-q queue] [-r y|n]
+	[-R o|e|oe] [-S path] [-u user_list] [-W otherattributes=value...]
+	[-v variable_list] [-V ] [-z] [script | -- command [arg1 ...]]
+       qsub --version"""
 
 
 class RefusedError(Exception):
@@ -33,6 +41,8 @@ def main(arguments: list[str]) -> int:
         print(_submit(folder, arguments[1:]))
     except RefusedError as refusal:
         print(f"qsub: {refusal}", file=sys.stderr)
+        if refusal.code == USAGE:
+            print(USAGE_LINES, file=sys.stderr)
         return refusal.code
     return 0
 
@@ -57,9 +67,7 @@ def _parsed(arguments: list[str]) -> tuple[list[tuple[str, str]], list[str], boo
     try:
         options, operands = getopt.getopt(arguments, OPTIONS)
     except getopt.GetoptError as error:
-        raise RefusedError(
-            f"{error}\nusage: qsub [-a date_time] ... [script | -- command [arguments]]", USAGE
-        ) from None
+        raise RefusedError(f"{error}", USAGE) from None
     read = len(arguments) - len(operands)
     return options, operands, read > 0 and arguments[read - 1] == "--"
 
@@ -82,7 +90,7 @@ def _job(options: list[tuple[str, str]], command: list[str] | None, script_name:
     resources = _resources([value for flag, value in options if flag == "-l"])
     array = _array(last["-J"]) if "-J" in last else None
     if array and last.get("-r") == "n":
-        raise RefusedError("cannot submit non-rerunable Array Job", USAGE)
+        raise RefusedError(" cannot submit non-rerunable Array Job", USAGE)
     chunk = dict(part.partition("=")[::2] for part in resources.get("select", "1:ncpus=1").split(":")[1:])
     after = _dependencies([value for flag, value in options if flag == "-W"])
     variables = dict(part.partition("=")[::2] for part in last.get("-v", "").split(",") if part)
@@ -90,7 +98,7 @@ def _job(options: list[tuple[str, str]], command: list[str] | None, script_name:
     held = "-h" in last
     first = {
         "state": "H" if after or held else "Q",
-        "substate": 22 if after else 10,
+        "substate": 22 if after else 20 if held else 10,
         "run_count": 0,
         "exit": None,
     }
@@ -100,9 +108,14 @@ def _job(options: list[tuple[str, str]], command: list[str] | None, script_name:
         "queue": last.get("-q", ""),
         "command": command,
         "array": array,
-        "begun": False,
+        "begun": None,
         "held": held,
-        "after": after,
+        "after": [(kind, re.split(r"[\[.]", other)[0]) for kind, other in after],
+        "written": after,
+        "known": [],
+        "exit": None,
+        "substate": None,
+        "umask": _umask([value for flag, value in options if flag == "-W"]),
         "tasks": {index: {**first, "session": None} for index in (_indices(array) if array else [""])},
         "resources": resources,
         "cores": int(chunk.get("ncpus", resources.get("ncpus", 1))),
@@ -130,10 +143,10 @@ def _resources(values: list[str]) -> dict[str, str]:
     for chunk_level in ("ncpus", "mem"):
         if "select" in resources and chunk_level in resources:
             raise RefusedError(
-                f'"-lresource=" cannot be used with "select" or "place", resource is: {chunk_level}'
+                f'"-lresource=" cannot be used with "select" or "place", resource is: {chunk_level}', 5
             )
     if "select" in resources and not re.fullmatch(r"\d+(:[a-z_]+=[A-Za-z0-9_.]+)*", resources["select"]):
-        raise RefusedError("Illegal attribute or resource value Resource_List.select")
+        raise RefusedError("Illegal attribute or resource value Resource_List.select", 166)
     return resources
 
 
@@ -158,18 +171,24 @@ def _dependencies(values: list[str]) -> list[tuple[str, str]]:
             if kind not in ("afterany", "afterok", "afternotok") or not jobs:
                 raise RefusedError("illegal -W value", USAGE)
             for job in jobs:
-                found = re.fullmatch(r"(\d+)(\[\])?(\.\w+)?", job)
-                if found is None:
+                if re.fullmatch(r"\d+(\[\])?(\.\w+)?", job) is None:
                     raise RefusedError("illegal -W value", USAGE)
-                after.append((kind, found[1]))
+                after.append((kind, job if "." in job else f"{job}.{book.SERVER}"))
     return after
+
+
+def _umask(values: list[str]) -> int | None:
+    given = [value.removeprefix("umask=") for value in values if value.startswith("umask=")]
+    if given and not re.fullmatch("[0-7]{1,4}", given[-1]):
+        raise RefusedError("illegal -W value", USAGE)
+    return int(given[-1], 8) if given else None
 
 
 def _seconds(text: str) -> int:
     total = 0
     for part in text.split(":"):
         if not part.isdigit():
-            raise RefusedError("illegal -l value", USAGE)
+            raise RefusedError("Illegal attribute or resource value Resource_List.walltime", 166)
         total = 60 * total + int(part)
     return total
 
@@ -180,10 +199,9 @@ def _queue(folder: Path, ledger: book.Record, job: book.Record, script: str | No
     if job["queue"] not in settings["queues"]:
         raise RefusedError("Unknown queue", 170)
     if len(job["tasks"]) > settings["max_array_size"]:
-        raise RefusedError("Array job exceeds server or queue size limit")
+        raise RefusedError("Array job exceeds server or queue size limit", 3)
     for _, other in job["after"]:
-        if other not in ledger["jobs"] and int(other) >= ledger["next"]:
-            raise RefusedError(f"Unknown Job Id {other}.{book.SERVER}", 153)
+        job["known"] += [other] if other in ledger["jobs"] else []
     number = str(ledger["next"])
     ledger["next"] += 1
     if script is not None:
