@@ -49,7 +49,7 @@ class Masks:
 
 
 def stored_half(matrix: NDArray[Any]) -> Half:
-    """Tell from the contents which triangle a matrix is stored in: the other one then is all zeros."""
+    """Tell from the contents which triangle a matrix is stored in: the other one then has only zeros and NaN."""
     with np.errstate(invalid="ignore"):  # a damaged file may hold NaN that signal
         below, above = _has_entries(matrix, below=True), _has_entries(matrix, below=False)
     if above and not below:
@@ -59,8 +59,12 @@ def stored_half(matrix: NDArray[Any]) -> Half:
 
 def _has_entries(matrix: NDArray[Any], below: bool) -> bool:
     if below:
-        return any(matrix[i, :i].any() for i in range(len(matrix) - 1, 0, -1))
-    return any(matrix[i, i + 1 :].any() for i in range(len(matrix) - 1))
+        return any(_holds_data(matrix[i, :i]) for i in range(len(matrix) - 1, 0, -1))
+    return any(_holds_data(matrix[i, i + 1 :]) for i in range(len(matrix) - 1))
+
+
+def _holds_data(values: NDArray[Any]) -> bool:
+    return bool(values.any() and (np.isfinite(values) & (values != 0)).any())
 
 
 def symmetric(stored: NDArray[Any]) -> tuple[NDArray[Any], float]:
@@ -85,8 +89,9 @@ def symmetrise(matrix: NDArray[Any]) -> float:
                 whole = (above + other) / 2
             asymmetry = max(asymmetry, float(difference[np.isfinite(difference)].max(initial=0.0)))
         elif rows == columns:
+            kept = np.triu(above) if half == "upper" else np.tril(above)
             with np.errstate(invalid="ignore"):  # a damaged file may hold NaN that signal
-                whole = above + above.T
+                whole = kept + kept.T
             np.fill_diagonal(whole, above.diagonal())
         else:
             whole = above if half == "upper" else below.T
@@ -116,13 +121,14 @@ def rounding(matrix: NDArray[Any]) -> float:
     return ROUNDING * float(np.finfo(matrix.dtype).eps) * largest
 
 
-def silent_frames(matrix: NDArray[Any], *, also_non_finite: bool) -> NDArray[np.bool_]:
-    """Return the frames (N,) whose row is zero throughout, off the diagonal (or zero and NaN, if asked)."""
+def silent_frames(matrix: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return the frames (N,) whose row, off the diagonal, holds nothing but zeros and values that are no numbers.
+
+    Correlators write 0, or 0/0, for a frame that the detector did not deliver, and for all after the last one.
+    """
     silent = np.zeros(len(matrix), dtype=bool)
     for rows in row_slabs(len(matrix)):
-        empty = matrix[rows] == 0
-        if also_non_finite:
-            empty |= ~np.isfinite(matrix[rows])
+        empty = (matrix[rows] == 0) | ~np.isfinite(matrix[rows])
         inside = np.arange(len(empty))
         empty[inside, rows.start + inside] = True
         silent[rows] = empty.all(axis=1)
@@ -134,23 +140,50 @@ def masks(matrix: NDArray[Any], screening: Screening, name: str, first_frame: in
     n = len(matrix)
     dead = np.zeros(n, dtype=bool)
     if screening.dead_frames == "auto":
-        dead = silent_frames(matrix, also_non_finite=screening.non_finite == "mask")
+        dead = silent_frames(matrix)
     elif screening.dead_frames != "none":
         inside = [frame - first_frame for frame in screening.dead_frames if 0 <= frame - first_frame < n]
         dead[inside] = True
     if not any(_bad_rows(matrix, rows, dead).any() for rows in row_slabs(n)):
         return Masks(dead, None)
     bad = np.concatenate([_bad_rows(matrix, rows, dead) for rows in row_slabs(n)])
-    if screening.non_finite == "refuse":
-        i, j = np.argwhere(np.triu(bad))[0] + first_frame
-        raise DataError(
-            f"{name}: {int(bad.sum()) // 2} pairs of frames hold no finite number, the first is ({i}, {j}); "
-            "set data_filtering.non_finite: mask to leave them out"
-        )
     empty = _empty_frames(bad, dead)
+    if screening.non_finite == "refuse":
+        raise DataError(f"{name}: {_not_finite(bad, empty, first_frame)}")
     bad[empty, :] = False
     bad[:, empty] = False
     return Masks(dead | empty, ~bad if bad.any() else None)
+
+
+def _not_finite(bad: NDArray[np.bool_], empty: NDArray[np.bool_], first_frame: int) -> str:
+    """How many pairs hold no number, where, and what leaves them out."""
+    i, j = np.argwhere(np.triu(bad))[0] + first_frame
+    found = f"{int(bad.sum()) // 2} pairs of frames hold no finite number, the first is ({i}, {j}); "
+    if empty.any() and not bad[~empty][:, ~empty].any():
+        return f"{found}all are those of frames {frame_list(empty, first_frame)}: data_filtering.dead_frames: auto finds them"
+    return f"{found}set data_filtering.non_finite: mask to leave them out"
+
+
+def frame_list(chosen: NDArray[np.bool_], first_frame: int, most: int = 12) -> str:
+    """Return the numbers of the chosen frames (N,) as text, neighbours as "first…last", at most so many."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
+    runs = [(begin, end - 1) for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]
+    texts = [
+        f"{begin + first_frame}" + {0: "", 1: f", {end + first_frame}"}.get(end - begin, f"…{end + first_frame}")
+        for begin, end in runs
+    ]
+    return ", ".join(texts if len(texts) <= most else [*texts[:most], "…"])
+
+
+def dead_words(dead: NDArray[np.bool_], first_frame: int) -> str:
+    """Say which frames (N,) are dead, and where the measurement begins or ends if the first or the last are."""
+    live = np.flatnonzero(~dead) + first_frame
+    words = frame_list(dead, first_frame)
+    if live.size and dead[0]:
+        words += f"; the first frame used is {live[0]}"
+    if live.size and dead[-1]:
+        words += f"; the last frame used is {live[-1]}"
+    return words
 
 
 def _bad_rows(matrix: NDArray[Any], rows: slice, dead: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -173,10 +206,7 @@ def _empty_frames(bad: NDArray[np.bool_], dead: NDArray[np.bool_]) -> NDArray[np
 def check_variation(matrix: NDArray[Any], usable: NDArray[np.bool_], pairs: Masks, name: str) -> None:
     """Refuse a matrix (N, N) with too few usable frames, or whose usable pairs all hold the same value."""
     if usable.sum() < FEWEST_FRAMES:
-        raise DataError(
-            f"{name}: only {int(usable.sum())} usable frames of {len(usable)}, {FEWEST_FRAMES} are needed; "
-            "use more frames, or leave this angle out with data_filtering.phi_ranges"
-        )
+        raise DataError(f"{name}: {_too_few(usable, pairs.dead)}; leave this angle out with data_filtering.phi_ranges")
     lowest, highest, first = np.inf, -np.inf, None
     for rows in row_slabs(len(matrix)):
         values = matrix[rows][pairs_of_rows(usable, pairs, rows)]
@@ -190,6 +220,15 @@ def check_variation(matrix: NDArray[Any], usable: NDArray[np.bool_], pairs: Mask
             f"{name}: the matrix is constant ({first:g} for every pair), nothing can be fitted; "
             "leave this angle out with data_filtering.phi_ranges"
         )
+
+
+def _too_few(usable: NDArray[np.bool_], dead: NDArray[np.bool_]) -> str:
+    """Why the usable frames are not enough for a fit."""
+    if dead.all():
+        return f"no pair of the {len(dead)} frames holds a number other than 0"
+    lost = f" ({int(dead.sum())} hold nothing)" if dead.any() else ""
+    few = f"only {int(usable.sum())} usable frames of {len(usable)}{lost}, {FEWEST_FRAMES} are needed"
+    return f"{few}; use more frames, or"
 
 
 def pairs_of_rows(usable: NDArray[np.bool_], pairs: Masks, rows: slice) -> NDArray[np.bool_]:

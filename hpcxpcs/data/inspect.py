@@ -210,7 +210,7 @@ def _examined(layout: Layout, info: BinInfo) -> Examined:
     c2 = layout.read(info)
     c2 = c2 if c2.dtype.kind == "f" else c2.astype(np.float64)
     half, asymmetry = clean.stored_half(c2), clean.symmetrise(c2)
-    dead = clean.silent_frames(c2, also_non_finite=True)
+    dead = clean.silent_frames(c2)
     found = pair_values(c2, ~dead)
     return Examined(
         label=info.label,

@@ -19,7 +19,7 @@ NoiseReduction = Literal["none", "median", "gaussian"]
 Standard = Literal["as_stored", "float64"]
 
 BASELINE_LAGS = 0.75
-"""Share of the longest lag from which on pairs are the baseline."""
+"""Share of the longest lag of live frames from which on pairs are the baseline."""
 
 ROWS_AT_ONCE = 64
 
@@ -131,7 +131,9 @@ def _usable(masks: Masks, rows: slice) -> NDArray[np.bool_]:
 
 def _level_and_size(c2: Matrix, masks: Masks, method: Normalization, name: str) -> tuple[float, float]:
     """What is subtracted from a matrix and what it is divided by."""
-    values = _looked_at(c2, masks, int(BASELINE_LAGS * (len(c2) - 1)) if method == "baseline" else -len(c2))
+    live = np.flatnonzero(~masks.dead)
+    longest = int(live[-1] - live[0]) if live.size else 0
+    values = _looked_at(c2, masks, int(BASELINE_LAGS * longest) if method == "baseline" else -len(c2))
     if values.size == 0:
         raise DataError(f"{name}: preprocessing.normalization: {method} finds no usable pair; set it to none")
     mean = values.mean()

@@ -256,8 +256,8 @@ class TwoTime:
                 f"phi = {self.phi[k]:g}: the triangles differ by up to {asymmetry:.3g}; their mean is used"
             )
         if masks.dead.any():
-            frames = (np.flatnonzero(masks.dead) + self.frames[0]).tolist()
-            notes.append(f"phi = {self.phi[k]:g}: {len(frames)} dead frames are masked: {_shortened(frames)}")
+            words = clean.dead_words(masks.dead, self.frames[0])
+            notes.append(f"phi = {self.phi[k]:g}: {int(masks.dead.sum())} dead frames are masked: {words}")
         if masks.pair_ok is not None:
             masked = np.count_nonzero(~masks.pair_ok) // 2
             notes.append(f"phi = {self.phi[k]:g}: {masked} pairs without a finite value are masked")
@@ -291,11 +291,6 @@ class TwoTime:
     def _remember(self, notes: tuple[str, ...]) -> None:
         remembered = self.provenance.setdefault("notes", [])
         remembered.extend(note for note in notes if note not in remembered)
-
-
-def _shortened(frames: list[int], limit: int = 12) -> str:
-    shown = ", ".join(map(str, frames[:limit]))
-    return shown if len(frames) <= limit else f"{shown}, …"
 
 
 def from_arrays(

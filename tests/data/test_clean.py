@@ -96,11 +96,13 @@ def test_given_masking_then_only_the_bad_pairs_go():
     assert np.argwhere(~found.pair_ok).tolist() == [[2, 5], [5, 2]]
 
 
-def test_given_a_frame_that_is_nan_throughout_and_masking_then_it_is_a_dead_frame():
+@pytest.mark.parametrize("non_finite", ["refuse", "mask"])
+@pytest.mark.parametrize("frames", [[6], [0, 1], [9, 10, 11], [0, 6, 10, 11]])
+def test_given_frames_that_are_nan_throughout_then_they_are_dead_frames_wherever_they_are(frames, non_finite):
     c2 = matrix(3)
-    c2[6, :] = c2[:, 6] = np.nan
-    found = clean.masks(c2, TOLERANT, "it", 1)
-    assert np.flatnonzero(found.dead).tolist() == [6]
+    c2[frames, :] = c2[:, frames] = np.nan
+    found = clean.masks(c2, Screening(non_finite=non_finite), "it", 1)
+    assert np.flatnonzero(found.dead).tolist() == frames
     assert found.pair_ok is None
 
 
@@ -120,11 +122,56 @@ def test_given_zero_and_nan_frames_that_cross_then_both_are_dead():
     assert np.flatnonzero(found.dead).tolist() == [6, 8]
 
 
-def test_given_a_nan_frame_and_no_masking_then_it_is_refused():
+@pytest.mark.parametrize("dead_frames", ["none", (3,)])
+def test_given_nan_frames_that_are_not_looked_for_then_they_are_refused_with_their_numbers(dead_frames):
     c2 = matrix(3)
-    c2[6, :] = c2[:, 6] = np.nan
-    with pytest.raises(DataError, match="11 pairs of frames"):
+    c2[[6, 10, 11], :] = c2[:, [6, 10, 11]] = np.nan
+    with pytest.raises(DataError, match=r"frames 7, 11, 12: data_filtering\.dead_frames: auto"):
+        clean.masks(c2, Screening(dead_frames=dead_frames), "it", 1)
+
+
+def test_given_a_nan_pair_beside_nan_frames_then_the_pair_is_refused_and_the_frames_are_not():
+    c2 = matrix(3)
+    c2[9:, :] = c2[:, 9:] = np.nan
+    c2[2, 5] = c2[5, 2] = np.nan
+    with pytest.raises(DataError, match=r"1 pairs of frames .* \(3, 6\); set data_filtering.non_finite: mask"):
         clean.masks(c2, Screening(), "it", 1)
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        ([3], "23"),
+        ([3, 4], "23, 24"),
+        ([3, 4, 5, 8], "23…25, 28"),
+        ([0, 1, 2], "20…22; the first frame used is 23"),
+        ([5, 9, 10, 11], "25, 29…31; the last frame used is 28"),
+        (list(range(12)), "20…31"),
+    ],
+)
+def test_given_dead_frames_then_runs_and_the_ends_of_the_measurement_are_told(frames, words):
+    dead = np.zeros(12, dtype=bool)
+    dead[frames] = True
+    assert clean.dead_words(dead, 20) == words
+
+
+@pytest.mark.parametrize("nan", [np.nan, np.float32(np.nan)])
+@pytest.mark.parametrize(("cut", "half"), [(np.triu, "upper"), (np.tril, "lower")])
+def test_given_a_half_with_nan_in_both_triangles_then_it_is_still_a_half_and_not_averaged(cut, half, nan):
+    stored = cut(matrix(1, 30))
+    stored[25:, :] = stored[:, 25:] = nan
+    assert clean.stored_half(stored) == half
+    whole, asymmetry = clean.symmetric(stored)
+    assert asymmetry == 0.0
+    assert np.array_equal(whole[:25, :25], matrix(1, 30)[:25, :25])
+    assert np.isnan(whole[25:]).all()
+
+
+@pytest.mark.parametrize(("cut", "half"), [(np.triu, "upper"), (np.tril, "lower")])
+def test_given_a_half_whose_other_triangle_is_nan_then_it_is_mirrored(cut, half):
+    stored = np.where(cut(np.ones((12, 12))) > 0, matrix(1), np.nan)
+    assert clean.stored_half(stored) == half
+    assert np.array_equal(clean.symmetric(stored)[0], matrix(1))
 
 
 def test_given_nan_on_the_diagonal_or_in_a_listed_dead_frame_then_nothing_is_refused():

@@ -37,22 +37,23 @@ def arrangement(cube: Any, path: str) -> tuple[Order, tuple[int, ...]]:
 
 
 def is_two_time(matrix: NDArray[Any]) -> bool:
-    """Tell whether a square array (N, N) is symmetric, or has zeros in one triangle."""
+    """Tell whether a square array (N, N) is symmetric, or has only zeros and NaN in one triangle."""
     lower, upper = np.tril(matrix, -1), np.triu(matrix, 1)
     with np.errstate(invalid="ignore"):  # a damaged file may hold NaN that signal
-        empty = not lower.any() or not upper.any()
+        empty = not np.nan_to_num(lower).any() or not np.nan_to_num(upper).any()
         return bool(empty or np.allclose(lower, upper.T, rtol=1e-4, equal_nan=True))
 
 
 def blank_triangles(matrix: NDArray[Any]) -> tuple[bool, bool]:
-    """Tell of the upper and of the lower triangle of a square array whether one value (or NaN) fills it."""
+    """Tell of the upper and of the lower triangle of a square array whether one value fills it, apart from NaN."""
     above = matrix[np.triu_indices(len(matrix), 1)]
     below = matrix[np.tril_indices(len(matrix), -1)]
     return _filled(above), _filled(below)
 
 
 def _filled(values: NDArray[Any]) -> bool:
-    return values.size == 0 or bool(np.isnan(values).all() or (values == values[0]).all())
+    known = values[~np.isnan(values)]
+    return bool((known == known[:1]).all())
 
 
 def diagonal_from_corner(matrix: NDArray[Any]) -> bool:

@@ -44,7 +44,7 @@ class Form:
         """Return the usual form (n, n) of a stored matrix cut to the same frames on both axes."""
         matrix = stored[::-1] if self.upside_down else stored
         if self.baseline == 0:
-            matrix = matrix + 1
+            matrix = _raised(matrix)
         if self.triangle is None:
             return matrix
         return np.triu(matrix) if self.triangle == "upper" else np.tril(matrix)
@@ -59,6 +59,17 @@ class Form:
     def of_uncertainties(self) -> Form:
         """Return the form of the uncertainties beside such matrices: they have no baseline."""
         return replace(self, baseline=1)
+
+
+def _raised(stored: NDArray[Any]) -> NDArray[Any]:
+    """Return a matrix (n, n) of baseline 0 with baseline 1; frames that hold nothing but 0 stay empty."""
+    matrix = stored + 1
+    empty = stored == 0
+    np.fill_diagonal(empty, True)
+    silent = empty.all(axis=0) & empty.all(axis=1)
+    matrix[silent, :] = 0
+    matrix[:, silent] = 0
+    return matrix
 
 
 USUAL = Form()

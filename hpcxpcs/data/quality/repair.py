@@ -87,11 +87,13 @@ Step = tuple[Bools | None, Bools | None, str]
 
 
 def _without_a_value(c2: NDArray[Any], masks: Masks, screening: Screening, first: int) -> Iterator[Touched]:
-    """Frames and pairs that are masked because they hold NaN or infinities."""
+    """Frames and pairs that would not be masked without repair, and hold NaN or infinities."""
     dead = masks.dead.copy()
-    dead[dead] = [not np.isfinite(c2[frame]).all() for frame in np.flatnonzero(dead)]
-    if not isinstance(screening.dead_frames, str):
+    if screening.dead_frames == "auto":
+        dead &= ~clean.silent_frames(c2)
+    elif screening.dead_frames != "none":
         dead[[frame - first for frame in screening.dead_frames if 0 <= frame - first < len(dead)]] = False
+    dead[dead] = [not np.isfinite(c2[frame]).all() for frame in np.flatnonzero(dead)]
     pairs = None if masks.pair_ok is None else ~masks.pair_ok
     record = _record(np.flatnonzero(dead), pairs, "no finite value", first)
     if record is not None:

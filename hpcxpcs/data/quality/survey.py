@@ -127,7 +127,7 @@ def _finite_pairs(c2: Matrix, masks: Masks) -> int:
 
 
 def _integrity(c2: Matrix, apart: Apart, first: int) -> Integrity:
-    dead = clean.silent_frames(c2, also_non_finite=True)
+    dead = clean.silent_frames(c2)
     n, found = len(c2), pair_values(c2, ~dead)
     ends = np.array([found.smallest, found.largest], dtype=c2.dtype)
     rounding = clean.rounding(ends) if found.finite else 0.0
@@ -164,7 +164,9 @@ def _shown(work: Matrix, diagonal: NDArray[Any], first: int, level: Level) -> Sh
         work[hot, :] = np.nan
         work[:, hot] = np.nan
     shared = shared_noise(departures(work), sigma)
-    signal = signal_of(work, sigma, shared)
+    live = np.flatnonzero(live_frames(work))
+    measured = slice(live[0], live[-1] + 1) if live.size else slice(None)
+    signal = signal_of(work[measured, measured], sigma, shared)
     outliers = spikes(work, sigma, size)
     deep = covers(level, "comprehensive")
     found = gaps(work, signal.contrast) if deep and signal is not None else ()

@@ -63,8 +63,8 @@ def test_given_damage_then_what_repair_masks_is_what_it_lists_and_no_value_chang
         without = used(lenient, k)[0] | ~np.isfinite(stored)
         without[0, :] = without[:, 0] = False
         np.fill_diagonal(without, False)
-        dead = lenient.angle(k).frame_ok | ~np.isfinite(stored).all(axis=1)
-        without &= dead[:, None] & dead[None, :]
+        live = lenient.angle(k).frame_ok
+        without &= live[:, None] & live[None, :]
         np.testing.assert_array_equal(pairs, without & ~listed(report, k))
     np.testing.assert_array_equal(spoilt.stack, before)
 
@@ -86,10 +86,11 @@ def test_given_spikes_when_repair_is_conservative_then_they_stay_and_are_named()
     assert report.to_mapping()["repairs"] == []
 
 
-def test_given_frames_that_the_user_has_listed_then_they_are_not_called_repair():
-    report = examine(damaged("a frame of NaN").record(repair="conservative", dead_frames=[34]), "basic")
-    assert report.to_mapping()["repairs"] == []
-    report = examine(damaged("a frame of NaN").record(repair="conservative"), "basic")
+def test_given_frames_that_are_listed_or_found_to_be_dead_then_they_are_not_called_repair():
+    for dead_frames in ([34], "auto"):
+        record = damaged("a frame of NaN").record(repair="conservative", dead_frames=dead_frames)
+        assert examine(record, "basic").to_mapping()["repairs"] == []
+    report = examine(damaged("a frame of NaN").record(repair="conservative", dead_frames="none"), "basic")
     assert [item["frames"] for item in report.to_mapping()["repairs"]] == [(34,)]
 
 
