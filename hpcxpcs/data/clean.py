@@ -160,7 +160,8 @@ def _not_finite(bad: NDArray[np.bool_], empty: NDArray[np.bool_], first_frame: i
     i, j = np.argwhere(np.triu(bad))[0] + first_frame
     found = f"{int(bad.sum()) // 2} pairs of frames hold no finite number, the first is ({i}, {j}); "
     if empty.any() and not bad[~empty][:, ~empty].any():
-        return f"{found}all are those of frames {frame_list(empty, first_frame)}: data_filtering.dead_frames: auto finds them"
+        frames = frame_list(empty, first_frame)
+        return f"{found}all are those of frames {frames}: data_filtering.dead_frames: auto finds them"
     return f"{found}set data_filtering.non_finite: mask to leave them out"
 
 

@@ -174,7 +174,7 @@ DAMAGES = {
     "of an unknown layout": (unknown_layout, "no known two-time layout", "/measured/intensity (3, 4)"),
     "a g2 result": (g2_only, "holds no two-time matrices"),
     "without q-map": (without_qmap, "/xpcs/qmap/dynamic_v_list_dim0 is missing"),
-    "lacking one matrix": (without_a_matrix, "a matrix is missing"),
+    "lacking one matrix": (without_a_matrix, " is missing", "which bins these are is not guessed"),
     "without time step": (without_dt, "time step", "analyzer_parameters.dt"),
     "with time step 0": (with_zero_dt, "time step", "analyzer_parameters.dt"),
     "with a NaN": (changed(pairs_at(np.nan, (3, 9)), SECOND), "phi = 0", "(4, 10)", "non_finite: mask"),

@@ -1,4 +1,4 @@
-"""Measurements that ended before their matrices do: the last frames hold NaN, or 0, and in each angle as many as it has."""
+"""Measurements that ended before their matrices do: the last frames hold NaN or 0, in each angle other ones."""
 
 from __future__ import annotations
 

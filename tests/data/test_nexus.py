@@ -75,7 +75,49 @@ def test_given_another_number_of_matrices_than_processed_bins_then_it_is_refused
 def test_given_a_gap_in_the_sequence_then_it_is_refused_instead_of_shifted(path):
     with edited(path) as file:
         file[f"{TWOTIME}/correlation_map"].move("c2_00002", "c2_00009")
-    with pytest.raises(FormatError, match="a matrix is missing"):
+    with pytest.raises(FormatError, match=r"4 matrices are numbered up to 9, and c2_00002 is missing"):
+        bins_of(path)
+
+
+def renamed(path, name):
+    """Give every matrix another name, made of its number."""
+    with edited(path) as file:
+        matrices = file[f"{TWOTIME}/correlation_map"]
+        for k in range(1, len(matrices) + 1):
+            matrices.move(f"c2_{k:05d}", f"moved_{k}")
+        for k in range(1, len(matrices) + 1):
+            matrices.move(f"moved_{k}", name(k))
+
+
+def test_given_numbers_from_0_then_the_first_is_that_of_the_first_processed_bin_and_this_is_told(path):
+    before = bins_of(path)
+    renamed(path, lambda k: f"c2_{k - 1:05d}")
+    assert bins_of(path) == before
+    with open_file(path) as layout:
+        assert any("numbered from 0: c2_00000" in note for note in layout.notes)
+        for k, info in enumerate(layout.bins):
+            assert np.array_equal(off_diagonal(layout.read(info)), off_diagonal(matrix(k)))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (lambda k: f"c2_{k - 1 + (k > 2):05d}", "4 matrices are numbered up to 4, and c2_00002 is missing"),
+        (lambda k: f"c2_{k + 1:05d}", "4 matrices are numbered up to 5, and c2_00001 is missing"),
+        (lambda k: f"c2_{max(k, 2):0{k}d}", "c2_2 and c2_02 have the same number"),
+    ],
+    ids=["a gap", "from 2", "twice"],
+)
+def test_given_numbers_that_leave_the_order_open_then_the_true_reason_is_told(path, name, words):
+    renamed(path, name)
+    with pytest.raises(FormatError, match=words):
+        bins_of(path)
+
+
+def test_given_bins_counted_from_0_then_the_remedy_is_told(path):
+    with edited(path) as file:
+        replace_dataset(file, f"{TWOTIME}/processed_bins", [0, 1, 3, 4])
+    with pytest.raises(FormatError, match=r"bins count from 1: add 1 to each"):
         bins_of(path)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.arrangement import Order, arrangement
+from hpcxpcs.data.formats.filters import compression
 from hpcxpcs.data.formats.layout import BinInfo, Layout, Stack, read_matrix
 from hpcxpcs.data.formats.one_file import values_of
 from hpcxpcs.data.formats.source import Source, dataset, place_of
@@ -94,7 +95,7 @@ def open_layout(source: Source) -> Layout:
         dt=dt,
         dt_source=dt_source,
         dtype=str(cube.dtype),
-        compression=getattr(cube, "compression", None) or "none",
+        compression=compression(cube),
         notes=(*notes, *(_cache_notes(source, bins[0], n_frames) if names == CACHE else ())),
         units={"q": q_list.unit, "phi": phi_list.unit, "time": t_unit},
         source=source,

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcxpcs.data.formats.filters import compression
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack
 from hpcxpcs.data.formats.source import Source, group, matrix, members, scalar, whole_numbers
 from hpcxpcs.data.formats.truth import write_truth
@@ -54,7 +55,7 @@ def open_layout(source: Source) -> Layout:
         dt=dt,
         dt_source=dt_source,
         dtype=str(first.dtype),
-        compression=getattr(first, "compression", None) or "none",
+        compression=compression(first),
         absent=tuple(
             AbsentBin(float(q), float(phi), "not processed")
             for label, (q, phi) in enumerate(zip(q_list, phi_list, strict=True), start=1)

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcxpcs.data.formats.filters import compression
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Reason, Stack
 from hpcxpcs.data.formats.source import Source, group, matrix, members, scalar, vector, whole_numbers
 from hpcxpcs.data.formats.truth import write_truth
@@ -34,16 +35,17 @@ def detect(source: Source) -> bool:
 
 def open_layout(source: Source) -> Layout:
     """Describe the file: every processed bin with its q and φ, through the bin numbering of the q-map."""
-    names = _sequence(source)
+    notes: list[str] = []
+    names = _sequence(source, notes)
     labels = whole_numbers(source, PROCESSED)
     if len(names) != len(labels):
         raise FormatError(f"/{MATRICES} has {len(names)} matrices, but /{PROCESSED} names {len(labels)} bins")
-    notes: list[str] = []
     q_axis, phi_axis, natural_to_pair, units = _axes(source)
     natural = _natural_indices(source, len(q_axis) * len(phi_axis), notes)
     if labels.size and not (labels.min() >= 1 and labels.max() <= len(natural)):
         raise FormatError(
             f"/{PROCESSED} names bins {labels.min()}…{labels.max()}, but the q-map has bins 1…{len(natural)}"
+            + ("; bins count from 1: add 1 to each" if labels.min() == 0 and labels.max() < len(natural) else "")
         )
     bins = []
     for index, (name, label) in enumerate(zip(names, labels, strict=True)):
@@ -58,7 +60,7 @@ def open_layout(source: Source) -> Layout:
         dt=dt,
         dt_source=dt_source,
         dtype=str(first.dtype),
-        compression=getattr(first, "compression", None) or "none",
+        compression=compression(first),
         absent=_absent(q_axis, phi_axis, natural_to_pair, natural, labels),
         notes=tuple(notes),
         units=units,
@@ -66,18 +68,27 @@ def open_layout(source: Source) -> Layout:
     )
 
 
-def _sequence(source: Source) -> list[str]:
-    """Return the dataset names in the order of their sequence numbers (which are not bin labels)."""
-    numbered = {}
+def _sequence(source: Source, notes: list[str]) -> list[str]:
+    """Return the dataset names in the order of their sequence numbers (from 1, or from 0), which are not bin labels."""
+    numbered: dict[int, str] = {}
     for name in members(group(source, MATRICES)):
         match = re.fullmatch(r"c2_(\d+)", name)
         if match is None:
             raise FormatError(f"/{MATRICES}/{name}: expected names like c2_00001")
+        if int(match.group(1)) in numbered:
+            raise FormatError(f"/{MATRICES}: {name} and {numbered[int(match.group(1))]} have the same number")
         numbered[int(match.group(1))] = name
     if not numbered:
         raise FormatError(f"/{MATRICES} holds no matrices")
-    if sorted(numbered) != list(range(1, len(numbered) + 1)):
-        raise FormatError(f"/{MATRICES}: the sequence numbers are not 1…{len(numbered)}; a matrix is missing")
+    first, last = (0 if 0 in numbered else 1), max(numbered)
+    missing = [number for number in range(first, min(last, len(numbered) + first) + 1) if number not in numbered]
+    if missing:
+        raise FormatError(
+            f"/{MATRICES}: {len(numbered)} matrices are numbered up to {last}, and c2_{missing[0]:05d} is missing; "
+            f"their order tells their bins (/{PROCESSED}), so which bins these are is not guessed: write the file again"
+        )
+    if first == 0:
+        notes.append(f"the matrices are numbered from 0: {numbered[0]} is that of the first processed bin")
     return [numbered[number] for number in sorted(numbered)]
 
 

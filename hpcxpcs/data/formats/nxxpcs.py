@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.arrangement import arrangement, blank_triangles, diagonal_from_corner
+from hpcxpcs.data.formats.filters import compression
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Form, Layout, Stack, Triangle, read_matrix
 from hpcxpcs.data.formats.one_file import attribute
 from hpcxpcs.data.formats.source import Source, dataset, group, members, scalar, whole_numbers
@@ -89,7 +90,7 @@ def open_layout(source: Source) -> Layout:
         dt=dt,
         dt_source=dt_source,
         dtype=str(first.dtype),
-        compression=getattr(first, "compression", None) or "none",
+        compression=compression(first),
         absent=tuple(
             AbsentBin(*pair, "not processed" if regions is None or label in regions else "not populated")
             for label, pair in enumerate(values, start=1)

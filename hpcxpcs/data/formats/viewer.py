@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.cube import even_step
+from hpcxpcs.data.formats.filters import compression
 from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack
 from hpcxpcs.data.formats.source import Source, dataset, whole_numbers
 from hpcxpcs.data.formats.truth import write_truth
@@ -59,7 +60,7 @@ def open_layout(source: Source) -> Layout:
         dt=dt,
         dt_source=dt_source,
         dtype=str(cube.dtype),
-        compression=getattr(cube, "compression", None) or "none",
+        compression=compression(cube),
         absent=tuple(
             AbsentBin(*pair, "not processed")
             for label, pair in enumerate(values, start=1)
