@@ -11,6 +11,7 @@ import click
 from hpcxpcs.errors import DataError
 
 if TYPE_CHECKING:
+    from hpcxpcs.config import Config
     from hpcxpcs.data.inspect import Description, Examined, Ring
 
 EXAMPLES = """\
@@ -58,7 +59,7 @@ class Interval(NamedTuple):
 @click.option(
     "--picture",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write heat maps of up to six matrices to this PNG file.",
+    help="Write heat maps of up to six matrices, as a fit would get them, to this PNG file.",
 )
 @click.option("--quality", is_flag=True, help="Also judge the selected data: a score, and every deduction.")
 @click.option(
@@ -92,33 +93,45 @@ def command(
     as_json: bool,
 ) -> None:
     """Show layout, units, bins, frames and dead frames of a result FILE, and what would be selected of it."""
-    from hpcxpcs.cli.inspect_quality import Asked, judged, judged_as_configured, lines
+    from hpcxpcs.cli.inspect_quality import Asked, judged, lines, settings_as_configured, settings_of
     from hpcxpcs.config.load import load_config
-    from hpcxpcs.data.inspect import describe, describe_selected, draw
+    from hpcxpcs.data.inspect import describe, describe_selected
     from hpcxpcs.files.json_safe import dumps
 
-    ranges = [Interval(*limits) for limits in phi_ranges]
-    asked, found = Asked(level, repair, shear), None
+    ranges, asked = [Interval(*limits) for limits in phi_ranges], Asked(level, repair, shear)
     if config is None:
         description = describe(_file(file), format_name, q, ranges)
-        found = judged(description, ranges, asked) if quality else None
+        settings = settings_of(description, ranges, asked)
     else:
         if q is not None or ranges or format_name != "auto":
             raise click.UsageError(
                 "--config decides on format, q and angles: leave out the options for these"
             )
-        settings = load_config(config)
-        description = describe_selected(settings, file)
-        ranges = [Interval(item.min, item.max) for item in settings.data_filtering.phi_ranges]
-        format_name, q = settings.experimental_data.format, description.selected_q
-        found = judged_as_configured(settings, description, asked) if quality else None
+        configured = load_config(config)
+        description = describe_selected(configured, file)
+        settings = settings_as_configured(configured, description, asked)
+    found = judged(settings, description, asked) if quality else None
     if as_json:
         extra = {} if found is None else {"quality": found}
         click.echo(dumps({"schema_version": 1, **vars(description), **extra}), nl=False)
     else:
         click.echo("\n".join([*_lines(description), *([] if found is None else lines(found))]))
     if picture is not None:
-        draw(Path(description.file), picture, format_name, q, ranges)
+        _draw(settings, picture, "frames" if description.selected_dt is None else "s")
+
+
+def _draw(settings: Config, picture: Path, unit: str) -> None:
+    """Write the picture of what settings select of a file and do to it."""
+    from hpcxpcs.data.select import load
+    from hpcxpcs.errors import OutputError
+    from hpcxpcs.results.drawing import png
+    from hpcxpcs.results.heat_maps import selected_data
+
+    content = png(selected_data(load(settings), unit))
+    try:
+        picture.write_bytes(content)
+    except OSError as error:
+        raise OutputError(f"{picture}: cannot be written ({error.strerror or error})") from error
 
 
 def _file(file: Path | None) -> Path:
@@ -212,14 +225,17 @@ def _frames(found: Description) -> str:
 
 
 def _state(item: Examined) -> list[str]:
-    name = f"phi = {item.phi:g}:"
-    texts = []
+    from hpcxpcs.data.clean import frame_list
+
+    name, texts = f"phi = {item.phi:g}:", []
     if item.dead_frames:
-        texts.append(
-            f"{name} {len(item.dead_frames)} dead frames: {_listed(list(map(float, item.dead_frames)))}"
-        )
+        texts.append(f"{name} {len(item.dead_frames)} dead frames: {frame_list(item.dead_frames)}")
     if item.non_finite_pairs:
-        texts.append(f"{name} {item.non_finite_pairs} pairs without a finite value")
-    if item.smallest is not None and item.smallest == item.largest:
-        texts.append(f"{name} constant ({item.smallest:g})")
-    return texts or [f"{name} good, values {item.smallest:.4g} to {item.largest:.4g}"]
+        texts.append(f"{name} {item.non_finite_pairs} pairs of other frames without a finite value")
+    if item.smallest is not None:
+        texts.append(f"{name} values {item.smallest:.4g} to {item.largest:.4g}")
+    if item.refused is not None:
+        texts.append(f"a fit would refuse {item.refused}")
+    elif len(texts) == 1 and item.smallest is not None:
+        texts = [f"{name} good, values {item.smallest:.4g} to {item.largest:.4g}"]
+    return texts

@@ -25,36 +25,33 @@ class Asked:
     shear: bool
 
 
-def judged(found: Description, ranges: Sequence[PhiInterval], asked: Asked) -> dict[str, Any]:
-    """The quality report of what is selected of a file, as plain JSON.
+def settings_of(found: Description, ranges: Sequence[PhiInterval], asked: Asked) -> Config:
+    """Settings that select what is described and leave all else as it is usually.
 
-    Data are read as a fit with default settings reads them; a time step that the file does not tell is taken as 1 s.
+    A time step that the file does not tell is taken as 1 s; of several q among which none is chosen, the smallest.
     """
     from hpcxpcs.config import config_from_mapping
-    from hpcxpcs.errors import SelectionError
 
-    if found.selected_q is None:
-        raise SelectionError(f"{found.file}: has {len(found.rings)} q; choose the one to judge with --q")
     filtering = {"phi_ranges": [{"min": item.min, "max": item.max} for item in ranges]} if ranges else {}
-    config = config_from_mapping(
+    return config_from_mapping(
         {
             "analysis_mode": "laminar_flow" if asked.shear else "static",
             "experimental_data": _of_file(found),
             "analyzer_parameters": {
                 "dt": "auto" if found.dt is not None else 1.0,
-                "scattering": {"wavevector_q": found.selected_q},
+                "scattering": {"wavevector_q": found.selected_q or found.rings[0].q},
             },
             "data_filtering": filtering,
             "quality_control": {"level": asked.level or USUAL, "auto_repair": asked.repair or "disabled"},
         }
     )
-    return _report(config, asked.shear)
 
 
-def judged_as_configured(config: Config, found: Description, asked: Asked) -> dict[str, Any]:
-    """The quality report of what a configuration selects and does, of its own file or another, as plain JSON.
+def settings_as_configured(config: Config, found: Description, asked: Asked) -> Config:
+    """The settings of a configuration for its own data file or another one.
 
     Level and repair are those asked for, else those of the configuration; one that judges nothing is judged as usual.
+    A time step that neither says is taken as 1 s.
     """
     from hpcxpcs.config import config_from_mapping
 
@@ -64,17 +61,24 @@ def judged_as_configured(config: Config, found: Description, asked: Asked) -> di
         "level": asked.level or (USUAL if said.level == "none" else said.level),
         "auto_repair": asked.repair or said.auto_repair,
     }
-    return _report(config_from_mapping(settings), asked.shear or config.analysis_mode == "laminar_flow")
+    if found.selected_dt is None:
+        settings["analyzer_parameters"]["dt"] = 1.0
+    return config_from_mapping(settings)
 
 
 def _of_file(found: Description) -> dict[str, Any]:
     return {"file_path": str(Path(found.file).absolute()), "format": found.format}
 
 
-def _report(config: Config, shear: bool) -> dict[str, Any]:
+def judged(config: Config, found: Description, asked: Asked) -> dict[str, Any]:
+    """The quality report of what a configuration selects and does, as plain JSON."""
     from hpcxpcs.data.quality.report import examine
     from hpcxpcs.data.select import load
+    from hpcxpcs.errors import SelectionError
 
+    if found.selected_q is None:
+        raise SelectionError(f"{found.file}: has {len(found.rings)} q; choose the one to judge with --q")
+    shear = asked.shear or config.analysis_mode == "laminar_flow"
     report = examine(load(config), config.quality_control.level, shear=shear)
     return {} if report is None else report.to_mapping()
 

@@ -134,11 +134,12 @@ class DataFiltering(Section):
     )
     dead_frames: DeadFrames = Field(
         default="auto",
-        description="frames to leave out: auto finds empty ones, none keeps all; or a list such as [17, 230]",
+        description="frames to leave out: auto finds those that hold only zeros or NaN, none keeps all; or a list such as "
+        "[17, 230]",
     )
     non_finite: Literal["refuse", "mask"] = Field(
         default="refuse",
-        description="what to do with NaN and infinities among the data: stop, or leave them out",
+        description="what to do with NaN and infinities among the frames that are kept: stop, or leave them out",
     )
 
     @field_validator("phi_ranges", mode="before")

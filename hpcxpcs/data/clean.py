@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -160,26 +160,27 @@ def _not_finite(bad: NDArray[np.bool_], empty: NDArray[np.bool_], first_frame: i
     i, j = np.argwhere(np.triu(bad))[0] + first_frame
     found = f"{int(bad.sum()) // 2} pairs of frames hold no finite number, the first is ({i}, {j}); "
     if empty.any() and not bad[~empty][:, ~empty].any():
-        frames = frame_list(empty, first_frame)
+        frames = frame_list((np.flatnonzero(empty) + first_frame).tolist())
         return f"{found}all are those of frames {frames}: data_filtering.dead_frames: auto finds them"
     return f"{found}set data_filtering.non_finite: mask to leave them out"
 
 
-def frame_list(chosen: NDArray[np.bool_], first_frame: int, most: int = 12) -> str:
-    """Return the numbers of the chosen frames (N,) as text, neighbours as "first…last", at most so many."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
-    runs = [(begin, end - 1) for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]
-    texts = [
-        f"{begin + first_frame}" + {0: "", 1: f", {end + first_frame}"}.get(end - begin, f"…{end + first_frame}")
-        for begin, end in runs
-    ]
+def frame_list(frames: Sequence[int], most: int = 12) -> str:
+    """Return ascending numbers of frames as text, neighbours as "first…last", at most so many."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], frame]
+        else:
+            runs.append([frame])
+    texts = [(", " if run[-1] - run[0] == 1 else "…").join(map(str, run)) for run in runs]
     return ", ".join(texts if len(texts) <= most else [*texts[:most], "…"])
 
 
 def dead_words(dead: NDArray[np.bool_], first_frame: int) -> str:
     """Say which frames (N,) are dead, and where the measurement begins or ends if the first or the last are."""
     live = np.flatnonzero(~dead) + first_frame
-    words = frame_list(dead, first_frame)
+    words = frame_list((np.flatnonzero(dead) + first_frame).tolist())
     if live.size and dead[0]:
         words += f"; the first frame used is {live[0]}"
     if live.size and dead[-1]:
@@ -283,3 +284,16 @@ def pictured(
     picture[dead[rows], :] = np.nan
     picture[:, dead] = np.nan
     return picture
+
+
+def averaged(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Return the means of the finite values in squares of size x size of an array (m, n), NaN where there are none."""
+    known = np.isfinite(values)
+    total, count = (
+        np.add.reduceat(
+            np.add.reduceat(part, np.arange(0, len(values), size), axis=0), np.arange(0, values.shape[1], size), axis=1
+        )
+        for part in (np.where(known, values, 0.0), known.astype(float))
+    )
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / count)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpcxpcs.data import clean
 from hpcxpcs.data.clean import Screening
 from hpcxpcs.data.formats import BinInfo, Layout, has_truth, open_file
 from hpcxpcs.data.pair_values import pair_values
+from hpcxpcs.data.quality.repair import screened
 from hpcxpcs.data.select import (
     PhiInterval,
     chosen_bins,
@@ -22,9 +22,10 @@ from hpcxpcs.data.select import (
     in_phi_ranges,
     nearest_q,
     rings,
+    screening_of,
     time_step,
 )
-from hpcxpcs.errors import OutputError
+from hpcxpcs.errors import DataError
 
 if TYPE_CHECKING:
     from hpcxpcs.config.schema import Config
@@ -35,21 +36,18 @@ Q_TOLERANCE = 0.1
 EXAMINED_UNASKED = 6
 """How many matrices are read when no q was asked for (a file may hold a thousand)."""
 
-PANELS = 6
-LONGEST_SIDE = 1000
-"""Pixels per side of a heat map; longer matrices are thinned."""
-
-TOLERANT = Screening(dead_frames="auto", non_finite="mask")
-
-
 @dataclass(frozen=True)
 class Window:
-    """The rest of what a configuration decides: frames (from 1, both used; -1 is the last), dt (s), q tolerance."""
+    """The rest of what a configuration decides: frames (from 1, both used; -1 is the last), dt (s), q tolerance,
+    the frame at which t = 0, and what is masked.
+    """
 
     start_frame: int = 1
     end_frame: int = -1
     dt: float | Literal["auto"] = "auto"
     q_tolerance: float = Q_TOLERANCE
+    time_origin: Literal["window", "file"] = "window"
+    screening: Screening = field(default_factory=Screening)
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,9 @@ class Ring:
 
 @dataclass(frozen=True)
 class Examined:
-    """One matrix that was read: its half, dead frames (from 1), non-finite pairs, range."""
+    """One matrix that was read, cut to the selected frames: its half, dead frames (from 1 in the file), non-finite
+    pairs of the others, range of the rest. `refused` is why a fit would not take it, None when it would.
+    """
 
     label: int
     q: float
@@ -82,6 +82,7 @@ class Examined:
     asymmetry: float
     smallest: float | None
     largest: float | None
+    refused: str | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def describe(
             missing_phi=() if ring is None else _missing_inside(ring.missing, ranges),
             selected_frames=frames,
             selected_dt=time_step(window.dt, layout, notes) if dt_known else None,
-            examined=tuple(_examined(layout, info) for info in to_read),
+            examined=tuple(_examined(layout, info, frames, window) for info in to_read),
             simulated=simulated,
             notes=tuple(notes),
         )
@@ -172,7 +173,14 @@ def describe_selected(config: Config, path: Path | None = None) -> Description:
         config.experimental_data.format,
         analyzer.scattering.wavevector_q,
         filtering.phi_ranges,
-        Window(analyzer.start_frame, analyzer.end_frame, analyzer.dt, filtering.q_tolerance),
+        Window(
+            analyzer.start_frame,
+            analyzer.end_frame,
+            analyzer.dt,
+            filtering.q_tolerance,
+            analyzer.time_origin,
+            screening_of(config),
+        ),
     )
 
 
@@ -206,80 +214,28 @@ def _ring(layout: Layout, q: float) -> Ring:
     return Ring(q, tuple(close), tuple(missing))
 
 
-def _examined(layout: Layout, info: BinInfo) -> Examined:
-    c2 = layout.read(info)
+def _examined(layout: Layout, info: BinInfo, frames: tuple[int, int], window: Window) -> Examined:
+    c2 = layout.read(info, slice(frames[0] - 1, frames[1]))
     c2 = c2 if c2.dtype.kind == "f" else c2.astype(np.float64)
     half, asymmetry = clean.stored_half(c2), clean.symmetrise(c2)
-    dead = clean.silent_frames(c2)
-    found = pair_values(c2, ~dead)
+    name, refused = f"phi = {info.phi:g}", None
+    masks, _ = screened(c2, replace(window.screening, non_finite="mask"), name, frames[0])
+    found = pair_values(c2, ~masks.dead)
+    try:
+        used, _ = screened(c2, window.screening, name, frames[0])
+        begins_at_0 = window.time_origin == "window" or frames[0] == 1
+        clean.check_variation(c2, ~used.dead & (np.arange(len(c2)) >= int(begins_at_0)), used, name)
+    except DataError as error:
+        refused = str(error)
     return Examined(
         label=info.label,
         q=info.q,
         phi=info.phi,
         half=half,
-        dead_frames=tuple((np.flatnonzero(dead) + 1).tolist()),
+        dead_frames=tuple((np.flatnonzero(masks.dead) + frames[0]).tolist()),
         non_finite_pairs=found.pairs - found.finite,
         asymmetry=asymmetry,
         smallest=found.smallest if found.finite else None,
         largest=found.largest if found.finite else None,
+        refused=refused,
     )
-
-
-def draw(
-    path: Path,
-    picture: Path,
-    format_name: str = "auto",
-    q: float | None = None,
-    ranges: Sequence[PhiInterval] = (),
-) -> None:
-    """Draw up to six of the matrices that would be selected as heat maps: t1 along x, t2 along y (s)."""
-    with open_file(path, format_name) as layout:
-        available = rings([info.q for info in layout.bins])
-        drawn_q = available[0] if q is None and available else q
-        chosen = chosen_bins(layout.bins, drawn_q, Q_TOLERANCE, ranges)
-        shown = [chosen[k] for k in np.unique(np.linspace(0, len(chosen) - 1, PANELS).round().astype(int))]
-        pictures = [_thinned_picture(layout, info) for info in shown]
-    _save_heat_maps(picture, shown, pictures, layout.n_frames, layout.dt)
-
-
-def _thinned_picture(layout: Layout, info: BinInfo) -> NDArray[np.float64]:
-    c2, _ = clean.symmetric(layout.read(info))
-    found = clean.masks(c2, TOLERANT, f"phi = {info.phi:g}", 1)
-    step = -(-len(c2) // LONGEST_SIDE)
-    diagonal = clean.mean_beside(c2, found.dead)
-    return clean.pictured(c2, found.dead, diagonal, slice(None, None, step))[:, ::step].copy()
-
-
-def _save_heat_maps(
-    picture: Path,
-    shown: Sequence[BinInfo],
-    pictures: Sequence[NDArray[np.float64]],
-    n_frames: int,
-    dt: float | None,
-) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.8 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = np.atleast_1d(np.asarray(figure.subplots(rows, columns, squeeze=False))).reshape(-1)
-    for panel, info, values in zip(axes, shown, pictures, strict=False):
-        _heat_map(
-            panel, info, values, n_frames if dt is None else n_frames * dt, "frames" if dt is None else "s"
-        )
-    for panel in axes[len(shown) :]:
-        panel.remove()
-    try:
-        figure.savefig(picture, dpi=110, format="png")
-    except OSError as error:
-        raise OutputError(f"{picture}: cannot be written ({error.strerror or error})") from error
-
-
-def _heat_map(panel: Any, info: BinInfo, values: NDArray[np.float64], length: float, unit: str) -> None:
-    finite = values[np.isfinite(values)]
-    low, high = np.percentile(finite, [0.5, 99.5]) if finite.size else (0.0, 1.0)
-    image = panel.imshow(values.T, origin="lower", extent=(0, length, 0, length), vmin=low, vmax=high)
-    panel.figure.colorbar(image, ax=panel, label="c2")
-    panel.set(title=f"q = {info.q:g} Å⁻¹, φ = {info.phi:g}°", xlabel=f"t1 ({unit})", ylabel=f"t2 ({unit})")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +27,7 @@ __all__ = [
     "nearest_q",
     "open_file",
     "rings",
+    "screening_of",
     "wrapped",
 ]
 
@@ -64,8 +64,8 @@ def load(config: Config) -> TwoTime:
         wanted = analyzer.scattering.wavevector_q
         chosen = chosen_bins(layout.bins, wanted, filtering.q_tolerance, filtering.phi_ranges or ())
         frames = frame_window(analyzer.start_frame, analyzer.end_frame, layout.n_frames)
-        screening = _screening(filtering.dead_frames, filtering.non_finite, layout.n_frames)
-        screening = replace(screening, repair=config.quality_control.auto_repair)
+        screening = screening_of(config)
+        _require_frames(screening, layout.n_frames)
         notes = list(layout.notes)
         dt = time_step(analyzer.dt, layout, notes)
         q = nearest_q([info.q for info in chosen], wanted)
@@ -262,11 +262,17 @@ def time_step(configured: float | str | None, layout: Layout, notes: list[str]) 
     return dt
 
 
-def _screening(dead_frames: Any, non_finite: Any, n_frames: int) -> Screening:
-    if isinstance(dead_frames, str):
-        return Screening(dead_frames, non_finite)  # type: ignore[arg-type]
-    frames = tuple(int(frame) for frame in dead_frames or ())
-    outside = [frame for frame in frames if not 1 <= frame <= n_frames]
+def screening_of(config: Config) -> Screening:
+    """Return what a configuration masks."""
+    filtering = config.data_filtering
+    asked = filtering.dead_frames
+    dead = asked if isinstance(asked, str) else tuple(int(frame) for frame in asked or ())
+    return Screening(dead, filtering.non_finite, config.quality_control.auto_repair)
+
+
+def _require_frames(screening: Screening, n_frames: int) -> None:
+    """Refuse a list of dead frames with some that the file does not have."""
+    listed = () if isinstance(screening.dead_frames, str) else screening.dead_frames
+    outside = [frame for frame in listed if not 1 <= frame <= n_frames]
     if outside:
         raise SelectionError(f"data_filtering.dead_frames {outside} are not among the frames 1…{n_frames}")
-    return Screening(frames, non_finite)

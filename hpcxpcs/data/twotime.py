@@ -193,11 +193,19 @@ class TwoTime:
         self._remember(notes)
         return AngleMatrix(c2, frame_ok, masks.pair_ok, sigma, notes)
 
-    def picture(self, k: int) -> Floats:
-        """Return the matrix of angle k for plots: (N, N) float64, diagonal repaired, NaN at dead frames."""
+    def picture(self, k: int, size: int = 1) -> Floats:
+        """Return the matrix of angle k for plots, diagonal repaired, NaN at dead frames: float64, (N, N).
+
+        Of `size` frames on each side one pixel is made: the mean of its finite values.
+        """
         c2, masks, _ = self._screened(k)
         c2, _ = self._processed(k, c2, masks)
-        return clean.pictured(c2, masks.dead, drawn_diagonal(c2, masks.dead, self.processing))
+        diagonal = drawn_diagonal(c2, masks.dead, self.processing)
+        height = size * max(1, clean.SLAB_ELEMENTS // (size * len(c2)))
+        slabs = (slice(first, first + height) for first in range(0, len(c2), height))
+        return np.concatenate(
+            [clean.averaged(clean.pictured(c2, masks.dead, diagonal, rows), size) for rows in slabs]
+        )
 
     def fingerprint(self) -> str:
         """Return a hash (hex) that differs when anything that enters a fit differs.

@@ -9,10 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator
 
 from hpcxpcs.results.drawing import DATA_COLOUR, DPI, FIT_COLOUR, MUTED, png
+from hpcxpcs.results.heat_maps import MAP, colour_range, evenly_chosen, heat_map, show
 from hpcxpcs.results.measurement import measurement
 from hpcxpcs.results.quality import noise_meaning
 from hpcxpcs.results.records import Answer
@@ -26,7 +25,7 @@ from hpcxpcs.results.reduction import (
     thinned,
 )
 
-MAP, DIFFERENCE = "viridis", "RdBu_r"
+DIFFERENCE = "RdBu_r"
 EPOCH_COLOURS = ("#31688e", "#35a06b", "#d18f00")
 TILE_PIXELS = 110
 MOST_TILES = 60
@@ -50,8 +49,8 @@ class AnglePage:
         self._figure = Figure(figsize=(13.4, 3.45), dpi=DPI, layout="constrained")
         FigureCanvasAgg(self._figure)
         axes = self._figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.1))
-        self._data, self._fit = (self._map(ax, MAP) for ax in axes[:2])
-        self._residual = self._map(axes[2], DIFFERENCE)
+        self._data, self._fit = (heat_map(ax) for ax in axes[:2])
+        self._residual = heat_map(axes[2], DIFFERENCE)
         self._figure.colorbar(self._fit, ax=axes[:2], label="c2", pad=0.02)
         self._scale = self._figure.colorbar(self._residual, ax=axes[2], pad=0.02)
         for ax, title in zip(axes[:3], ("data", "fit", "(data − fit) / σ"), strict=True):
@@ -66,29 +65,15 @@ class AnglePage:
     def draw(self, summary: AngleSummary) -> bytes:
         """The page of one angle as PNG."""
         size = summary.frames_per_pixel
-        low, high = _colour_range(summary.data, summary.fit)
+        low, high = colour_range(summary.data, summary.fit)
         for image, values in ((self._data, summary.data), (self._fit, summary.fit)):
-            self._show(image, values, size, low, high)
+            show(image, values, size, self._answer.data, low, high)
         limit = _residual_limit(summary.residual, size)
-        self._show(self._residual, summary.residual, size, -limit, limit)
+        show(self._residual, summary.residual, size, self._answer.data, -limit, limit)
         self._scale.set_label(f"mean of {size}×{size} frames" if size > 1 else "")
         self._draw_lags(summary)
         self._figure.suptitle(self._title(summary.angle), fontsize=11)
         return self._png()
-
-    def _map(self, ax: Axes, colours: str) -> AxesImage:
-        ax.set_xlabel("t2 (s)")
-        ax.xaxis.set_major_locator(MaxNLocator(5))
-        ax.yaxis.set_major_locator(MaxNLocator(5))
-        return ax.imshow(np.zeros((2, 2)), cmap=colours, origin="lower", interpolation="nearest")
-
-    def _show(self, image: AxesImage, values: np.ndarray, size: int, low: float, high: float) -> None:
-        data = self._answer.data
-        first = float(data.t[0]) - data.dt / 2
-        last = first + len(values) * size * data.dt
-        image.set_data(values)
-        image.set_extent((first, last, first, last))
-        image.set_clim(low, high)
 
     def _lag_lines(self, ax: Axes) -> list[tuple[Any, Any]]:
         lines = []
@@ -170,7 +155,7 @@ def angle_scaling(answer: Answer, truth: Mapping[str, float | list[float]] | Non
 
 def overview(answer: Answer, summaries: Sequence[AngleSummary]) -> bytes:
     """Every angle as a small square: data above and fit below the diagonal, and the residuals beside."""
-    chosen = evenly_chosen(summaries, MOST_TILES)
+    chosen = evenly_chosen(list(summaries), MOST_TILES)
     columns = int(np.ceil(np.sqrt(len(chosen))))
     rows = -(-len(chosen) // columns)
     figure = Figure(figsize=(13.4, 0.5 + 5.9 * rows / columns), dpi=DPI, layout="constrained")
@@ -192,12 +177,6 @@ def overview(answer: Answer, summaries: Sequence[AngleSummary]) -> bytes:
     for ax in (both, residual):
         _label_tiles(ax, [float(answer.data.phi[one.angle]) for one in chosen], columns, len(tiles[0]))
     return png(figure)
-
-
-def evenly_chosen(items: Sequence[AngleSummary], most: int) -> list[AngleSummary]:
-    """At most so many of the items, first and last among them."""
-    places = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))
-    return [items[place] for place in places]
 
 
 def _draw_histogram(ax: Axes, summaries: Sequence[AngleSummary]) -> None:
@@ -304,13 +283,6 @@ def _label_tiles(ax: Axes, phi: Sequence[float], columns: int, size: int) -> Non
 
 def _gap(size: int) -> int:
     return max(2, round(0.16 * size))
-
-
-def _colour_range(data: np.ndarray, fit: np.ndarray) -> tuple[float, float]:
-    """Common limits of two maps: all of the fit, and all but the most extreme data."""
-    low, high = np.nanpercentile(data, (0.5, 99.5))
-    low, high = min(float(low), float(np.nanmin(fit))), max(float(high), float(np.nanmax(fit)))
-    return low, high if high > low else low + 1.0
 
 
 def _residual_limit(residual: np.ndarray, frames_per_pixel: int) -> float:

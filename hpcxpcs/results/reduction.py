@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hpcxpcs.data.clean import averaged
 from hpcxpcs.results.comparison import Block
+from hpcxpcs.results.heat_maps import PIXELS
 
-PIXELS = 200
-"""Largest width of a map in pixels; matrices with more frames are averaged to it."""
 EPOCHS = 3
 """Lag curves are drawn for pairs that start in the first, second and last third of the measurement."""
 RESIDUAL_EDGES = np.linspace(-6.0, 6.0, 121)
@@ -142,13 +142,4 @@ def lag_groups(n_frames: int, per_decade: int = 12) -> np.ndarray:
 
 def thinned(values: np.ndarray, pixels: int) -> np.ndarray:
     """A map (n,n) averaged to at most so many pixels, NaN where a pixel has nothing."""
-    size = -(-len(values) // pixels)
-    starts = np.arange(0, len(values), size)
-    known = np.isfinite(values)
-    total, count = (
-        np.add.reduceat(np.add.reduceat(part, starts, axis=0), starts, axis=1)
-        for part in (np.where(known, values, 0.0), known.astype(float))
-    )
-    with np.errstate(invalid="ignore"):
-        means: np.ndarray = total / count
-    return means
+    return averaged(values, -(-len(values) // pixels))

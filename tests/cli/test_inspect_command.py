@@ -11,6 +11,7 @@ import pytest
 
 from hpcxpcs.cli import main
 from hpcxpcs.data.formats import write
+from hpcxpcs.results import heat_maps
 from tests.data.stacks import Q, edited, matrix, stack_of
 
 
@@ -125,6 +126,36 @@ def test_given_json_then_one_object_holds_the_same(path, capsys):
 def test_given_a_picture_then_a_png_file_is_written(path, tmp_path, capsys):
     code, _, _ = run(capsys, path, "--picture", tmp_path / "c2.png")
     assert code == 0
+    assert (tmp_path / "c2.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_given_a_configuration_and_a_picture_then_it_shows_what_the_configuration_selects(
+    config, tmp_path, capsys, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr(
+        "hpcxpcs.results.heat_maps.selected_data",
+        lambda data, unit, draw=heat_maps.selected_data: seen.append((data, unit)) or draw(data, unit),
+    )
+    config.write_text(config.read_text() + "preprocessing: {normalization: mean}\n")
+    code, _, _ = run(capsys, "--config", config, "--picture", tmp_path / "c2.png")
+    ((data, unit),) = seen
+    assert (code, unit, data.frames, data.phi.tolist(), data.dt) == (0, "s", (3, 18), [90.0], 0.2)
+    assert data.processing.normalization == "mean"
+    assert (tmp_path / "c2.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_given_no_time_step_anywhere_then_the_picture_is_drawn_all_the_same(path, tmp_path, capsys):
+    with edited(path) as file:
+        del file["entry"]
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"analysis_mode: static\nexperimental_data: {{file_path: {json.dumps(str(path))}}}\n"
+        "analyzer_parameters: {scattering: {wavevector_q: 0.005}}\n"
+    )
+    code, out, _ = run(capsys, "--config", config, "--picture", tmp_path / "c2.png")
+    assert code == 0
+    assert "time step unknown: set analyzer_parameters.dt" in out
     assert (tmp_path / "c2.png").read_bytes().startswith(b"\x89PNG")
 
 

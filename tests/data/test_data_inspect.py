@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
 
 from hpcxpcs.config.load import config_from_mapping
+from hpcxpcs.data.clean import Screening
 from hpcxpcs.data.formats import FORMATS, write
-from hpcxpcs.data.inspect import Missing, Window, describe, describe_selected, draw
+from hpcxpcs.data.inspect import Missing, Window, describe, describe_selected
 from hpcxpcs.data.select import load
 from hpcxpcs.errors import SelectionError
 from tests.data.stacks import edited, interval, matrix, stack_of
@@ -146,32 +146,18 @@ def test_given_truth_in_the_file_then_it_counts_as_simulated(tmp_path, path):
     assert not describe(path).simulated
 
 
-@pytest.mark.parametrize(("angles", "aspect"), [(1, 1.1), (3, 3.3), (4, 1.66), (9, 1.66)])
-def test_given_angles_then_up_to_six_heat_maps_fill_the_picture(tmp_path, angles, aspect):
-    write("cube", tmp_path / "a.h5", stack_of([0.005] * angles, [10.0 * k for k in range(angles)]))
-    draw(tmp_path / "a.h5", tmp_path / "a.png")
-    picture = imread(tmp_path / "a.png")
-    assert picture.shape[1] / picture.shape[0] == pytest.approx(aspect, rel=0.02)
-    assert np.unique(picture.reshape(-1, 4), axis=0).shape[0] > 50
-
-
-def test_given_a_bright_late_corner_then_it_is_at_the_upper_right_of_the_picture(tmp_path):
-    c2 = np.ones((40, 40)) + 0.001 * np.random.default_rng(0).random((40, 40))
-    c2[30:, 30:] = 2.0
-    np.savez(tmp_path / "a.npz", c2=(c2 + c2.T) / 2, q=0.005, phi=0.0, t=np.arange(40) * 0.1)
-    draw(tmp_path / "a.npz", tmp_path / "a.png")
-    picture = imread(tmp_path / "a.png")
-    yellow = np.argwhere((picture[..., 0] > 0.9) & (picture[..., 1] > 0.8) & (picture[..., 2] < 0.3))
-    map_part = yellow[yellow[:, 1] < 0.7 * picture.shape[1]]
-    assert len(map_part) > 500
-    assert map_part[:, 0].mean() < 0.4 * picture.shape[0]
-    assert map_part[:, 1].mean() > 0.45 * picture.shape[1]
-
-
-def test_given_dead_frames_bad_values_and_no_time_step_then_the_picture_is_still_drawn(path, tmp_path):
+def test_given_a_window_and_settings_then_the_state_is_that_of_what_a_fit_would_use(path):
     with edited(path) as file:
-        file[f"{MATRICES}/c2_00003"][2, 5:8] = np.nan
-        file[f"{MATRICES}/c2_00001"][...] = 0
-        del file["entry"]
-    draw(path, tmp_path / "a.png", q=0.005)
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+        stored = file[f"{MATRICES}/c2_00003"]
+        stored[2, 5:8] = np.nan
+        stored[17:, :] = stored[:, 17:] = np.nan
+    examined = describe(path, q=0.005).examined
+    assert [item.dead_frames for item in examined] == [(), (4,), (18, 19, 20)]
+    assert [item.refused is None for item in examined] == [True, True, False]
+    assert "data_filtering.non_finite: mask" in examined[2].refused
+    later = describe(path, q=0.005, window=Window(start_frame=4, end_frame=18)).examined
+    assert [item.dead_frames for item in later] == [(), (4,), (18,)]
+    assert [item.non_finite_pairs for item in later] == [0, 0, 0]
+    kept = Window(screening=Screening("none", "mask"))
+    assert describe(path, q=0.005, window=kept).examined[1].dead_frames == ()
+    assert describe(path, q=0.005, window=kept).examined[2].refused is None

@@ -13,6 +13,7 @@ from matplotlib import image
 from hpcxpcs.results import plots
 from hpcxpcs.results.comparison import compared
 from hpcxpcs.results.gallery import Gallery
+from hpcxpcs.results.heat_maps import evenly_chosen
 from tests.results.sample import reduced, sample_answer, sample_data, sample_run
 
 OVERALL = {"overview.png", "angle_scaling.png", "residual_checks.png"}
@@ -115,7 +116,7 @@ def test_given_few_or_many_angles_then_the_overview_is_drawn(phi):
     summaries = [reduced(answer, 0)] * len(phi)
     summaries = [replace(one, angle=k) for k, one in enumerate(summaries)]
     assert size(plots.overview(answer, summaries))[0] > 1000
-    assert len(plots.evenly_chosen(summaries, 60)) == min(60, len(phi))
+    assert len(evenly_chosen(list(summaries), 60)) == min(60, len(phi))
 
 
 def test_given_dead_frames_then_pictures_are_still_made(tmp_path):
