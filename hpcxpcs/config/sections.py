@@ -134,8 +134,8 @@ class DataFiltering(Section):
     )
     dead_frames: DeadFrames = Field(
         default="auto",
-        description="frames to leave out: auto finds those that hold only zeros or NaN, none keeps all; or a list such as "
-        "[17, 230]",
+        description="frames to leave out: auto finds those that hold only zeros or NaN, none keeps all; "
+        "or a list such as [17, 230]",
     )
     non_finite: Literal["refuse", "mask"] = Field(
         default="refuse",
