@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from hpcxpcs.config.dialects.recognise import dialect_of
-from hpcxpcs.config.dialects.rules import Fate
+from hpcxpcs.config.dialects.rules import Fate, Record
 from hpcxpcs.config.dialects.translate import Translation, translated
 from hpcxpcs.config.document import Document
 from hpcxpcs.config.problems import NO_VALUE, Problem, config_error, dotted
@@ -55,8 +55,13 @@ def warning(translation: Translation, document: Document) -> str:
     """One line that says what was read and how to see what became of it."""
     name = document.name or "the mapping"
     gone = sum(record.fate is Fate.DROPPED for record in translation.records)
+    said = "".join(f"; {record.key} is {_said(record)}" for record in translation.records if record.aloud)
     how = f"`hpcxpcs config migrate {shlex.quote(document.name) if document.name else 'OLD'}` shows them"
     return (
         f"{name} is a configuration of {translation.dialect}, read with {translation.changes} changes "
-        f"({gone} keys are not needed); {how}"
+        f"({gone} keys are not needed){said}; {how}"
     )
+
+
+def _said(record: Record) -> str:
+    return record.why if record.fate is Fate.UNKNOWN else f"not given: {record.why}"

@@ -45,15 +45,24 @@ _PARAMETERS: Mapping[str, Rule] = {
 }
 
 _ANGLES: Mapping[str, Rule] = {
-    "phi_filtering.enabled": dropped("leaving out the ranges selects all angles"),
+    "phi_filtering.enabled": dropped("the ranges are here, or, when it is false, left out"),
     "phi_filtering.target_ranges": replaced(
         "data_filtering.phi_ranges", "a range means what it says: min > max wraps, a full one takes all"
+    ),
+    "phi_filtering.include_angles": replaced(
+        "data_filtering.phi_ranges", "each angle within tolerance, or 0.05 degrees; not beside target_ranges"
+    ),
+    "phi_filtering.exclude_angles": replaced(
+        "data_filtering.phi_ranges",
+        "what is left of all else that selects angles, tolerance degrees around each",
+    ),
+    "phi_filtering.tolerance": replaced(
+        "data_filtering.phi_ranges", "around include_angles and exclude_angles; without them nothing read it"
     ),
     "phi_filtering.fallback_to_all_angles": dropped(
         "ranges without any angle are an error, never all angles"
     ),
     "phi_filtering.algorithm": _NOTHING_READ_IT,
-    "phi_filtering.tolerance": _NOTHING_READ_IT,
     "phi_filtering.quality_control.*": _NOTHING_READ_IT,
 }
 
@@ -64,7 +73,7 @@ _DATA: Mapping[str, Rule] = {
     "experimental_data.phi_angles_path": dropped("angles come from the data file"),
     "experimental_data.phi_angles_file": dropped("angles come from the data file"),
     "experimental_data.cache_file_path": renamed(
-        "runtime.data_cache", "when it is not the folder of the data; prepared matrices are kept there"
+        "runtime.data_cache", "unless it is the folder of the data; of a file, the folder it is in"
     ),
     **each("experimental_data", ("cache_filename_template", "cache_compression"), _CACHE),
     "experimental_data.data_type": dropped("what is stored is read, and computed with in float64"),
@@ -76,9 +85,16 @@ _DATA: Mapping[str, Rule] = {
     "experimental_data.geometry.stator_rotor_gap": renamed(
         "analyzer_parameters.geometry.stator_rotor_gap", rank=-1
     ),
-    "experimental_data.geometry.sample_detector_distance": dropped("q is given; no distance is needed"),
+    "experimental_data.geometry.sample_detector_distance": dropped(
+        "q is given, and no distance is needed; homodyne took it for the gap when none was given"
+    ),
+    "experimental_data.apply_diagonal_correction": dropped("the diagonal is never part of a fit"),
     "experimental_data.dt": renamed("analyzer_parameters.dt", rank=-1),
     **dict.fromkeys(SPELT_ALIKE, KEPT),
+    "analyzer_parameters.wavevector_q": renamed("analyzer_parameters.scattering.wavevector_q", rank=-1),
+    "analyzer_parameters.stator_rotor_gap": renamed(
+        "analyzer_parameters.geometry.stator_rotor_gap", "in Å, as its default is", rank=-1
+    ),
     "analyzer_parameters.end_frame": replaced(
         "analyzer_parameters.end_frame", "every negative number meant the last frame; here -1 does"
     ),
@@ -101,6 +117,9 @@ _LOGS: Mapping[str, Rule] = {
     "logging.file.enabled": dropped("a run always keeps its log, in RUN/logs"),
     "logging.file.level": dropped("files have info in any case, and debug where logging.level is debug"),
     **each("logging.file", ("path", "filename"), dropped("logs are in RUN/logs, a file for each process")),
+    "logging.file": dropped("the name of a file: logs are in RUN/logs, a file for each process"),
+    "logging.structured": dropped("files hold a JSON object per line, the terminal plain text"),
+    "logging.log_convergence": dropped("how fits and chains converge is in the log in any case"),
     "logging.file.max_size_mb": renamed("logging.max_size_mb"),
     "logging.file.backup_count": renamed("logging.backup_count"),
     "logging.modules.*": dropped("one level holds for all parts; libraries are heard from warnings on"),
@@ -114,6 +133,7 @@ COMMON: Mapping[str, Rule] = {
             *("config_version", "description", "analysis_mode", "parameter_count", "physics_model"),
             *("shear_model", "template_type", "complexity", "generated_at", "generated_by"),
             "nlsq_cmc_physics_match",
+            *("experiment_id", "operator", "beamline", "sample_name", "notes"),
         ),
         _LABEL,
     ),
@@ -139,5 +159,5 @@ COMMON: Mapping[str, Rule] = {
     "validation.*": _CHECKS,
 }
 
-GOES_THROUGH, SEARCH, MACHINE = _GOES_THROUGH, _SEARCH, _MACHINE
+GOES_THROUGH, SEARCH, MACHINE, LABEL = _GOES_THROUGH, _SEARCH, _MACHINE, _LABEL
 NOTHING_READ_IT = _NOTHING_READ_IT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpcxpcs.config.dialects.common_keys import COMMON, GOES_THROUGH, MACHINE, NOTHING_READ_IT, SEARCH
+from hpcxpcs.config.dialects.common_keys import COMMON, GOES_THROUGH, LABEL, MACHINE, SEARCH
 from hpcxpcs.config.dialects.homodyne_keys import LOSS, NO_CONSENSUS, combination, method
 from hpcxpcs.config.dialects.rules import KEPT, Fate, Rule, among, dropped, each, renamed, replaced
 
@@ -13,6 +13,7 @@ _NLSQ, _CMC = "optimization.nlsq", "optimization.cmc"
 _SAMPLER, _VALIDATION = f"{_CMC}.per_shard_mcmc", f"{_CMC}.validation"
 _CERTIFIED = dropped("the combined draws are certified against all data instead")
 _COUNTED = dropped("shards are counted here, not their points: num_shards")
+_WAYS_THROUGH = ("streaming", "stratification", "sequential")
 GROUPS = ("reference", "sample", "velocity", "fraction", "angle", "scaling")
 
 
@@ -70,6 +71,7 @@ _LEAST_SQUARES: Mapping[str, Rule] = {
     f"{_NLSQ}.multistart_n": renamed(f"{_NLSQ}.multi_start", "when multistart is true"),
     f"{_NLSQ}.enable_cmaes": renamed(f"{_NLSQ}.cmaes"),
     f"{_NLSQ}.validation.*": dropped("the verdict on a fit is always given"),
+    f"{_NLSQ}.nlsq_prior_width_factor": _CERTIFIED,
 }
 
 _SECTIONS: Mapping[str, Mapping[str, Rule]] = {
@@ -85,14 +87,19 @@ _SECTIONS: Mapping[str, Mapping[str, Rule]] = {
     "sharding": {
         "sharding_strategy": renamed(f"{_CMC}.sharding.strategy"),
         "strategy": renamed(f"{_CMC}.sharding.strategy"),
+        "shard_strategy": renamed(f"{_CMC}.sharding.strategy", rank=-1),
         "num_shards": renamed(f"{_CMC}.sharding.num_shards"),
+        "n_shards": renamed(f"{_CMC}.sharding.num_shards", rank=-1),
         **each("", ("max_points_per_shard", "min_points_per_shard", "min_points_per_param"), _COUNTED),
+        "min_pairs_per_shard": _COUNTED,
     },
     "backend_config": {
         "backend_name": dropped("`hpcxpcs submit --scheduler` and mpirun decide who works"),
         "name": dropped("`hpcxpcs submit --scheduler` and mpirun decide who works"),
         "chain_method": MACHINE,
         **each("", ("enable_checkpoints", "checkpoint_dir"), dropped("every run saves and continues")),
+        "sampler": dropped("NUTS draws; another sampler would draw from the same posterior"),
+        **each("", ("jit_compile", "progress_bar"), MACHINE),
     },
     "per_shard_mcmc": {
         **{name: renamed(f"{_SAMPLER}.{name}") for name in ("num_warmup", "num_samples", "num_chains")},
@@ -109,6 +116,9 @@ _SECTIONS: Mapping[str, Mapping[str, Rule]] = {
         "min_ess": renamed(f"{_VALIDATION}.min_ess"),
         "min_bfmi": renamed(f"{_VALIDATION}.min_bfmi"),
         "max_divergence_rate": renamed(f"{_VALIDATION}.max_divergence_rate"),
+        "max_divergences": replaced(
+            f"{_VALIDATION}.max_divergence_rate", "as a share of num_samples times num_chains"
+        ),
         **each("", ("require_nlsq_warmstart", "allow_degenerate_warmstart"), _CERTIFIED),
         **each("", ("max_parameter_cv", "heterogeneity_abort"), _CERTIFIED),
     },
@@ -121,7 +131,9 @@ _SECTIONS: Mapping[str, Mapping[str, Rule]] = {
         "method": replaced(f"{_CMC}.combination.method", NO_CONSENSUS, read=combination),
         "min_success_rate": renamed(f"{_VALIDATION}.min_success_rate"),
         "min_success_rate_warning": _CERTIFIED,
+        "weights": dropped("nothing read it; shards are weighed by their covariances"),
     },
+    "initialization": each("", ("method", "nlsq_chi2_threshold", "jitter_scale"), SEARCH),
     "timeout": each(
         "", ("per_shard_timeout", "heartbeat_timeout"), dropped("workers take shards as they come")
     ),
@@ -142,26 +154,45 @@ def _posterior() -> dict[str, Rule]:
             kept = rule.fate is Fate.RENAMED and rule.to == nested and rule.read(None) is None
             table[nested] = KEPT if kept else rule
             if section and name not in ("method", "name", "strategy"):
-                table[f"{_CMC}.{name}"] = Rule(rule.fate, rule.to, rule.why, rule.harmless, rule.read, rank=1)
+                rank = rule.rank + 1
+                table[f"{_CMC}.{name}"] = Rule(rule.fate, rule.to, rule.why, rule.harmless, rule.read, rank)
     return table
 
 
-_GROUPED: Mapping[str, Rule] = {
-    **each("parameters", (f"{group}.*" for group in GROUPS), NOTHING_READ_IT),
-    "parameters.*.value": renamed("initial_parameters.values"),
-    "parameters.*.vary": replaced("initial_parameters.fixed_parameters", "vary: false holds it at its value"),
-    "parameters.*.min": renamed("parameter_space.bounds"),
-    "parameters.*.max": renamed("parameter_space.bounds"),
-    "parameters.*.prior": renamed("parameter_space.bounds"),
-    "parameters.*.prior_params": renamed("parameter_space.bounds"),
-}
+def _grouped(section: str) -> dict[str, Rule]:
+    """The parameters in groups, under `parameters` or, as one of its documents has it, analyzer_parameters."""
+    return {
+        f"{section}.*.value": renamed("initial_parameters.values"),
+        f"{section}.*.vary": replaced(
+            "initial_parameters.fixed_parameters", "vary: false holds it at its value"
+        ),
+        **each(f"{section}.*", ("min", "max", "prior", "prior_params"), renamed("parameter_space.bounds")),
+        **each(f"{section}.*", ("unit", "description"), LABEL),
+    }
+
+
+def _analysis(prefix: str) -> dict[str, Rule]:
+    """The short form of its documents, in a section `analysis` or without one; the long form wins."""
+    return {
+        f"{prefix}method": replaced(
+            "optimization.method", "both and mcmc are cmc here", read=method, rank=-1
+        ),
+        f"{prefix}phi_angles": replaced("data_filtering.phi_ranges", "each angle within 0.05 degrees"),
+        f"{prefix}q": renamed("analyzer_parameters.scattering.wavevector_q", rank=-2),
+        f"{prefix}dt": renamed("analyzer_parameters.dt", rank=-2),
+        f"{prefix}scaling_mode": replaced("scaling.mode", "as per_angle_mode, which wins"),
+    }
+
 
 HETERODYNE: Mapping[str, Rule] = {
     **COMMON,
     "analysis_mode": KEPT,
-    **_GROUPED,
+    **_grouped("parameters"),
+    **_grouped("analyzer_parameters"),
     "scaling.mode": replaced("scaling.mode", "as per_angle_mode, which wins"),
     **each("scaling", ("n_angles", "initial_contrast", "initial_offset"), dropped("follows from the data")),
+    **_analysis("analysis."),
+    **_analysis(""),
     "temporal.dt": renamed("analyzer_parameters.dt", rank=-1),
     "temporal.t_start": renamed("analyzer_parameters.start_frame", "counted from 0 there"),
     "temporal.time_length": replaced("analyzer_parameters.end_frame", "the number of frames"),
@@ -174,5 +205,12 @@ HETERODYNE: Mapping[str, Rule] = {
     **_posterior(),
     "optimization.method": replaced("optimization.method", "both and mcmc are cmc here", read=method),
     "output.output_dir": renamed("output.directory"),
+    **each("", ("hmc.*", "optimization.cmc.hmc.*"), dropped("NUTS finds its steps by itself")),
+    **each("", ("hardware.*", "optimization.hardware.*"), MACHINE),
+    **each(
+        "",
+        (f"{before}{name}.*" for before in ("", "optimization.") for name in _WAYS_THROUGH),
+        GOES_THROUGH,
+    ),
 }
 """The rule of every key, by its dotted name; `section.*` is for all keys of a section that have no own rule."""

@@ -96,18 +96,31 @@ _PREPARATION: Mapping[str, Rule] = {
 
 _DATA_FILTERING: Mapping[str, Rule] = {
     "q_tolerance_fraction": renamed("data_filtering.q_tolerance"),
-    "data_filtering.enabled": dropped("leaving out the filters has the same effect"),
-    "data_filtering.phi_range.min": replaced("data_filtering.phi_ranges", "a list of ranges here"),
-    "data_filtering.phi_range.max": replaced("data_filtering.phi_ranges", "a list of ranges here"),
-    "data_filtering.q_range.*": dropped("one q is fitted: the bin nearest to wavevector_q"),
+    "data_filtering.enabled": dropped(
+        "the filters are here, or, when it is false, left out; not given it is true, as in homodyne's document"
+    ),
+    **each(
+        "data_filtering.phi_range",
+        ("min", "max"),
+        replaced(
+            "data_filtering.phi_ranges",
+            "a list of ranges here; together with phi_filtering's, what both leave",
+        ),
+    ),
+    **each(
+        "data_filtering.q_range",
+        ("min", "max"),
+        replaced("data_filtering.q_tolerance", "the one q that is fitted has to be in the range"),
+    ),
     "data_filtering.quality_threshold": dropped("no matrix is left out by a score"),
     "data_filtering.quality_filtering.*": dropped("no matrix is left out by a score"),
     "data_filtering.frame_filtering.stride": dropped("frames are never thinned out", among(1)),
     **each(
         "data_filtering",
-        ("combine_criteria", "fallback_on_empty", "validation_level"),
-        dropped("there is one filter, and finding nothing is an error"),
+        ("fallback_on_empty", "validation_level"),
+        dropped("every filter is checked, and finding nothing is an error"),
     ),
+    "data_filtering.combine_criteria": dropped("all filters hold; OR of several has no counterpart"),
     "optimization_config.angle_filtering.*": NOTHING_READ_IT,
     "optimization.angle_filtering.*": NOTHING_READ_IT,
     "optimization.angle_filtering": NOTHING_READ_IT,
@@ -233,6 +246,7 @@ _BAYES: Mapping[str, Rule] = {
 HOMODYNE: Mapping[str, Rule] = {
     **COMMON,
     "analysis_mode": KEPT,
+    "data_file": renamed("experimental_data.file_path", "unless experimental_data names one"),
     "analysis_settings.model_description.*": dropped("a label that says nothing to a program"),
     **_DATA_FILTERING,
     **_LEAST_SQUARES,

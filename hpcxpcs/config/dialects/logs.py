@@ -30,8 +30,7 @@ _SIZES: tuple[KeyPath, ...] = (("logging", "file", "max_size_mb"), ("logging", "
 
 def translate_logging(work: Work) -> None:
     """The level of the terminal, of the four keys that had a say in it, and files that grew without end."""
-    sections: list[KeyPath] = [("logging",), ("logging", "console"), ("logging", "file")]
-    if all(isinstance(work.given(*path), Mapping | None) for path in sections):
+    if all(isinstance(work.given(*path), Mapping | None) for path in (("logging",), ("logging", "console"))):
         _level(work)
         _sizes(work)
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
 
+from hpcxpcs.config.dialects.angles import numbers, translate_angles
 from hpcxpcs.config.dialects.rules import Fate
-from hpcxpcs.config.dialects.work import Work
+from hpcxpcs.config.dialects.work import NOT_THERE, Work
 from hpcxpcs.config.numbers import read_number, read_whole
 from hpcxpcs.config.problems import KeyPath, dotted
+from hpcxpcs.config.sections import DataFiltering
 
 ALL_FRAMES = 100_000
 """A last frame from here on meant "all" to the heterodyne program when the first frame was 1."""
-ANGLE_WIDTH = 0.05
-"""Half the width in degrees of the range that selects one angle."""
+_LOADER = "data_filtering"
+_FILTERS = ("phi_range", "q_range", "quality_threshold")
 _DATA = "experimental_data"
 _ENOUGH = "folder and name are given, and they decide"
 
@@ -24,8 +27,8 @@ def translate_measurement(work: Work) -> None:
     _file(work)
     _last_frame(work)
     _temporal(work)
-    _angles(work)
     _filters(work)
+    translate_angles(work)
     _unsaid(work)
 
 
@@ -46,19 +49,27 @@ def _file(work: Work) -> None:
         work.tell((_DATA, "file_path"), Fate.DROPPED, why="is empty")
     for key in ("file_path", "data_folder_path"):
         if section.get(key):
-            _place(work, key, section[key], str(section.get("data_file_name") or ""))
+            _place(work, (_DATA, key), (_DATA, key), section[key], str(section.get("data_file_name") or ""))
+    flat: KeyPath = ("data_file",)
+    if work.dialect != "homodyne" or work.at(*flat) is NOT_THERE:
+        return
+    if path or pair or not work.given(*flat):
+        work.tell(flat, Fate.DROPPED, why=f"{_DATA} names the file" if path or pair else "is empty")
+    else:
+        _place(work, (_DATA, "file_path"), flat, work.given(*flat), "")
 
 
-def _place(work: Work, key: str, value: Any, name: str) -> None:
+def _place(work: Work, target: KeyPath, origin: KeyPath, value: Any, name: str) -> None:
     """A path that starts at the folder of this file, or else at the working directory, as it did."""
-    origin = (_DATA, key)
-    moved = _from_here(value, name if key == "data_folder_path" else "", work.base)
-    if moved is None:
-        work.put(origin, value, origin)
+    moved = _from_here(value, name if target[-1] == "data_folder_path" else "", work.base)
+    work.put(target, value if moved is None else moved, origin)
+    if moved is not None:
+        work.tell(origin, Fate.REPLACED, dotted(target), "the file is where the working directory leads to")
+    elif target == origin:
         work.tell(origin, Fate.KEPT, why="a relative path starts at the folder of the configuration")
     else:
-        work.put(origin, moved, origin)
-        work.tell(origin, Fate.REPLACED, f"{_DATA}.{key}", "the file is where the working directory leads to")
+        why = "a relative path starts at the folder of the configuration"
+        work.tell(origin, Fate.RENAMED, dotted(target), why)
 
 
 def _from_here(value: Any, name: str, base: Path | None) -> str | None:
@@ -112,117 +123,72 @@ def _temporal(work: Work) -> None:
             work.tell(length, Fate.DROPPED, why="analyzer_parameters.end_frame wins")
 
 
-def _angles(work: Work) -> None:
-    """Explicit angles before ranges; ranges only when the filter was on."""
-    target: KeyPath = ("data_filtering", "phi_ranges")
-    chosen: KeyPath | None = None
-    for origin in (("analyzer_parameters", "scattering", "phi_angles"), ("scattering", "phi_angles")):
-        angles = work.given(*origin) if work.dialect == "heterodyne" else None
-        if angles == []:
-            work.tell(origin, Fate.DROPPED, why="is empty: all angles are used")
-        elif angles is not None:
-            work.put(target, _around(work, origin, angles), origin)
-            work.tell(origin, Fate.REPLACED, dotted(target), f"each angle within {ANGLE_WIDTH} degrees")
-            chosen = origin
-    section = work.section("phi_filtering")
-    origin = ("phi_filtering", "target_ranges")
-    ranges = section.get("target_ranges")
-    if ranges is None:
-        return
-    if ranges == []:
-        work.tell(origin, Fate.DROPPED, why="is empty: all angles are used")
-        return
-    on_by_default = work.dialect == "heterodyne"
-    if section.get("enabled", on_by_default) is not True:
-        work.tell(origin, Fate.DROPPED, why="phi_filtering.enabled is not true: all angles are used")
-    elif chosen:
-        work.tell(origin, Fate.DROPPED, why=f"{dotted(chosen)} wins")
-    else:
-        found = _ranges(work, origin, ranges)
-        work.put(target, found, origin)
-        whole = any(abs(one["max"] - one["min"]) >= 360 for one in found)
-        why = "a full range takes every angle; there it left one" if whole else "min > max wraps"
-        work.tell(origin, Fate.REPLACED, dotted(target), why)
-
-
-def _around(work: Work, origin: KeyPath, angles: Any) -> list[dict[str, float]]:
-    values = []
-    for index, angle in enumerate(angles if isinstance(angles, list) else [angles]):
-        place = (*origin, index) if isinstance(angles, list) else origin
-        values += _numbers(work, {"angle": angle}, {"angle": place})
-    return [{"min": value - ANGLE_WIDTH, "max": value + ANGLE_WIDTH} for value in values]
-
-
-def _ranges(work: Work, origin: KeyPath, ranges: Any) -> list[dict[str, float]]:
-    """Ranges of {min_angle, max_angle} as {min, max}; what is no range is refused."""
-    if not isinstance(ranges, list):
-        work.refuse(origin, "must be a list of ranges such as {min_angle: -10, max_angle: 10}")
-        return []
-    found = []
-    for index, one in enumerate(ranges):
-        place = (*origin, index)
-        if not isinstance(one, dict) or "min_angle" not in one or "max_angle" not in one:
-            work.refuse(place, "must be a range such as {min_angle: -10, max_angle: 10}")
-            continue
-        keys = {key: (*place, key) for key in ("min_angle", "max_angle")}
-        limits = _numbers(work, one, keys)
-        if len(limits) == len(keys):
-            found.append({"min": limits[0], "max": limits[1]})
-        for key in one:
-            if key not in (*keys, "description"):
-                work.tell((*place, key), Fate.UNKNOWN, why="unknown in a range")
-    return found
-
-
-def _numbers(work: Work, values: dict[str, Any], keys: dict[str, KeyPath]) -> list[float]:
-    """The numbers at some keys, without those that are none, which are refused."""
-    found = []
-    for key, place in keys.items():
-        try:
-            found.append(read_number(values[key]))
-        except ValueError as error:
-            work.refuse(place, f"{error}; give an angle in degrees")
-    return found
-
-
 def _filters(work: Work) -> None:
-    """homodyne's filter of the loader, which counts only when it was on."""
-    if work.dialect != "homodyne":
+    """homodyne's filters of the loader; unless it was said, its document has them on and its code had them off."""
+    section = work.section(_LOADER) if work.dialect == "homodyne" else {}
+    given = [key for key in _FILTERS if section.get(key) is not None]
+    if not given:
         return
-    section = work.section("data_filtering")
-    enabled = section.get("enabled") is True
-    for key, value in section.items():
-        origin = ("data_filtering", key)
-        if key == "enabled" or value is None:
-            continue
-        if not enabled:
-            work.tell(origin, Fate.DROPPED, why="data_filtering.enabled is not true: nothing is filtered")
-        elif key == "phi_range":
-            _one_range(work, origin, value)
-        elif key in ("q_range", "quality_threshold"):
-            work.tell(origin, Fate.DROPPED, why=_NO_SUCH_FILTER[key], changes_answer=True)
+    switch: KeyPath = (_LOADER, "enabled")
+    if not work.switch(switch, True):
+        for key in given:
+            work.tell(
+                (_LOADER, key), Fate.DROPPED, why="data_filtering.enabled is false: nothing is filtered"
+            )
+        return
+    if section.get("enabled") is None:
+        why = "its document filters unless told otherwise, its code did not; enabled: false leaves the filters out"
+        work.tell_absent(dotted(switch), _LOADER, why, aloud="phi_range" in given)
+    if str(section.get("combine_criteria")).lower() == "or" and len(given) > 1:
+        why = f"what is in any of {' and '.join(given)} has no counterpart; keep one of them, or AND"
+        work.tell((_LOADER, "combine_criteria"), Fate.DROPPED, why=why, changes_answer=True)
+    if "q_range" in given:
+        _range_of_q(work, (_LOADER, "q_range"), section["q_range"])
+    if "quality_threshold" in given:
+        why = "no matrix is left out by a score; leave its angle out in phi_ranges"
+        work.tell((_LOADER, "quality_threshold"), Fate.DROPPED, why=why, changes_answer=True)
 
 
-_NO_SUCH_FILTER = {
-    "q_range": "one q is fitted, the bin nearest to wavevector_q; there the range could exclude it",
-    "quality_threshold": "no matrix is left out by a score; leave its angle out in phi_ranges",
-}
-
-
-def _one_range(work: Work, origin: KeyPath, value: Any) -> None:
-    """The range of the loader; together with phi_filtering's it was an intersection, which has no counterpart."""
-    target: KeyPath = ("data_filtering", "phi_ranges")
-    if target in work.origins:
-        why = "both it and phi_filtering selected angles; write their intersection as phi_ranges"
+def _range_of_q(work: Work, origin: KeyPath, value: Any) -> None:
+    """A range of q: one q is fitted here, and it has to be in it."""
+    if not isinstance(value, dict) or set(value) - {"min", "max"}:
+        work.refuse(origin, "must be a range such as {min: 0.01, max: 0.05}, in 1/Å")
+        return
+    keys = {key: (*origin, key) for key in value if value[key] is not None}
+    limits = dict(zip(keys, numbers(work, value, keys, "a number in 1/Å"), strict=False))
+    asked, share = _wavevector(work), work.given("q_tolerance_fraction")
+    try:
+        share = DataFiltering().q_tolerance if share is None else read_number(share)
+    except ValueError:
+        asked = None  # the check of the key says what is wrong with it
+    if asked is None or len(limits) != len(keys):
+        work.tell(origin, Fate.DROPPED, why="one q is fitted: the bin nearest to wavevector_q")
+        return
+    room = min(asked - limits.get("min", 0.0), limits.get("max", math.inf) - asked) / asked
+    target: KeyPath = ("data_filtering", "q_tolerance")
+    if room >= share:
+        why = f"one q is fitted, the bin nearest to wavevector_q; within q_tolerance ({share:g}) all are in the range"
+        work.tell(origin, Fate.DROPPED, why=why)
+    elif room > 0:
+        work.put(target, room, origin, rank=1)
+        why = "one q is fitted, the bin nearest to wavevector_q; one outside the range is refused"
+        work.tell(origin, Fate.REPLACED, f"{dotted(target)}: {room:.3g}", why)
+    else:
+        why = f"one q is fitted, the bin nearest to wavevector_q ({asked:g}), which is not in the range"
         work.tell(origin, Fate.DROPPED, why=why, changes_answer=True)
-        return
-    if not isinstance(value, dict) or {"min", "max"} - set(value):
-        work.refuse(origin, "must be a range such as {min: -10, max: 10}")
-        return
-    limits = _numbers(work, value, {"min": (*origin, "min"), "max": (*origin, "max")})
-    if len(limits) == 2:
-        work.put(target, [{"min": limits[0], "max": limits[1]}], origin)
-    work.tell(origin, Fate.REPLACED, dotted(target), "a list of ranges here")
+
+
+def _wavevector(work: Work) -> float | None:
+    """The q that is asked for, in 1/Å; None when it is missing or in error, which the check of its key tells."""
+    for place in (("scattering", "wavevector_q"), ("wavevector_q",)):
+        value = work.given("analyzer_parameters", *place)
+        if value is not None:
+            try:
+                q = read_number(value)
+            except ValueError:
+                return None
+            return q if q > 0 else None
+    return None
 
 
 def _unsaid(work: Work) -> None:

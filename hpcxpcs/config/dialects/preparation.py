@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Any
 
 from hpcxpcs.config.dialects.rules import Fate
 from hpcxpcs.config.dialects.work import Work
 from hpcxpcs.config.problems import KeyPath, dotted
 
+_CACHE_SUFFIXES = (".npz", ".npy", ".h5", ".hdf", ".hdf5")
 _TREATED, _JUDGED = "preprocessing", "quality_control"
+_IN_RUN = "runtime.data_cache keeps prepared matrices in RUN, and only when they are large"
 _WINDOWS = ("window", "window_size", "kernel_size")
 _NO_OPTION = "this program has no such option"
 _MASKS = "what holds no number is left out of the fit; there the median of the matrix was put in its place"
@@ -86,19 +89,11 @@ def translate_preparation(work: Work) -> None:
     _cache(work)
 
 
-def _switch(work: Work, path: KeyPath, default: bool) -> bool:
-    """A key that is true or false; refused when it is neither."""
-    value = work.given(*path)
-    if value is not None and not isinstance(value, bool):
-        work.refuse(path, "must be true or false")
-    return default if value is None else value is True
-
-
 def _preprocessing(work: Work) -> None:
     """The stages, which counted only when preprocessing was on, and most of which were on then."""
     section = work.section(_TREATED)
     origin: KeyPath = (_TREATED, "enabled")
-    if not _switch(work, origin, False):
+    if not work.switch(origin, False):
         for key in section:
             if key != "enabled":
                 why = "preprocessing.enabled is not true: the data are fitted as they were measured"
@@ -132,7 +127,7 @@ def _one_stage(work: Work, name: str, stage: _Stage) -> None:
             work.put(target, ours, (_TREATED, "enabled"))
             work.tell_absent(dotted(path), _said(target, ours), "homodyne's stage is on unless it is off")
         return
-    if not _switch(work, (*path, "enabled"), stage.on):
+    if not work.switch((*path, "enabled"), stage.on):
         origin = (*path, "enabled") if "enabled" in options else path
         work.put(target, stage.off, origin)
         work.tell(origin, Fate.REPLACED, _said(target, stage.off), "the stage is off")
@@ -193,7 +188,7 @@ def _quality(work: Work) -> None:
     """Level and repair, which counted only when quality control was on; heterodyne read neither."""
     section = work.section(_JUDGED)
     origin: KeyPath = (_JUDGED, "enabled")
-    on = _switch(work, origin, False)
+    on = work.switch(origin, False)
     homodyne = work.dialect == "homodyne"
     if not on:
         if section.get("enabled") is False:
@@ -260,20 +255,32 @@ def _cache(work: Work) -> None:
     elif said is not None:
         work.tell(strategy, Fate.DROPPED, why="what is too large for the memory is kept, by its content")
     origin: KeyPath = ("experimental_data", "cache_file_path")
-    folder = work.section("experimental_data").get("cache_file_path")
-    if folder is None:
+    given = work.section("experimental_data").get("cache_file_path")
+    if given is None:
         return
-    if folder == "":
+    named = isinstance(given, str) and _is_a_file(work, given)
+    folder = os.path.dirname(given) if named else given  # noqa: PTH120
+    if given == "":
         work.tell(origin, Fate.DROPPED, why="is empty")
+    elif named and not folder:
+        work.tell(origin, Fate.DROPPED, why=f"names a file, and no folder; {_IN_RUN}")
     elif isinstance(folder, str) and os.path.normpath(folder) in _data_folders(work):
-        why = (
-            "beside the data; runtime.data_cache keeps prepared matrices in RUN, and only when they are large"
-        )
-        work.tell(origin, Fate.DROPPED, why=why)
-    elif work.put(target, folder, origin):
-        work.tell(origin, Fate.RENAMED, dotted(target))
-    else:
+        work.tell(origin, Fate.DROPPED, why=f"beside the data; {_IN_RUN}")
+    elif not work.put(target, folder, origin):
         work.tell(origin, Fate.DROPPED, why=f"{dotted(strategy)} wins")
+    elif named:
+        work.tell(origin, Fate.REPLACED, _said(target, folder), "named a file; its folder is meant")
+    else:
+        work.tell(origin, Fate.RENAMED, dotted(target))
+
+
+def _is_a_file(work: Work, path: str) -> bool:
+    """Whether a path of the cache names a file, as homodyne's document has it, and not the folder of such files."""
+    known = PurePath(path).suffix.lower() in _CACHE_SUFFIXES
+    folders = [Path.cwd(), *([work.base] if work.base else [])]
+    # unlike Path's methods these answer False to names that no file can have
+    there = [os.path.join(folder, os.path.expanduser(path)) for folder in folders]  # noqa: PTH111, PTH118
+    return not any(map(os.path.isdir, there)) and (known or any(map(os.path.isfile, there)))
 
 
 def _data_folders(work: Work) -> set[str]:

@@ -21,6 +21,9 @@ _MARKS = (
     ),
     *("optimization.nlsq.loss", "optimization.nlsq.per_angle_mode", "optimization.nlsq.analysis_mode"),
     *("optimization.cmc.per_angle_mode", "optimization.cmc.backend_config", "optimization.cmc.enable"),
+    *("data_file", "data_filtering.enabled", "data_filtering.q_range", "hardware", "hmc"),
+    *("analyzer_parameters.wavevector_q", "analyzer_parameters.stator_rotor_gap"),
+    "experimental_data.apply_diagonal_correction",
     *("optimization.nlsq.quality_validation", "optimization.nlsq.progress", "metadata.parameter_count"),
 )
 """Keys that our configurations never have."""
@@ -32,7 +35,8 @@ _HETERODYNE_MARKS = (
         "optimization.cmc.per_angle",
         "optimization.nlsq.multistart",
     ),
-    "output.output_dir",
+    *("output.output_dir", "analysis", "phi_filtering.include_angles", "phi_filtering.exclude_angles"),
+    *(f"analyzer_parameters.{group}" for group in ("reference", "sample", "velocity", "fraction")),
 )
 _HETERODYNE_MODES = ("two_component", "heterodyne", "static_ref", "static_both")
 

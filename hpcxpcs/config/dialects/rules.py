@@ -45,7 +45,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one key of a file; line is None for what the file does not say; value is as written."""
+    """What became of one key of a file; line is None for what the file does not say; value is as written.
+
+    What is `aloud` is said whenever the file is read, not only when all keys are accounted for.
+    """
 
     key: str
     line: int | None
@@ -54,6 +57,7 @@ class Record:
     to: str = ""
     why: str = ""
     changes_answer: bool = False
+    aloud: bool = False
 
 
 KEPT = Rule(Fate.KEPT)
@@ -86,10 +90,12 @@ def each(prefix: str, names: Iterable[str], rule: Rule) -> dict[str, Rule]:
 
 
 def rule_for(table: Mapping[str, Rule], key: str) -> Rule | None:
-    """The rule for a dotted key: its own, else that of the nearest section written as `section.*`."""
+    """The rule for a dotted key: its own, that of `section.*.key`, else of the nearest section `section.*`."""
     if key in table:
         return table[key]
     parts = key.split(".")
+    if (rule := table.get(f"{parts[0]}.*.{parts[-1]}")) is not None:
+        return rule
     for length in range(len(parts), 0, -1):
         if (rule := table.get(".".join([*parts[:length], "*"]))) is not None:
             return rule

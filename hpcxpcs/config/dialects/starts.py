@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,8 @@ from hpcxpcs.config.problems import KeyPath, Problem, dotted
 
 _INITIAL = "initial_parameters"
 _KEYS = ("value", "min", "max", "vary", "prior", "prior_params")
+_AND_SO_ON = "..."
+"""What homodyne's document writes at the end of a list for all that is left out."""
 _NO_START = "contrast and offset follow from the data in closed form; they need no start"
 
 
@@ -58,20 +61,23 @@ def _flat(work: Work, model: str, known: _Parameters) -> None:
     names, values = section.get("parameter_names"), section.get("values")
     if names is None and values is None:
         return
-    listed = names if isinstance(names, list) else [one.name for one in parameters_of(model)]
     if names is not None and not isinstance(names, list):
         work.refuse(names_at, "must be a list of parameter names")
         return
     if values is not None and not isinstance(values, list):
         work.refuse(values_at, "must be null, or a list with one number per parameter name")
         return
+    listed, rest = _listed(names, model), ""
+    if values and values[-1] == _AND_SO_ON:
+        values = [*values[:-1], *[None] * (len(listed) - len(values) + 1)]
+        rest = f"{_AND_SO_ON} stands for null: a start from the data"
     if values is not None and len(values) != len(listed):
         work.refuse(
             values_at, f"has {len(values)} values for {len(listed)} parameter names; give one for each"
         )
         return
     for index, name in enumerate(listed):
-        here = (*names_at, index) if names is not None else values_at
+        here = (*names_at, min(index, len(names) - 1)) if names is not None else values_at
         if not isinstance(name, str):
             work.refuse(here, "is not a parameter name")
         elif name in SCALING or is_foreign(name, model):
@@ -79,16 +85,38 @@ def _flat(work: Work, model: str, known: _Parameters) -> None:
         elif name in known.start:
             work.refuse(here, "is named more than once; keep one")
         else:
-            place: KeyPath = (*values_at, index) if values is not None else here
+            place: KeyPath = (
+                (*values_at, min(index, len(section["values"]) - 1)) if values is not None else here
+            )
             known.start[_canonical(work, name, model, here)] = (values[index] if values else None, place)
     if "parameter_names" in section:
         work.tell(
             names_at,
             Fate.KEPT,
-            why="without contrast and offset" if any(one in listed for one in SCALING) else "",
+            why="; ".join(_about_names(names, listed)),
         )
     if "values" in section:
-        work.tell(values_at, Fate.KEPT, why="null: starts come from the data" if values is None else "")
+        work.tell(values_at, Fate.KEPT, why="null: starts come from the data" if values is None else rest)
+
+
+def _listed(names: list[Any] | None, model: str) -> list[Any]:
+    """The parameter names of the flat form; `...` at the end stands for all others of the model."""
+    table = [one.name for one in parameters_of(model)]
+    if names is None:
+        return table
+    if not names or names[-1] != _AND_SO_ON:
+        return names
+    given = [
+        parameter.name if (parameter := parameter_or_none(str(one), model)) else one for one in names[:-1]
+    ]
+    return [*names[:-1], *(name for name in table if name not in given)]
+
+
+def _about_names(names: list[Any] | None, listed: list[Any]) -> Iterator[str]:
+    if names and names[-1] == _AND_SO_ON:
+        yield f"{_AND_SO_ON} stands for the other parameters"
+    if any(one in listed for one in SCALING):
+        yield "without contrast and offset"
 
 
 def _canonical(work: Work, name: str, model: str, place: KeyPath) -> str:
@@ -131,16 +159,27 @@ def _start_of(work: Work, name: Any, model: str, place: KeyPath, known: _Paramet
 
 
 def _grouped(work: Work, model: str, known: _Parameters, entries: list[dict[str, Any]]) -> None:
-    """`parameters.{group}.{name}`, which wins over the flat form."""
-    for group, members in work.section("parameters").items():
+    """`parameters.{group}.{name}`, which wins over the flat form and over groups in analyzer_parameters."""
+    sections = {
+        "analyzer_parameters": work.given("analyzer_parameters"),
+        "parameters": work.section("parameters"),
+    }
+    groups = [
+        (section, group, members)
+        for section, found in sections.items()
+        if isinstance(found, dict)
+        for group, members in found.items()
+        if section == "parameters" or group in GROUPS
+    ]
+    for section, group, members in groups:
         if group not in GROUPS:
-            work.tell(("parameters", group), Fate.UNKNOWN, why="unknown group", changes_answer=True)
+            work.tell((section, group), Fate.UNKNOWN, why="unknown group", changes_answer=True)
             continue
         if members is not None and not isinstance(members, dict):
-            work.refuse(("parameters", group), "must be a section of parameters")
+            work.refuse((section, group), "must be a section of parameters")
             continue
         for name, keys in (members or {}).items():
-            place = ("parameters", group, name)
+            place = (section, group, name)
             if not isinstance(keys, dict):
                 work.refuse(place, "must be a section such as {value: 1.0e4, vary: true}")
             elif name in SCALING:

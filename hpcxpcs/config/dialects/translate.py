@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,13 +18,17 @@ from hpcxpcs.config.dialects.rules import Fate, Record, Rule, rule_for
 from hpcxpcs.config.dialects.starts import translate_parameters
 from hpcxpcs.config.dialects.work import NOT_THERE, Work
 from hpcxpcs.config.document import Document
+from hpcxpcs.config.numbers import read_number
 from hpcxpcs.config.parameters import MODEL_NAMES, model_named
+from hpcxpcs.config.posterior_sections import PerShardMcmc
 from hpcxpcs.config.problems import KeyPath, Problem, dotted
 
 TABLES: Mapping[str, Mapping[str, Rule]] = {"homodyne": HOMODYNE, "heterodyne": HETERODYNE}
 """The rules of every dialect, by dotted key."""
 SCALING_MODES = {"constant_averaged": "constant"}
 _TYPO = 0.8
+_ANY_SHARE = 0.999
+"""Share of divergent draws that accepts practically every chain: ours is less than 1."""
 _NLSQ = "optimization.nlsq"
 
 
@@ -55,6 +60,7 @@ def translated(old: Document, dialect: str, base: Path | None) -> Translation:
     _scaling(work)
     _starts(work)
     _method(work)
+    _divergences(work)
     _everything_else(work)
     work.new = {"schema_version": 1, **work.new}
     lines = {new: old.lines[origin] for new, origin in work.origins.items() if origin in old.lines}
@@ -129,8 +135,11 @@ def _scaling(work: Work) -> None:
     cmc: list[KeyPath] = [("optimization", "cmc", "per_angle_mode")]
     if work.dialect == "heterodyne":
         cmc.append(("optimization", "cmc", "per_angle", "per_angle_mode"))
-    plain: list[KeyPath] = [("scaling", "mode")] if work.dialect == "heterodyne" else []
-    by_cmc = work.given("optimization", "method") not in (None, "nlsq")
+    plain: list[KeyPath] = []
+    if work.dialect == "heterodyne":
+        plain = [("scaling", "mode"), ("analysis", "scaling_mode"), ("scaling_mode",)]
+    asked = next((value for place in _methods(work) if (value := work.given(*place)) is not None), None)
+    by_cmc = asked not in (None, "nlsq")
     places = [*cmc, nlsq, *plain] if by_cmc else [nlsq, *plain, *cmc]
     winner = next((place for place in places if work.given(*place) is not None), None)
     for place in places:
@@ -165,11 +174,47 @@ def _starts(work: Work) -> None:
         work.tell(origin, Fate.DROPPED, why="multi-start was off; ours always starts from several places")
 
 
+def _methods(work: Work) -> tuple[KeyPath, ...]:
+    """Where the method is named, the place that decides first."""
+    short: tuple[KeyPath, ...] = (("analysis", "method"), ("method",))
+    return (("optimization", "method"), *(short if work.dialect == "heterodyne" else ()))
+
+
 def _method(work: Work) -> None:
     """Both programs fit by nlsq unless told otherwise."""
-    if work.given("optimization", "method") is None:
+    if all(work.given(*place) is None for place in _methods(work)):
         work.put(("optimization", "method"), "nlsq", ("optimization",))
         work.tell_absent("optimization.method", "optimization.method: nlsq", f"{work.dialect} began with it")
+
+
+def _divergences(work: Work) -> None:
+    """A number of divergent draws as their share of a shard's draws."""
+    section: KeyPath = ("optimization", "cmc")
+    places: list[KeyPath] = [(*section, "validation", "max_divergences"), (*section, "max_divergences")]
+    for place in places if work.dialect == "heterodyne" else []:
+        if work.given(*place) is None:
+            continue
+        try:
+            count = read_number(work.given(*place))
+            draws = math.prod(_sampler(work, key) for key in ("num_samples", "num_chains"))
+        except ValueError as error:
+            work.refuse(place, f"{error}; give the number of divergent draws of a shard")
+            continue
+        share = min(count / draws, _ANY_SHARE) if draws > 0 else count
+        target = ("optimization", "cmc", "validation", "max_divergence_rate")
+        if work.put(target, share, place, rank=-1):
+            why = f"{count:g} of the {draws:g} draws of a shard"
+            work.tell(place, Fate.REPLACED, f"{dotted(target)}: {share:.3g}", why)
+        else:
+            work.tell(place, Fate.DROPPED, why=f"{dotted(work.origins[target])} wins")
+
+
+def _sampler(work: Work, key: str) -> float:
+    """A number of NUTS as it will be: the flat key, the nested one, or the default."""
+    for place in ((key,), ("per_shard_mcmc", key)):
+        if (value := work.given("optimization", "cmc", *place)) is not None:
+            return read_number(value)
+    return float(getattr(PerShardMcmc(), key))
 
 
 def _everything_else(work: Work) -> None:
@@ -182,7 +227,9 @@ def _everything_else(work: Work) -> None:
         value = work.given(*path)
         rule = rule_for(table, key)
         if _is_section(table, key):
-            if value is not None and value != {}:
+            if value is None or value == {}:
+                work.tell(path, Fate.DROPPED, why="is empty")
+            else:
                 work.refuse(path, "must be a section of keys")
             continue
         if rule is None:
@@ -223,12 +270,14 @@ def _translate(work: Work, path: KeyPath, rule: Rule, value: Any) -> None:
 
 
 def _unknown(work: Work, path: KeyPath, table: Mapping[str, Rule]) -> None:
-    """A key of no known meaning; one that looks like a misspelt key or section may matter."""
+    """A key of no known meaning: in a section of the program, or named like one of its keys, it was meant to matter."""
     names = [str(part) for part in path]
     depth = next(i for i in range(len(names)) if i == len(names) - 1 or not _beside(table, names[: i + 1]))
     close = get_close_matches(names[depth], _beside(table, names[:depth]), n=1, cutoff=_TYPO)
-    why = "of unknown meaning; " + (f"did you mean {close[0]}?" if close else "nothing is done with it")
-    work.tell(path, Fate.UNKNOWN, why=why, changes_answer=bool(close))
+    elsewhere = sorted(key for key in table if key.rpartition(".")[2] == names[-1])
+    meant = close or elsewhere[:1] if depth == len(names) - 1 else close
+    why = "of unknown meaning; " + (f"did you mean {meant[0]}?" if meant else "nothing is done with it")
+    work.tell(path, Fate.UNKNOWN, why=why, changes_answer=bool(meant) or depth > 0, aloud=True)
 
 
 def _beside(table: Mapping[str, Rule], section: list[str]) -> set[str]:

@@ -49,6 +49,13 @@ class Work:
             self.refuse(path, "must be a section of keys")
         return value if isinstance(value, Mapping) else {}
 
+    def switch(self, path: KeyPath, default: bool) -> bool:
+        """A key that is true or false, `default` when it is null or not there; refused when it is neither."""
+        value = self.given(*path)
+        if value is not None and not isinstance(value, bool):
+            self.refuse(path, "must be true or false")
+        return default if value is None else value is True
+
     def put(self, path: KeyPath, value: Any, origin: KeyPath, rank: int = 0) -> bool:
         """Set a value of the new document; False when a value of a higher rank is there already."""
         number = len(self.records)
@@ -68,17 +75,24 @@ class Work:
         return True
 
     def tell(
-        self, origin: KeyPath, fate: Fate, to: str = "", why: str = "", *, changes_answer: bool = False
+        self,
+        origin: KeyPath,
+        fate: Fate,
+        to: str = "",
+        why: str = "",
+        *,
+        changes_answer: bool = False,
+        aloud: bool = False,
     ) -> None:
         """Record what became of an old key."""
         self._told.add(origin)
         value = self.at(*origin)
         line = self.old.lines.get(origin)
-        self.records.append(Record(dotted(origin), line, value, fate, to, why, changes_answer))
+        self.records.append(Record(dotted(origin), line, value, fate, to, why, changes_answer, aloud))
 
-    def tell_absent(self, key: str, to: str, why: str) -> None:
+    def tell_absent(self, key: str, to: str, why: str, *, aloud: bool = False) -> None:
         """Record what the file leaves unsaid and the older program took for granted."""
-        self.records.append(Record(key, None, NOT_THERE, Fate.REPLACED, to, why))
+        self.records.append(Record(key, None, NOT_THERE, Fate.REPLACED, to, why, aloud=aloud))
 
     def refuse(self, path: KeyPath, predicate: str) -> None:
         """Note that an old value cannot be understood."""

@@ -166,11 +166,13 @@ def test_given_a_way_to_say_all_frames_when_read_then_ours_is_minus_one(
     assert read(name, analyzer_parameters__end_frame=last).analyzer_parameters.end_frame == ours
 
 
-def test_given_the_filter_of_the_loader_when_read_then_it_selects_or_is_refused_beside_another() -> None:
+def test_given_the_filter_of_the_loader_when_read_then_it_selects_and_beside_another_both_hold() -> None:
     loader = {"enabled": True, "phi_range": {"min": 170, "max": -170}}
     config = read("homodyne_laminar", data_filtering=loader, phi_filtering__enabled=False)
     assert [(one.min, one.max) for one in config.data_filtering.phi_ranges] == [(170, -170)]
-    assert "write their intersection" in refused("homodyne_laminar", data_filtering=loader)
+    assert "leaves no angle" in refused("homodyne_laminar", data_filtering=loader)
+    both = read("homodyne_laminar", data_filtering={**loader, "phi_range": {"min": 0, "max": 88}})
+    assert [(one.min, one.max) for one in both.data_filtering.phi_ranges] == [(0, 10), (85, 88)]
     off = read("homodyne_laminar", data_filtering={**loader, "enabled": False})
     assert len(off.data_filtering.phi_ranges) == 2
 

@@ -113,7 +113,7 @@ def test_given_what_a_log_has_no_choice_of_when_read_then_it_is_dropped_with_the
         ({"enabled": "perhaps"}, "must be true or false"),
         ({"file": {"max_size_mb": "large"}}, "is not a number"),
         ({"file": {"backup_count": -1}}, "must be at least 0"),
-        ({"file": "a.log"}, "must be a section of keys"),
+        ({"console": "a.log"}, "must be a section of keys"),
         ("all", "must be a section of keys"),
     ],
 )
