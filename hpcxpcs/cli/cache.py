@@ -47,7 +47,9 @@ def list_entries(place: Path | None) -> None:
         return
     store = _store(place)
     entries = store.entries() if store.folder.is_dir() else ()
-    click.echo(f"{store.folder}: {len(entries)} prepared matrices, {_bytes(sum(one.size for one in entries))}")
+    click.echo(
+        f"{store.folder}: {len(entries)} prepared matrices, {_bytes(sum(one.size for one in entries))}"
+    )
     for line in _table(entries[:MOST_SHOWN]):
         click.echo(line)
     if len(entries) > MOST_SHOWN:
@@ -63,7 +65,9 @@ def clear(place: Path | None, compiled: bool) -> None:
     A fit that is at work there goes on: it prepares its matrices again.
     """
     if compiled == (place is not None):
-        raise click.UsageError("name either a PLACE (a run folder, a configuration, a cache folder) or --compiled")
+        raise click.UsageError(
+            "name either a PLACE (a run folder, a configuration, a cache folder) or --compiled"
+        )
     if place is None:
         folder = _compiled()
         shutil.rmtree(folder, ignore_errors=True)
@@ -104,13 +108,12 @@ def _configured(file: Path) -> ArrayStore:
     from hpcxpcs.config import load_config
     from hpcxpcs.files.array_store import ArrayStore
     from hpcxpcs.pipeline.choices import run_folder
-    from hpcxpcs.pipeline.loading import RUN_CACHE
+    from hpcxpcs.pipeline.loading import named_cache
 
     config = load_config(file)
-    chosen = config.runtime.data_cache
-    if chosen is None:
+    folder = named_cache(config, run_folder(config))
+    if folder is None:
         raise StoreError(f"{file}: runtime.data_cache is null: nothing is kept")
-    folder = run_folder(config) / RUN_CACHE if chosen == "auto" else Path(chosen).expanduser()
     return ArrayStore(folder, config.runtime.data_cache_limit)
 
 

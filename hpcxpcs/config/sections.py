@@ -277,21 +277,16 @@ class Runtime(Section):
     """Use of the machine; never changes the answer."""
 
     workers: CountOrAuto = Field(
-        default="auto",
-        description="worker processes when not under MPI; auto is one per cores_per_worker cores",
+        default="auto", description="worker processes when not under MPI; auto is one per cores_per_worker cores"
     )
     cores_per_worker: CountOrAuto = Field(
-        default="auto",
-        description="cores that count as one worker; auto is 1, more leave room for other programs",
+        default="auto", description="cores that count as one worker; auto is 1, more leave room for other programs"
     )
     ranks_per_machine: CountOrAuto = Field(
         default="auto", description="MPI ranks at work on each machine; auto is one per core, the others wait"
     )
     checkpoint_every: Whole = Field(
-        default=50,
-        ge=1,
-        le=100000,
-        description="draws per chain between two checkpoints: what a kill can cost",
+        default=50, ge=1, le=100000, description="draws per chain between two checkpoints: what a kill can cost"
     )
     memory: Memory = Field(
         default="auto", description='memory one process may use, for example "4 GiB"; auto asks the job'

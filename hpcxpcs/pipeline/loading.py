@@ -10,6 +10,7 @@ from hpcxpcs.config import Config
 from hpcxpcs.data.kept import KeptMatrices
 from hpcxpcs.data.select import load
 from hpcxpcs.data.twotime import TwoTime
+from hpcxpcs.errors import ConfigError
 from hpcxpcs.files.array_store import ArrayStore
 from hpcxpcs.pipeline.choices import memory_budget
 
@@ -47,11 +48,22 @@ def loaded(config: Config, folder: Path, tell: Callable[[str], None], *, alone: 
 
 def cache_place(config: Config, folder: Path, data: TwoTime, *, alone: bool = True) -> Path | None:
     """The folder of prepared matrices; None when they are not kept on disk."""
-    chosen = config.runtime.data_cache
-    if chosen is None:
-        return None
-    if chosen != "auto":
-        return Path(chosen).expanduser()
-    place = folder / RUN_CACHE
+    place = named_cache(config, folder)
+    if place is None or config.runtime.data_cache != "auto":
+        return place
     needed = place.is_dir() or (alone and data.nbytes > held_bytes(config))
     return place if needed else None
+
+
+def named_cache(config: Config, folder: Path) -> Path | None:
+    """The folder that runtime.data_cache names, needed or not, for the run in a folder; None when it is null."""
+    chosen = config.runtime.data_cache
+    if chosen is None or chosen == "auto":
+        return folder / RUN_CACHE if chosen else None
+    place = Path(chosen).expanduser()
+    there = next((one for one in (place, *place.parents) if one.exists()), place)
+    if there.exists() and not there.is_dir():
+        raise ConfigError(
+            f"runtime.data_cache: {there} is a file; name a folder, in which prepared matrices are kept"
+        )
+    return place

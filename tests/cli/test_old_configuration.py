@@ -106,6 +106,79 @@ def test_given_a_published_configuration_when_fitted_as_it_is_then_the_truth_lie
             assert 0 < error < 0.05 * (one["bounds"][1] - one["bounds"][0]), (key, one)
 
 
+def test_given_the_example_of_homodynes_document_when_fitted_as_it_stands_then_the_truth_lies_within_the_errors(
+    tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    truth = {**SHEARED, "D0": 3e3, "gamma_dot_t0": 1e-3}
+    hpcxpcs.simulate(
+        hpcxpcs.SimulationSpec(
+            "laminar_flow",
+            output=tmp_path / "data" / "experiment.hdf5",
+            format="legacy",
+            parameters=truth,
+            phi=(-60.0, -30.0, 0.0, 45.0, 86.0, 120.0),
+            frames=40,
+            q=0.0123,
+            extra_q=1,
+            contrast=0.3,
+            seed=11,
+            noise=noise_spec("iid", sd=0.003, frame_sd=None, photons=None, pixels=None),
+            shear_law="homodyne-2",
+            integrator="trapezoid",
+        )
+    )
+    text = (OLD / "homodyne_document.yaml").read_text("utf-8")
+    old = tmp_path / "homodyne.yaml"
+    old.write_text(text.replace("/path/to/data", str(tmp_path / "data")), "utf-8")
+    told = fit(capfd, old, tmp_path / "run", *QUICK, options=())
+    assert told.code == 0, told.err + told.out
+    assert "5 angles × 40 frames, q = 0.0123" in told.out  # 120 degrees are outside of the range
+    found = parameters(tmp_path / "run")
+    for key, value in truth.items():
+        error = max(found[key]["uncertainty"], found[key]["robust_uncertainty"] or 0.0)
+        assert abs(found[key]["value"] - value) < 4 * error, (key, found[key])
+
+
+def test_given_angles_to_leave_out_when_an_old_file_is_fitted_then_they_are_not_in_the_fit(
+    tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    old = published(tmp_path, "heterodyne_flat", frames=30)
+    settings = yaml.safe_load(old.read_text("utf-8"))
+    settings["phi_filtering"] = {"exclude_angles": [45.0], "tolerance": 3.0}
+    settings["optimization"]["nlsq"]["analysis_mode"] = "static_ref"
+    settings["logging"] = {"level": "INFO", "file": "heterodyne.log"}
+    old.write_text(yaml.safe_dump(settings, allow_unicode=True), "utf-8")
+    told = fit(capfd, old, tmp_path / "run", *QUICK, options=("--method", "nlsq"))
+    assert "3 angles × 30 frames" in told.out, told.err
+    assert "45°" not in told.out
+
+
+@pytest.mark.parametrize("place", ["cache.npz", "cache.npz/inside"])
+def test_given_a_cache_that_is_a_file_when_fitted_then_it_is_said_before_anything_is_read(
+    place, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cache.npz").touch()
+    old = published(tmp_path, "homodyne_static", frames=20)
+    cache = f"runtime.data_cache={tmp_path / place}"
+    told = fit(capfd, old, tmp_path / "run", cache, options=("--method", "nlsq"))
+    assert told.code == 2
+    assert f"runtime.data_cache: {tmp_path}/cache.npz is a file; name a folder" in told.err
+    assert main(["cache", "list", str(_with_cache(tmp_path, tmp_path / place))]) == 2
+
+
+def _with_cache(folder, place):
+    path = folder / "ours.yaml"
+    path.write_text(
+        "analysis_mode: static\nexperimental_data: {file_path: measured.hdf}\n"
+        "analyzer_parameters: {scattering: {wavevector_q: 0.0054}}\n"
+        f"runtime: {{data_cache: '{place}'}}\n"
+    )
+    return path
+
+
 def test_given_old_stages_judgement_and_a_held_parameter_when_fitted_then_the_run_did_them_and_says_so(
     tmp_path, capfd, monkeypatch
 ):

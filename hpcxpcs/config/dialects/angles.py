@@ -56,7 +56,7 @@ def translate_angles(work: Work) -> None:
     elif selecting or left_out is not None:
         others = " and ".join(dotted(one.origin) for one in choices[:-1])
         work.refuse(choices[-1].origin, f"leaves no angle{' together with ' if others else ''}{others}")
-    together = "" if len(choices) == 1 else "what all such keys leave"
+    together = "" if len(choices) == 1 else "all keys about angles together"
     for one in choices:
         work.tell(one.origin, Fate.REPLACED, dotted(_TARGET), "; ".join(filter(None, (one.why, together))))
 

@@ -13,6 +13,7 @@ _NLSQ, _CMC = "optimization.nlsq", "optimization.cmc"
 _SAMPLER, _VALIDATION = f"{_CMC}.per_shard_mcmc", f"{_CMC}.validation"
 _CERTIFIED = dropped("the combined draws are certified against all data instead")
 _COUNTED = dropped("shards are counted here, not their points: num_shards")
+_CHAINS = dropped("chains start around the point fit, and are judged by where they end")
 _WAYS_THROUGH = ("streaming", "stratification", "sequential")
 GROUPS = ("reference", "sample", "velocity", "fraction", "angle", "scaling")
 
@@ -71,7 +72,7 @@ _LEAST_SQUARES: Mapping[str, Rule] = {
     f"{_NLSQ}.multistart_n": renamed(f"{_NLSQ}.multi_start", "when multistart is true"),
     f"{_NLSQ}.enable_cmaes": renamed(f"{_NLSQ}.cmaes"),
     f"{_NLSQ}.validation.*": dropped("the verdict on a fit is always given"),
-    f"{_NLSQ}.nlsq_prior_width_factor": _CERTIFIED,
+    f"{_NLSQ}.nlsq_prior_width_factor": dropped("error bars of the fit never become a prior"),
 }
 
 _SECTIONS: Mapping[str, Mapping[str, Rule]] = {
@@ -133,7 +134,7 @@ _SECTIONS: Mapping[str, Mapping[str, Rule]] = {
         "min_success_rate_warning": _CERTIFIED,
         "weights": dropped("nothing read it; shards are weighed by their covariances"),
     },
-    "initialization": each("", ("method", "nlsq_chi2_threshold", "jitter_scale"), SEARCH),
+    "initialization": each("", ("method", "nlsq_chi2_threshold", "jitter_scale"), _CHAINS),
     "timeout": each(
         "", ("per_shard_timeout", "heartbeat_timeout"), dropped("workers take shards as they come")
     ),

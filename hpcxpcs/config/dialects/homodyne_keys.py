@@ -112,7 +112,7 @@ _DATA_FILTERING: Mapping[str, Rule] = {
         ("min", "max"),
         replaced("data_filtering.q_tolerance", "the one q that is fitted has to be in the range"),
     ),
-    "data_filtering.quality_threshold": dropped("no matrix is left out by a score"),
+    "data_filtering.quality_threshold": dropped("no matrix is left out by a score", among()),
     "data_filtering.quality_filtering.*": dropped("no matrix is left out by a score"),
     "data_filtering.frame_filtering.stride": dropped("frames are never thinned out", among(1)),
     **each(

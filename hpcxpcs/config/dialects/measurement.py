@@ -27,6 +27,7 @@ def translate_measurement(work: Work) -> None:
     _file(work)
     _last_frame(work)
     _temporal(work)
+    _distance(work)
     _filters(work)
     translate_angles(work)
     _unsaid(work)
@@ -96,6 +97,20 @@ def _last_frame(work: Work) -> None:
     else:
         work.put(origin, value, origin)
         work.tell(origin, Fate.KEPT)
+
+
+def _distance(work: Work) -> None:
+    """A distance that homodyne took for the gap of the shear cell when it was given none."""
+    origin: KeyPath = (_DATA, "geometry", "sample_detector_distance")
+    gaps = [
+        (_DATA, "geometry", "stator_rotor_gap"),
+        ("analyzer_parameters", "geometry", "stator_rotor_gap"),
+        ("analyzer_parameters", "stator_rotor_gap"),
+    ]
+    sheared = work.dialect == "homodyne" and work.new.get("analysis_mode") == "laminar_flow"
+    if sheared and work.given(*origin) is not None and all(work.given(*gap) is None for gap in gaps):
+        why = "homodyne took it for the gap, of which there is none; give analyzer_parameters.geometry.stator_rotor_gap"
+        work.tell(origin, Fate.DROPPED, why=why, changes_answer=True)
 
 
 def _temporal(work: Work) -> None:

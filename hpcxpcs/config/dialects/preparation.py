@@ -235,13 +235,10 @@ def _repair(work: Work, section: Mapping[str, Any], judged: bool) -> None:
     if named is not None:
         work.put(target, ours, target)
         work.tell(target, Fate.REPLACED, _said(target, ours), "" if ours == "disabled" else why)
-    if negatives[1] in section:
-        why = (
-            f"{dotted(target)}: aggressive does it"
-            if thorough
-            else "it counted only with auto_repair: aggressive"
-        )
-        work.tell(negatives, Fate.DROPPED, why=why)
+    if thorough:
+        work.tell(negatives, Fate.REPLACED, _said(target, ours))
+    elif negatives[1] in section:
+        work.tell(negatives, Fate.DROPPED, why="it counted only with auto_repair: aggressive")
 
 
 def _cache(work: Work) -> None:

@@ -8,13 +8,31 @@ from typing import Any
 
 import yaml
 
-from hpcxpcs.config.dialects.rules import Fate, Record
+from hpcxpcs.config.dialects.rules import Fate, Record, Rule, always
 from hpcxpcs.config.dialects.translate import TABLES, Translation
 from hpcxpcs.config.dialects.work import NOT_THERE
 from hpcxpcs.config.problems import KeyPath, dotted
 from hpcxpcs.config.schema import Config
 
 _LONGEST_VALUE = 28
+_ABOUT = """\
+# Configurations of homodyne and heterodyne
+
+`hpcxpcs fit old.yaml` reads them as they are, YAML or JSON, and says so in one line. `hpcxpcs config migrate old.yaml`
+shows what became of every key of that file, with its line and value; `-o new.yaml` writes it in the keys of this
+program. Here are the rules for all keys that the programs' code, templates and documents have; `section.*` stands for
+every other key of a section. `hpcxpcs config migrate --keys homodyne` prints the same.
+
+* **kept**, **renamed**: name and meaning are ours, or the meaning is. **replaced by**: the value is translated.
+* **dropped**: nothing of the kind is needed here, or nothing ever read it. What would change the answer is refused,
+  unless `hpcxpcs config migrate old.yaml -o new.yaml --accept` leaves it behind.
+* A key of unknown meaning in a section of the program is refused too; a section of your own is named in that one line.
+* Where several keys become one of ours, the one that decided in the program decides, and the account names it.
+
+What a file leaves unsaid: `conventions` names the program's formulas (`homodyne-2` for shear, `heterodyne-2` for two
+components), `optimization.method` is `nlsq`, time begins at the first frame used, integrals are exact. Bounds that a
+file states are kept; others are those of this program. `...` at the end of a list of parameter names stands for all
+other parameters of the model, at the end of their values for starts from the data."""
 
 
 def table(translation: Translation) -> Iterator[str]:
@@ -42,8 +60,26 @@ def rules(dialect: str) -> Iterator[str]:
     known = TABLES[dialect]
     width = max(map(len, known))
     for key, rule in sorted(known.items()):
-        target = f" {rule.to}" if rule.to else ""
-        yield f"{key.ljust(width)}  {rule.fate}{target}{': ' if rule.why else ''}{rule.why}"
+        becomes, remark = _fate(rule)
+        yield f"{key.ljust(width)}  {becomes}{': ' if remark else ''}{remark}"
+
+
+def page() -> str:
+    """docs/old-configurations.md: the same tables for readers; a test compares the file with this text."""
+    parts = [_ABOUT]
+    for dialect, known in TABLES.items():
+        parts += [f"\n## {dialect}\n\n| Key | Becomes | Remark |\n|---|---|---|"]
+        for key, rule in sorted(known.items()):
+            becomes, remark = _fate(rule, quote="`")
+            parts.append(f"| `{key}` | {becomes} | {remark.replace('|', chr(92) + '|')} |")
+    return "\n".join(parts) + "\n"
+
+
+def _fate(rule: Rule, quote: str = "") -> tuple[str, str]:
+    """What becomes of a key, and what there is to say about it."""
+    accept = "" if rule.harmless is always else "other values change the answer and take --accept"
+    becomes = f"{rule.fate} {quote}{rule.to}{quote}" if rule.to else str(rule.fate)
+    return becomes, "; ".join(filter(None, (rule.why, accept)))
 
 
 def migrated(translation: Translation) -> str:
