@@ -106,6 +106,7 @@ def test_given_a_published_configuration_when_fitted_as_it_is_then_the_truth_lie
             assert 0 < error < 0.05 * (one["bounds"][1] - one["bounds"][0]), (key, one)
 
 
+@pytest.mark.timeout(600)
 def test_given_the_example_of_homodynes_document_when_fitted_as_it_stands_then_the_truth_lies_within_the_errors(
     tmp_path, capfd, monkeypatch
 ):
@@ -117,7 +118,7 @@ def test_given_the_example_of_homodynes_document_when_fitted_as_it_stands_then_t
             output=tmp_path / "data" / "experiment.hdf5",
             format="legacy",
             parameters=truth,
-            phi=(-60.0, -30.0, 0.0, 45.0, 86.0, 120.0),
+            phi=(-60.0, 0.0, 45.0, 86.0, 120.0),
             frames=40,
             q=0.0123,
             extra_q=1,
@@ -131,9 +132,9 @@ def test_given_the_example_of_homodynes_document_when_fitted_as_it_stands_then_t
     text = (OLD / "homodyne_document.yaml").read_text("utf-8")
     old = tmp_path / "homodyne.yaml"
     old.write_text(text.replace("/path/to/data", str(tmp_path / "data")), "utf-8")
-    told = fit(capfd, old, tmp_path / "run", *QUICK, options=())
+    told = fit(capfd, old, tmp_path / "run", *QUICK, "optimization.nlsq.multi_start=2")
     assert told.code == 0, told.err + told.out
-    assert "5 angles × 40 frames, q = 0.0123" in told.out  # 120 degrees are outside of the range
+    assert "4 angles × 40 frames, q = 0.0123" in told.out  # 120 degrees are outside of the range
     found = parameters(tmp_path / "run")
     for key, value in truth.items():
         error = max(found[key]["uncertainty"], found[key]["robust_uncertainty"] or 0.0)
