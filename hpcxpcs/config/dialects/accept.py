@@ -64,4 +64,6 @@ def warning(translation: Translation, document: Document) -> str:
 
 
 def _said(record: Record) -> str:
-    return record.why if record.fate is Fate.UNKNOWN else f"not given: {record.why}"
+    """What became of a key that is named whenever its file is read."""
+    known = {Fate.UNKNOWN: "", Fate.DROPPED: "dropped: "}
+    return f"{known.get(record.fate, 'not given: ')}{record.why}"

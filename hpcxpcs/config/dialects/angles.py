@@ -101,7 +101,8 @@ def _filtered(work: Work, on: bool, width: float, before: _Choice | None) -> _Ch
         if value == []:
             work.tell(origin, Fate.DROPPED, why=_ALL_ANGLES)
         elif not on:
-            work.tell(origin, Fate.DROPPED, why=_OFF)
+            unsaid = work.given(_FILTER, "enabled") is None
+            work.tell(origin, Fate.DROPPED, why=_OFF, aloud=unsaid)
         elif earlier is not None and origin == angles:
             why = f"both it and {dotted(earlier.origin)} select angles; keep one of the two"
             work.tell(origin, Fate.DROPPED, why=why, changes_answer=True)

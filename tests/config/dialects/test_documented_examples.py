@@ -116,6 +116,21 @@ def test_given_no_word_on_whether_filters_count_when_read_then_they_do_and_it_is
     assert "must be true or false" in refused("homodyne_document", data_filtering__enabled="no")
 
 
+def test_given_ranges_and_no_word_on_whether_they_count_when_read_then_it_is_said_aloud_that_they_do_not() -> (
+    None
+):
+    section = {"target_ranges": [{"min_angle": -10, "max_angle": 10}]}
+    document = Document(with_changes("homodyne_document", {"phi_filtering": section}), "old.yaml")
+    translation = from_old(document, None)
+    assert translation is not None
+    assert "phi_filtering.target_ranges is dropped: phi_filtering.enabled" in warning(translation, document)
+    off = Document(
+        with_changes("homodyne_document", {"phi_filtering": {**section, "enabled": False}}), "old.yaml"
+    )
+    translation = from_old(off, None)
+    assert translation is not None and "target_ranges" not in warning(translation, off)
+
+
 def test_given_filters_of_which_any_is_enough_when_read_then_several_are_refused() -> None:
     assert "has no counterpart" in refused("homodyne_document", data_filtering__combine_criteria="OR")
     assert ranges("homodyne_document", data_filtering__combine_criteria="AND") == [(-90, 90)]
