@@ -41,7 +41,7 @@ def test_masked_pairs_and_frames_change_the_answer_by_less_than_its_errors(copy,
 def test_an_angle_without_a_finite_number_is_refused_even_when_masking(copy, tmp_path, capfd):
     changed(lambda c2, k: c2 * np.nan, SECOND)(copy.with_suffix(".hdf"))
     outcome = fit(capfd, copy, tmp_path / "run", "data_filtering.non_finite=mask")
-    refused(outcome, 1, "phi = 0", "only 0 usable frames of 40", "data_filtering.phi_ranges")
+    refused(outcome, 1, "phi = 0", "no pair of the 40 frames holds a number other than 0", "data_filtering.phi_ranges")
     left = fit(capfd, copy, tmp_path / "run", "data_filtering.phi_range={min: 60, max: -60}", *QUICK)
     assert left.code == 0 and "2 angles" in left.out
 
