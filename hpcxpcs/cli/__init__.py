@@ -139,6 +139,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     except HpcxpcsError as error:
         click.echo(f"hpcxpcs: error: {error}", err=True)
         return error.exit_code
+    except PermissionError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"hpcxpcs: error: {_not_allowed(error)}", err=True)
+        return 1
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -146,6 +151,24 @@ def _run(arguments: Sequence[str] | None) -> int:
         click.echo("hpcxpcs: interrupted", err=True)
         return EXIT_INTERRUPTED
     return returned if isinstance(returned, int) else 0
+
+
+def _not_allowed(error: PermissionError) -> str:
+    """What may not be read or written, whose it is, and what its owner can do."""
+    from pathlib import Path
+
+    path = Path(os.fsdecode(error.filename))
+    place = path
+    while not os.access(place, os.R_OK) and place.parent != place and not os.access(place.parent, os.X_OK):
+        place = place.parent
+    try:
+        owner = place.owner()
+    except (OSError, KeyError):
+        owner = "somebody else"
+    return (
+        f"{path}: may not be opened by you ({error.strerror}): it belongs to {owner}, who can let others read with "
+        f"chmod -R a+rX '{place}'"
+    )
 
 
 @contextmanager

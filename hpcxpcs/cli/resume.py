@@ -67,7 +67,10 @@ def command(
     opened = Run.open(run)
     record = None if here or workers or time_limit is not None else _submitted_elsewhere(opened)
     if record is not None:
-        _submit_again(opened, record, tasks, log_level)
+        from hpcxpcs.runtime.schedulers.submissions import at_the_scheduler, read_record
+
+        with at_the_scheduler(opened.folder):
+            _submit_again(opened, read_record(opened) or record, tasks, log_level)
         return
     if tasks is not None:
         why = "it was not submitted, or this is its job"
@@ -92,33 +95,40 @@ def _submitted_elsewhere(run: Run) -> SubmitRecord | None:
 
 
 def _submit_again(run: Run, record: SubmitRecord, tasks: int | None, log_level: str | None) -> None:
-    """Submit in place of the jobs that have died; shards that were given up are tried again."""
-    from hpcxpcs.errors import SchedulerProblem
+    """Submit in place of the jobs that have died; shards that were given up are tried again.
+
+    A number of `tasks` counts as it is: what is added to workers that live is no new order for the run.
+    """
+    from hpcxpcs.cli.submit import hand_in
     from hpcxpcs.pipeline.begin import refuse_complete
     from hpcxpcs.runtime.failures import forget_failures
     from hpcxpcs.runtime.run import state_of
-    from hpcxpcs.runtime.schedulers.looking import queue_look
-    from hpcxpcs.runtime.schedulers.submitting import offer, submit
+    from hpcxpcs.runtime.schedulers.looking import alive_by_job
+    from hpcxpcs.runtime.schedulers.submitting import offer
     from hpcxpcs.runtime.work import open_tasks
 
     refuse_complete(run)
-    look = queue_look(run, record, fresh_seconds=0.0)
-    if look.problem is not None:
-        raise SchedulerProblem(look.problem)
-    workers = sum(look.alive(one) for one in record.submissions if one.kind == "array")
-    gathers = any(look.alive(one) for one in record.submissions if one.kind != "array")
+    if tasks is not None and record.order.mpi:
+        raise click.UsageError("--tasks is the size of an array; this run was submitted with --mpi")
+    alive = alive_by_job(run, record)
+    arrays = [one for one in record.submissions if one.kind == "array"]
+    living = [one for one in arrays if alive[one.job]]
+    workers = sum(alive[one.job] for one in arrays)
+    gathers = any(alive[one.job] for one in record.submissions if one.kind != "array")
     for task in run.plan.tasks:
         if state_of(run, task) == "failed":
             forget_failures(run, task)
     left = len(open_tasks(run, run.plan.tasks))
-    missing = tasks or max(0, min(left, max(one.tasks for one in record.submissions)) - workers)
+    most = max((one.tasks for one in arrays), default=0)
+    missing = max(0, min(left, most) - workers) if tasks is None else tasks
     if gathers and not (missing and left):
         click.echo(f"{run.folder}: nothing has died: {workers} workers and a job that gathers wait or run")
         return
     order = record.order if log_level is None else replace(record.order, log_level=log_level)
-    offered = offer(run, order, workers_only=gathers, most_tasks=missing)
-    for one in submit(run, order, offered):
-        click.echo(f"submitted {one.kind} {one.job}" + (f", after {one.after}" if one.after else ""))
+    order = order if tasks is None else replace(order, tasks=tasks)
+    offered = offer(run, order, workers_only=gathers, most_tasks=missing if arrays else None)
+    behind = living[-1].job if living and not gathers and len(offered.jobs) == 1 else None
+    hand_in(run, order, offered, added=bool(living), behind=behind)
     click.echo(f"look      hpcxpcs status {run.folder}")
 
 

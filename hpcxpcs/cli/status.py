@@ -42,15 +42,16 @@ def command(run: Path, watch: bool, as_json: bool, queue_too: bool) -> None:
     It reads the files of the run, wherever its processes are, and disturbs nobody. Of a run that was submitted, it
     also tells what the queue says, asked once a minute at most whoever looks; --no-queue leaves that out.
     """
+    from hpcxpcs.pipeline.begin import completed
     from hpcxpcs.runtime.run import Run
     from hpcxpcs.runtime.status import read_status
 
     opened = Run.open(run)
     shown = ""
     while True:
-        found = read_status(opened)
-        queue = _queue(opened) if queue_too else None
-        text = _json(found, queue, compact=watch) if as_json else "\n".join(_lines(found, queue))
+        found, complete = read_status(opened), completed(opened) is not None
+        queue = _queue(opened, complete) if queue_too else None
+        text = _json(found, queue, compact=watch) if as_json else "\n".join(_lines(found, queue, complete))
         if text != shown:
             _show(text, again=watch and bool(shown) and not as_json)
         shown = text
@@ -68,13 +69,18 @@ def _show(text: str, again: bool) -> None:
     click.echo(text)
 
 
-def _queue(run: Run) -> tuple[SubmitRecord, QueueLook] | None:
+def _queue(run: Run, complete: bool) -> tuple[SubmitRecord, QueueLook] | None:
     """The jobs of a run and what the queue says of them; None for a run that was not submitted."""
-    from hpcxpcs.runtime.schedulers.looking import queue_look
+    from hpcxpcs.runtime.schedulers.looking import CHANGING_SECONDS, queue_look
     from hpcxpcs.runtime.schedulers.submissions import read_record
 
     record = read_record(run)
-    return None if record is None else (record, queue_look(run, record))
+    if record is None:
+        return None
+    look = queue_look(run, record)
+    if complete and any(look.alive(one) for one in record.submissions):
+        look = queue_look(run, record, fresh_seconds=CHANGING_SECONDS)
+    return record, look
 
 
 def _json(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None, compact: bool) -> str:
@@ -103,20 +109,22 @@ def _queue_lines(record: SubmitRecord, look: QueueLook) -> Iterator[str]:
         if states:
             yield f"{'job':<9}{one.job} ({one.kind}, {one.scheduler}): {states}, seen {age}"
     if look.problem is not None:
-        yield f"{'queue':<9}does not answer: {look.problem}"
+        yield f"{'queue':<9}did not answer {age}: {look.problem}"
 
 
 def _job_states(one: Submission, look: QueueLook) -> str:
-    """How many tasks of a job are in which state, with the reason why they wait; "" for one that is forgotten."""
+    """How many tasks of a job are in which state, and why; "" for one that is forgotten."""
     counts = look.counts(one)
     if set(counts) <= {"gone"}:
         return ""
-    reasons = sorted({task.reason for task in look.of(one) if task.state == "waiting" and task.reason})
-    text = ", ".join(f"{count} {state}" for state, count in counts.items())
-    return f"{text} ({'; '.join(reasons)})" if reasons else text
+    parts = []
+    for state, count in counts.items():
+        reasons = sorted({task.reason for task in look.of(one) if task.state == state and task.reason})
+        parts.append(f"{count} {state} ({'; '.join(reasons)})" if reasons else f"{count} {state}")
+    return ", ".join(parts)
 
 
-def _lines(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None) -> Iterator[str]:
+def _lines(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None, complete: bool) -> Iterator[str]:
     yield f"{'run':<9}{found.folder} ({found.method}, begun {found.created})"
     for kind, states in found.counts.items():
         parts = ", ".join(f"{count} {state}" for state, count in states.items() if count or state == "done")
@@ -138,7 +146,7 @@ def _lines(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None) -> It
             yield from _failure(task)
     if queue is not None:
         yield from _queue_lines(*queue)
-    yield f"{'state':<9}{_advice(found, queue)}"
+    yield f"{'state':<9}{_advice(found, queue, complete)}"
 
 
 def _progress(found: RunStatus) -> Iterator[str]:
@@ -166,9 +174,11 @@ def _failure(task: TaskStatus) -> Iterator[str]:
         yield f"{'':<11}{line}"
 
 
-def _advice(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None) -> str:
+def _advice(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None, complete: bool) -> str:
     if found.state == "running":
         return "at work"
+    if complete:
+        return f"all tasks are done, results are in {found.folder / 'results'}"
     if queue is not None and any(queue[1].alive(one) for one in queue[0].submissions):
         return "its jobs are in the queue"
     if queue is not None and found.state == "waiting" and queue[1].problem is None:

@@ -28,7 +28,7 @@ Examples:
 \b
 Exit codes:
   0 submitted, or nothing is left to do   1 error   2 configuration or usage
-  With --wait that of the run: 3 finished, but not to be quoted as it is
+  With --wait that of the run: 3 finished, but not to be quoted as it is   75 stopped: hpcxpcs resume RUN continues
 """
 
 
@@ -97,7 +97,8 @@ def command(
     from hpcxpcs.pipeline.plan import plan_for
     from hpcxpcs.runtime.log_levels import asked_level
     from hpcxpcs.runtime.run import PLAN_FILE, Run
-    from hpcxpcs.runtime.schedulers.submitting import offer, submit, submit_lines, write_scripts
+    from hpcxpcs.runtime.schedulers.submissions import at_the_scheduler
+    from hpcxpcs.runtime.schedulers.submitting import offer, submit_lines, write_scripts
 
     order = _order(asked)
     given: dict[str, object] = {
@@ -113,24 +114,45 @@ def command(
         _show_dry_run(planned, order)
         return
     offer(planned, order)  # what no queue of the site runs is refused before anything is written
-    if fresh and (folder / PLAN_FILE).exists():
-        _at_work(Run.open(folder), more=False)
-    begun = begin(folder, settings, data, reporter, fresh=fresh)
-    refuse_complete(begun)
-    at_work = _at_work(begun, more)
-    offered = offer(begun, order, workers_only=any(one.kind != "array" for one in at_work))
-    click.echo(_announcement(begun, offered))
-    if write_only:
-        write_scripts(begun, offered)
-        click.echo("\n".join(submit_lines(offered)))
-        return
-    for one in submit(begun, order, offered):
-        click.echo(f"submitted {one.kind} {one.job}" + (f", after {one.after}" if one.after else ""))
+    with at_the_scheduler(folder):
+        if fresh and (folder / PLAN_FILE).exists():
+            _at_work(Run.open(folder), more=False)
+        begun = begin(folder, settings, data, reporter, fresh=fresh)
+        refuse_complete(begun)
+        at_work = _at_work(begun, more)
+        offered = offer(begun, order, workers_only=any(one.kind != "array" for one in at_work))
+        click.echo(_announcement(begun, offered))
+        if write_only:
+            write_scripts(begun, offered)
+            click.echo("\n".join(submit_lines(offered)))
+            return
+        hand_in(begun, order, offered, added=more)
     click.echo(_how_to_look(begun, offered))
     if wait:
         from hpcxpcs.cli.waiting import waited
 
         context.exit(waited(begun, reporter))
+
+
+def hand_in(
+    run: Run, order: Order, offered: Offer, *, added: bool = False, behind: str | None = None
+) -> None:
+    """Submit what is offered and tell each job as it is accepted, also when a later one is refused."""
+    from hpcxpcs.errors import SchedulerProblem
+    from hpcxpcs.runtime.schedulers.submitting import submit
+
+    accepted = []
+    try:
+        for one in submit(run, order, offered, added=added, behind=behind):
+            accepted.append(f"{one.kind} {one.job}")
+            click.echo(f"submitted {accepted[-1]}" + (f", after {one.after}" if one.after else ""))
+    except SchedulerProblem as problem:
+        if not accepted:
+            raise
+        raise SchedulerProblem(
+            f"{problem}. The {' and the '.join(accepted)} before it stays in the queue: 'hpcxpcs resume {run.folder}' "
+            f"hands in the rest when that is mended, 'hpcxpcs cancel {run.folder}' ends what is there"
+        ) from problem
 
 
 def _order(asked: dict[str, object]) -> Order:
@@ -180,9 +202,10 @@ def _at_work(run: Run, more: bool) -> tuple[Submission, ...]:
     busy = [f"job {one.job} ({one.kind})" for one in jobs]
     busy += [f"{held.owner.host} on {name}" for name, held in live_holdings(run.claims).items() if not jobs]
     if busy and not more:
+        end = f"'hpcxpcs cancel {run.folder}' ends it" if jobs else "what was started by hand ends by hand"
         raise SchedulerProblem(
             f"{run.folder} is at work: {', '.join(busy[:4])}{', …' if len(busy) > 4 else ''}. "
-            f"--more adds workers, 'hpcxpcs cancel {run.folder}' ends it, 'hpcxpcs status {run.folder}' shows it"
+            f"--more adds workers, {end}, 'hpcxpcs status {run.folder}' shows it"
         )
     return jobs
 

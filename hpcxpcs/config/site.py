@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Pr
 from hpcxpcs.config.field_types import MemorySize, Section, Text, Whole
 from hpcxpcs.config.problems import Problem, suggestion
 
-LAUNCHER_WORDS = ("ranks", "ranks_per_node", "cores_per_rank", "cpus_per_rank", "nodes")
+LAUNCHER_WORDS = ("mpiexec", "ranks", "ranks_per_node", "cores_per_rank", "cpus_per_rank", "nodes")
 QUEUE_WORD = ("queue",)
 MODULES_KNOWN = (
     "# shellcheck source=/dev/null",
@@ -215,7 +215,7 @@ class Site(Section):
     launcher: tuple[Annotated[Text, AfterValidator(_launcher_word)], ...] = Field(
         default=(),
         description="words that start MPI ranks; {ranks}, {ranks_per_node}, {cores_per_rank}, {cpus_per_rank} "
-        "(hardware threads) and {nodes} are filled in",
+        "(hardware threads), {nodes} and {mpiexec} (that of the installed MPI library) are filled in",
     )
     array_throttle: Whole | None = Field(
         default=None, ge=1, description="most tasks of an array that run at once, in any queue"

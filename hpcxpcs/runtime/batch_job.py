@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+PBS_CONFIGURATION = "/etc/pbs.conf"
+"""Where every machine of a PBS cluster says where its programs are, unless PBS_CONF_FILE names another file."""
 
 
 def slurm_job(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -22,3 +26,23 @@ def batch_job(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
         restarts = environ.get("SLURM_RESTART_COUNT", "")  # Slurm does not set it before the first restart
         return {"job": job, "restarts": int(restarts) if restarts.isdigit() else 0}
     return {"job": environ["PBS_JOBID"]} if environ.get("PBS_JOBID") else {}
+
+
+def with_scheduler_programs(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment, with the programs of PBS on PATH: on the nodes of some clusters they are not.
+
+    They are looked for where the job was submitted from and where PBS is installed; PATH itself comes first.
+    """
+    installed = environ.get("PBS_EXEC") or _pbs_exec(environ)
+    folders = [environ.get("PATH", os.defpath), environ.get("PBS_O_PATH", "")]
+    folders += [f"{installed}/bin"] if installed else []
+    return {**environ, "PATH": os.pathsep.join(folder for folder in folders if folder)}
+
+
+def _pbs_exec(environ: Mapping[str, str]) -> str:
+    try:
+        text = Path(environ.get("PBS_CONF_FILE") or PBS_CONFIGURATION).read_text(errors="replace")
+    except OSError:
+        return ""
+    values = [line.partition("=")[2] for line in text.splitlines() if line.startswith("PBS_EXEC=")]
+    return values[-1].strip().strip("\"'") if values else ""

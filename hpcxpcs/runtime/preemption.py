@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -14,7 +13,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Self
 
-from hpcxpcs.runtime.batch_job import slurm_job
+from hpcxpcs.runtime.batch_job import slurm_job, with_scheduler_programs
+from hpcxpcs.runtime.schedulers.pbs_answers import read_json
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 BLOCK_SPREAD = 1.5  # blocks of one chain differ in length: trees are deeper in some places than in others
@@ -42,7 +42,12 @@ def ask_program(arguments: Sequence[str]) -> str | None:
     """Return what a scheduler's program prints; None when it is absent, fails or keeps silent for long."""
     try:
         answer = subprocess.run(
-            list(arguments), capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
+            list(arguments),
+            env=with_scheduler_programs(),
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return None
@@ -144,10 +149,9 @@ def _slurm_queue(environ: Mapping[str, str], ask: Ask, now: float) -> tuple[floa
 
 
 def pbs_record(job: str, ask: Ask) -> Mapping[str, Any]:
-    """What qstat says of a job, {} when it says nothing; ValueError or AttributeError when that makes no sense."""
-    jobs = json.loads(ask(["qstat", "-f", "-F", "json", job]) or "{}").get("Jobs", {})
-    record: Mapping[str, Any] = jobs.get(job) or next(iter(jobs.values()), {})
-    return record
+    """What qstat says of a job, {} when it says nothing; ValueError when that makes no sense."""
+    jobs = read_json(ask(["qstat", "-f", "-F", "json", job]) or "{}")
+    return jobs.get(job) or next(iter(jobs.values()), {})
 
 
 def _pbs_queue(environ: Mapping[str, str], ask: Ask, now: float) -> tuple[float, str] | None:

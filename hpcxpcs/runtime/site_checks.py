@@ -20,7 +20,7 @@ from hpcxpcs.config.site_files import ChosenSite
 from hpcxpcs.errors import HpcxpcsError
 from hpcxpcs.runtime.checks import Finding, Status
 from hpcxpcs.runtime.claims import take
-from hpcxpcs.runtime.executors.launcher import Launched, launched, separate_worlds
+from hpcxpcs.runtime.executors.launcher import Launched, launched, own_launcher, separate_worlds
 from hpcxpcs.runtime.placement import is_bound, my_place
 from hpcxpcs.runtime.preemption import Deadline, find_deadline
 from hpcxpcs.runtime.sealed import Sealed, newest_good, read_sealed, write_sealed
@@ -157,7 +157,7 @@ def check_launcher(site: Site, which: Which) -> Finding:
     """The program that starts MPI ranks."""
     if not site.launcher:
         return Finding("launcher", "ok", "the site names none: MPI jobs are not started here")
-    program = site.launcher[0]
+    program = site.launcher[0].format(mpiexec=own_launcher())
     if (found := which(program)) is not None:
         return Finding("launcher", "ok", found)
     loading = f"module load {' '.join(site.modules)}" if site.modules else "load the site's MPI module"
@@ -197,7 +197,9 @@ def check_node(site: Site, node: NodeLook, in_job: bool) -> Finding:
 def check_ranks(site: Site, ranks: Ranks) -> Finding:
     """Whether MPI counts as many ranks as the launcher started."""
     if ranks.started is None:
-        command = " ".join([*site.launcher[:1], "...", "hpcxpcs doctor --site"])
+        command = " ".join([*site.launcher[:1], "...", "hpcxpcs doctor --site"]).format(
+            mpiexec=own_launcher()
+        )
         remedy = "" if site.scheduler == "local" or not site.launcher else f"in a job: {command}"
         status: Status = "warn" if remedy else "ok"
         return Finding("ranks", status, "this process was not started by a launcher", remedy)

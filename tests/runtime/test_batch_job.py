@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpcxpcs.runtime.batch_job import batch_job
+from hpcxpcs.runtime.batch_job import batch_job, with_scheduler_programs
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,15 @@ from hpcxpcs.runtime.batch_job import batch_job
 )
 def test_given_an_environment_then_events_say_so_much_of_the_job(environ, said):
     assert batch_job(environ) == said
+
+
+def test_given_a_node_without_the_programs_of_pbs_on_path_then_they_are_looked_for_where_they_are(tmp_path):
+    configuration = tmp_path / "pbs.conf"
+    configuration.write_text("PBS_SERVER=vm\nPBS_EXEC=/opt/there\nPBS_START_MOM=1\n")
+    found = with_scheduler_programs(
+        {"PATH": "/usr/bin", "PBS_O_PATH": "/home/me/bin:/opt/pbs/bin", "PBS_CONF_FILE": str(configuration)}
+    )
+    assert found["PATH"] == "/usr/bin:/home/me/bin:/opt/pbs/bin:/opt/there/bin"
+    told = with_scheduler_programs({"PATH": "/usr/bin", "PBS_EXEC": "/opt/told", "PBS_CONF_FILE": "/none"})
+    assert told["PATH"] == "/usr/bin:/opt/told/bin"
+    assert with_scheduler_programs({"PATH": "/bin", "PBS_CONF_FILE": "/none"})["PATH"] == "/bin"

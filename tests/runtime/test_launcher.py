@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+import mpi4py
 import pytest
 
-from hpcxpcs.runtime.executors.launcher import Launched, launched, separate_worlds, under_mpi
+from hpcxpcs.runtime.executors.launcher import Launched, launched, own_launcher, separate_worlds, under_mpi
 
 SEEN = {
     "MPICH": ({"PMI_RANK": "2", "PMI_SIZE": "4", "MPI_LOCALRANKID": "2"}, Launched(4, "PMI_SIZE")),
@@ -52,3 +56,36 @@ def test_given_many_processes_in_worlds_of_one_then_a_warning_names_count_variab
 )
 def test_given_a_world_as_large_as_started_then_there_is_no_warning(started, size):
     assert separate_worlds(started, size) is None
+
+
+def program(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "mpiexec").write_text("#!/bin/sh\n")
+    (folder / "mpiexec").chmod(0o755)
+    return folder / "mpiexec"
+
+
+def test_given_a_library_that_is_asked_for_then_its_own_launcher_is_taken(tmp_path):
+    own = program(tmp_path / "mpich" / "bin")
+    assert own_launcher({"MPI4PY_LIBMPI": str(tmp_path / "mpich" / "lib" / "libmpi.so")}) == str(own)
+
+
+def test_given_an_mpi4py_that_was_compiled_here_then_the_launcher_beside_its_compiler_is_taken(
+    tmp_path, monkeypatch
+):
+    own = program(tmp_path / "bin")
+    monkeypatch.setattr(mpi4py, "get_config", lambda: {"mpicc": str(tmp_path / "bin" / "mpicc")})
+    assert own_launcher({}) == str(own)
+
+
+def test_given_a_library_of_the_environment_then_the_launcher_beside_python_is_taken(tmp_path, monkeypatch):
+    own = program(tmp_path / "venv" / "bin")
+    monkeypatch.setattr(mpi4py, "get_config", dict)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
+    assert own_launcher({}) == str(own)
+
+
+def test_given_no_launcher_anywhere_then_the_one_on_path_is_meant(tmp_path, monkeypatch):
+    monkeypatch.setattr(mpi4py, "get_config", dict)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert own_launcher({}) == "mpiexec"

@@ -1,9 +1,11 @@
-"""Which MPI launcher has started this process, read from the environment alone."""
+"""Which MPI launcher has started this process, and which one belongs to the installed MPI library."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PALS_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -35,6 +37,32 @@ def launched(environ: Mapping[str, str] = os.environ) -> Launched | None:
 def under_mpi(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether this process is an MPI rank, so that mpi4py has something to find."""
     return launched(environ) is not None
+
+
+def own_launcher(environ: Mapping[str, str] = os.environ) -> str:
+    """Path of the mpiexec that belongs to the MPI library of mpi4py; "mpiexec" where it is not known.
+
+    Jobs do not have the PATH of an activated environment, and PBS has an mpiexec of its own there.
+    """
+    for folder in _library_folders(environ):
+        if os.access(folder / "mpiexec", os.X_OK):
+            return str(folder / "mpiexec")
+    return "mpiexec"
+
+
+def _library_folders(environ: Mapping[str, str]) -> Iterator[Path]:
+    """Where programs of the library may be: beside the one that is asked for, of the compiler, or installed with us."""
+    if library := environ.get("MPI4PY_LIBMPI"):
+        yield Path(library).parent.parent / "bin"
+    try:
+        import mpi4py
+
+        compiler = mpi4py.get_config().get("mpicc")
+    except ImportError:
+        return
+    if compiler:
+        yield Path(compiler).parent
+    yield Path(sys.executable).parent
 
 
 def separate_worlds(started: Launched | None, world_size: int, library: str = "") -> str | None:

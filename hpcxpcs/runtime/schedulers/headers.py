@@ -73,6 +73,8 @@ def _pbs(dialect: Dialect, request: JobRequest, with_output: bool) -> Iterable[s
     if with_output and _pbs_carries(request):
         yield f"-o {request.logs}/"
     yield "-r y"
+    if request.umask is not None:
+        yield f"-W umask={request.umask:04o}"
     if dialect == "torque":
         yield f"-l nodes={resources.nodes}:ppn={cores}"
         if resources.memory is not None:  # Torque counts the whole job
@@ -136,9 +138,9 @@ def _directive(line: str) -> str:
 
 
 def _option(line: str) -> str:
-    """What a header line sets: "--mem", "-q", and for -l the name of the resource, "-l walltime"."""
-    resource = re.match(r"-l\s*([\w.]+)", line)
-    if resource:
-        return f"-l {resource[1]}"
+    """What a header line sets: "--mem", "-q", and for -l and -W what they name, "-l walltime"."""
+    named = re.match(r"(-[lW])\s*([\w.]+)", line)
+    if named:
+        return f"{named[1]} {named[2]}"
     long = re.match(r"--[\w-]+", line)
     return long[0] if long else line[:2]

@@ -33,7 +33,8 @@ class JobRequest:
     """One job: `command` (arguments, unquoted) runs on its nodes, behind `launcher` if there is one.
 
     `tasks` is the size of an array and `at_once` how many of them may run together. `setup` are shell lines (modules,
-    activation) before the command, `directives` further lines for the scheduler without their prefix.
+    activation) before the command, `directives` further lines for the scheduler without their prefix. `umask` is that
+    of the files which the job writes; None takes it from the run folder.
     """
 
     kind: JobKind
@@ -49,6 +50,7 @@ class JobRequest:
     setup: tuple[str, ...] = ()
     directives: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    umask: int | None = None
 
     @property
     def logs(self) -> Path:

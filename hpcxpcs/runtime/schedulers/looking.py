@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hpcxpcs.errors import HpcxpcsError, SchedulerProblem
@@ -14,12 +14,21 @@ from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.schedulers.jobs import QueueState, TaskLook
 from hpcxpcs.runtime.schedulers.named import scheduler_named
 from hpcxpcs.runtime.schedulers.submissions import Submission, SubmitRecord, submit_folder
+from hpcxpcs.runtime.work import EXIT_STOPPED
 
 QUEUE_FILE = "queue.json"
 FRESH_SECONDS = 60.0
 """How long an answer of the scheduler is good for: many people and programs ask it."""
 
-ALIVE: tuple[QueueState, ...] = ("waiting", "running")
+CHANGING_SECONDS = 5.0
+"""How long one is good for that is bound to change: of jobs that have done their work, or that nobody answers."""
+
+ALIVE: tuple[QueueState, ...] = ("waiting", "running", "suspended")
+OUR_EXITS: Mapping[int, tuple[QueueState, str]] = {
+    3: ("done", "exit code 3: the results are written, and not to be quoted as they are"),
+    EXIT_STOPPED: ("stopped", f"exit code {EXIT_STOPPED}: stopped with everything saved, resume continues"),
+}
+"""Exit codes of `hpcxpcs` that schedulers take for failures."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +58,15 @@ class QueueLook:
 
 
 def queue_look(run: Run, record: SubmitRecord, *, fresh_seconds: float = FRESH_SECONDS) -> QueueLook:
-    """Look at the jobs of a run; an answer younger than `fresh_seconds` is used again, by whoever it was asked."""
+    """Look at the jobs of a run; an answer younger than `fresh_seconds` is used again, by whoever it was asked.
+
+    That there was none is not remembered as long.
+    """
     known = _known(run, record)
-    if known is not None and 0.0 <= time.time() - known.asked < fresh_seconds:
-        return known
+    if known is not None:
+        good_for = fresh_seconds if known.problem is None else min(fresh_seconds, CHANGING_SECONDS)
+        if 0.0 <= time.time() - known.asked < good_for:
+            return known
     found = _asked(record.submissions)
     content = {"jobs": list(record.jobs), "look": asdict(found)}
     try:
@@ -69,10 +83,16 @@ def forget_look(run: Run) -> None:
 
 def living(run: Run, record: SubmitRecord, *, fresh_seconds: float = FRESH_SECONDS) -> tuple[Submission, ...]:
     """The jobs of a run that wait or run; SchedulerProblem when the scheduler does not say."""
+    alive = alive_by_job(run, record, fresh_seconds=fresh_seconds)
+    return tuple(one for one in record.submissions if alive[one.job])
+
+
+def alive_by_job(run: Run, record: SubmitRecord, *, fresh_seconds: float = 0.0) -> dict[str, int]:
+    """How many tasks of each job wait or run; SchedulerProblem when the scheduler does not say."""
     look = queue_look(run, record, fresh_seconds=fresh_seconds)
     if look.problem is not None:
         raise SchedulerProblem(look.problem)
-    return tuple(one for one in record.submissions if look.alive(one))
+    return {one.job: look.alive(one) for one in record.submissions}
 
 
 def _asked(submissions: Sequence[Submission]) -> QueueLook:
@@ -81,10 +101,18 @@ def _asked(submissions: Sequence[Submission]) -> QueueLook:
     try:
         for name in dict.fromkeys(one.scheduler for one in submissions):
             jobs = [one.job for one in submissions if one.scheduler == name]
-            tasks += scheduler_named(name).look(jobs)
+            tasks += [_in_our_words(task) for task in scheduler_named(name).look(jobs)]
     except SchedulerProblem as error:
         return QueueLook(time.time(), tuple(tasks), str(error))
     return QueueLook(time.time(), tuple(tasks))
+
+
+def _in_our_words(task: TaskLook) -> TaskLook:
+    """What a scheduler takes for a failure can be an end that was meant."""
+    if task.state != "failed" or task.exit_code is None or task.exit_code not in OUR_EXITS:
+        return task
+    state, reason = OUR_EXITS[task.exit_code]
+    return replace(task, state=state, reason=reason)
 
 
 def _known(run: Run, record: SubmitRecord) -> QueueLook | None:

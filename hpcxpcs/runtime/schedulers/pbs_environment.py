@@ -22,6 +22,7 @@ from typing import ClassVar
 from submitit.core import job_environment, logger, utils
 
 from hpcxpcs.errors import SchedulerProblem
+from hpcxpcs.runtime.batch_job import with_scheduler_programs
 from hpcxpcs.runtime.schedulers.calls import call
 from hpcxpcs.runtime.schedulers.pbs_ids import parse, submitted
 
@@ -234,11 +235,11 @@ def _repair(file: Path) -> None:
 
 
 def _call_from_node(command: list[str]) -> str:
-    """Run a program of PBS where it may be missing from PATH, as on the nodes of some clusters."""
-    environ = dict(os.environ)
-    folders = [environ.get("PATH", os.defpath), environ.get("PBS_O_PATH", "")]
-    folders += [f"{environ['PBS_EXEC']}/bin"] if environ.get("PBS_EXEC") else []
-    environ["PATH"] = os.pathsep.join(folder for folder in folders if folder)
-    return call(
-        command, remedy="submit the function again", seconds=SECONDS_TO_REQUEUE, environ=environ
-    ).printed
+    """Run a program of PBS where it may be missing from PATH."""
+    said = call(
+        command,
+        remedy="submit the function again",
+        seconds=SECONDS_TO_REQUEUE,
+        environ=with_scheduler_programs(),
+    )
+    return said.printed

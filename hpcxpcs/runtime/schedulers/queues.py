@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from hpcxpcs.config.problems import suggestion
 from hpcxpcs.config.site import NodeType, Queue, Site, walltime_text
 from hpcxpcs.errors import ConfigError
+from hpcxpcs.runtime.executors.launcher import own_launcher
 from hpcxpcs.runtime.schedulers.jobs import JobKind, JobRequest, Resources
 
 USUAL_WALLTIME = 3600
@@ -285,6 +286,7 @@ def _at_once(site: Site, queue: Queue, wish: Wish) -> int | None:
 def _launcher(site: Site, node: NodeType | None, resources: Resources) -> tuple[str, ...]:
     """The words that start the ranks, filled in."""
     values = {
+        "mpiexec": own_launcher(),
         "ranks": resources.nodes * resources.processes,
         "ranks_per_node": resources.processes,
         "cores_per_rank": resources.cores,

@@ -27,6 +27,7 @@ PURPOSES: dict[JobKind, str] = {
     "mpi": "All ranks share the shards of the run; the first one puts them together and writes RUN/results.",
 }
 SCHEDULERS: dict[Dialect, str] = {"slurm": "Slurm", "pbs": "PBS", "torque": "Torque"}
+UMASK_OF_RUN = r"""umask "$(printf "%04o" $((0777 & ~0$(stat -c "%a" "$RUN"))))" """.strip()
 INDEX_VARIABLES: dict[Dialect, str] = {"pbs": "PBS_ARRAY_INDEX", "torque": "PBS_ARRAYID"}
 
 
@@ -72,9 +73,11 @@ def filled_template(
         scheduler=SCHEDULERS[dialect],
         own_output=own_output(dialect, request, with_output=header_knows_run),
         identity=_identity(dialect),
+        umask=_umask(dialect, request),
         kind=request.kind,
         restart=", restart ${SLURM_RESTART_COUNT:-0}" if dialect == "slurm" else "",
         setup="".join(f"{line}\n" for line in [*_setup(request), *_exports(request)]),
+        launcher=_launcher_check(dialect, request),
         command=_command(request),
         ending=_filled(f"ending.{'slurm' if dialect == 'slurm' else 'pbs'}.bash", restarts=str(RESTARTS)),
     )
@@ -99,6 +102,22 @@ def _identity(dialect: Dialect) -> str:
     if dialect == "slurm":
         return "job=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-by-hand-$$}} index=${SLURM_ARRAY_TASK_ID:-}"
     return f"job=${{PBS_JOBID%%[!0-9]*}} index=${{{INDEX_VARIABLES[dialect]}:-}}\njob=${{job:-by-hand-$$}}"
+
+
+def _umask(dialect: Dialect, request: JobRequest) -> str:
+    """PBS starts jobs with a umask of 077, by which nobody else could read the results; Slurm takes over the user's."""
+    if request.umask is not None:
+        return f"umask {request.umask:04o}   # as where it was submitted\n"
+    return "" if dialect == "slurm" else f"{UMASK_OF_RUN}   # files as open to others as the run folder\n"
+
+
+def _launcher_check(dialect: Dialect, request: JobRequest) -> str:
+    """Lines that refuse a launcher on PATH which is that of PBS; one with a path was chosen by somebody."""
+    if dialect == "slurm" or not request.launcher or "/" in request.launcher[0]:
+        return ""
+    first = request.launcher[0]
+    program = '"${LAUNCHER[0]}"' if isinstance(first, ShellText) else shell_word(first)
+    return _filled("launcher.pbs.bash", program=program) + "\n"
 
 
 def _setup(request: JobRequest) -> list[str]:

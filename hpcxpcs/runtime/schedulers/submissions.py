@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from hpcxpcs.errors import StoreError
+from hpcxpcs.errors import SchedulerProblem, StoreError
+from hpcxpcs.files.atomic import writing
 from hpcxpcs.files.json_safe import write_json
+from hpcxpcs.runtime.claims import Claim, holding, take
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.schedulers.jobs import JobKind
 
 SUBMIT_FOLDER = "submit"
 JOBS_FILE = "jobs.json"
+CLAIM_FILE = "at-the-scheduler"
+CLAIM_SECONDS = 600.0
+"""For which a process may submit or cancel jobs of a run: some requests of a minute each at most."""
+
 SCHEMA_VERSION = 1
 
 SchedulerName = Literal["slurm", "pbs", "torque", "local"]
@@ -82,6 +91,44 @@ def submit_folder(run: Run) -> Path:
     return run.folder / SUBMIT_FOLDER
 
 
+@contextmanager
+def at_the_scheduler(run_folder: Path) -> Iterator[None]:
+    """Submit or cancel jobs of a run while no other process does; SchedulerProblem names the one that does.
+
+    What is looked up inside is true until the end of the block: of two that submit at once, one is told.
+    """
+    folder = run_folder / SUBMIT_FOLDER
+    with writing(folder):
+        made = [path for path in (folder, run_folder) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    claim = _claimed(run_folder)
+    try:
+        yield
+    finally:
+        claim.release()
+        with suppress(OSError):  # they hold something now, unless nothing came of it
+            for path in made:
+                path.rmdir()
+
+
+def _claimed(run_folder: Path) -> Claim:
+    """Take the claim; one whose owner has died is taken over, of several that try that at once by one."""
+    folder = run_folder / SUBMIT_FOLDER
+    found = None
+    for pause in (0.1, 0.4, 1.6, 0.0):
+        if (claim := take(folder, CLAIM_FILE, lease=CLAIM_SECONDS)) is not None:
+            return claim
+        found = holding(folder, CLAIM_FILE)
+        if found is not None and found.live:
+            break
+        time.sleep(pause)
+    who = "another process" if found is None else f"process {found.owner.pid} on {found.owner.host}"
+    raise SchedulerProblem(
+        f"{run_folder}: {who} submits or cancels jobs of this run at this moment: look with "
+        f"'hpcxpcs status {run_folder}' first. If that process is no more, remove {folder / CLAIM_FILE}"
+    )
+
+
 def read_record(run: Run) -> SubmitRecord | None:
     """What has been submitted for this run; None when nothing has."""
     path = submit_folder(run) / JOBS_FILE
@@ -101,11 +148,14 @@ def read_record(run: Run) -> SubmitRecord | None:
         ) from error
 
 
-def note_submission(run: Run, order: Order, submission: Submission) -> None:
-    """Add a job to the record at once, so that none that was accepted is forgotten."""
+def note_submission(run: Run, order: Order, submission: Submission, *, added: bool = False) -> None:
+    """Add a job to the record at once, so that none that was accepted is forgotten.
+
+    One that is `added` to jobs at work does not change how the run is submitted again.
+    """
     known = read_record(run)
     before = () if known is None else known.submissions
-    _write(run, SubmitRecord(order, (*before, submission)))
+    _write(run, SubmitRecord(known.order if added and known else order, (*before, submission)))
 
 
 def note_cancelled(run: Run, job: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def offer(run: Run, order: Order, *, workers_only: bool = False, most_tasks: int
 
     An array of workers and a job after it that gathers, one MPI job, or, where one task has room for all that is left,
     the gathering job alone: it does whatever it finds undone. `workers_only` leaves the gathering to a job that is in
-    the queue already, and `most_tasks` limits the array.
+    the queue already, and `most_tasks` limits the array; 0 leaves the work to one that is in the queue.
     """
     chosen = site_for(order)
     site, scheduler = chosen.site, chosen.site.scheduler
@@ -128,13 +128,19 @@ def write_scripts(run: Run, offered: Offer) -> None:
         atomic_write_text(job.script, job.text)
 
 
-def submit(run: Run, order: Order, offered: Offer) -> tuple[Submission, ...]:
-    """Hand in all jobs in order, each noted as soon as it is accepted."""
+def submit(
+    run: Run, order: Order, offered: Offer, *, added: bool = False, behind: str | None = None
+) -> Iterator[Submission]:
+    """Hand in all jobs in order; each is noted and yielded as soon as it is accepted.
+
+    Jobs that are `added` to those at work leave the recorded order as it is. What waits for no other job of the offer
+    waits for the job `behind`.
+    """
     scheduler = scheduler_named(offered.scheduler)
     write_scripts(run, offered)
     done: list[Submission] = []
     for job in offered.jobs:
-        after = None if job.after is None else done[job.after].job
+        after = behind if job.after is None else done[job.after].job
         accepted = Submission(
             job=scheduler.submit(job.script, after=after),
             kind=job.request.kind,
@@ -147,9 +153,9 @@ def submit(run: Run, order: Order, offered: Offer) -> tuple[Submission, ...]:
             core_hours=job.core_hours,
             after=after,
         )
-        note_submission(run, order, accepted)
+        note_submission(run, order, accepted, added=added)
         done.append(accepted)
-    return tuple(done)
+        yield accepted
 
 
 def submit_lines(offered: Offer) -> tuple[str, ...]:
@@ -176,7 +182,7 @@ def _array_jobs(
         return (_worker_job(run, site, order, max(1, tasks)),)
     fit = fit_to_queue(site, _wish(order, "gather", cores=_gather_cores(left, order, site)))
     gather = _job(run, site, order, "gather", fit, ("resume", str(run.folder), "--here"))
-    if tasks <= 1 and order.tasks is None:
+    if tasks <= 1 and (order.tasks is None or most_tasks == 0):
         return (gather,)
     return (_worker_job(run, site, order, max(1, tasks)), replace(gather, after=0))
 
@@ -230,6 +236,7 @@ def _job(
             resources=fit.resources,
             tasks=tasks,
             environment=_environment(site, order),
+            umask=_umask(),
         )
     )
     dialect = site.scheduler
@@ -237,6 +244,13 @@ def _job(
         raise ConfigError(f"{site.name} has no scheduler")
     script = submit_folder(run).absolute() / script_name(dialect, request.kind)
     return Job(request, script, script_text(dialect, request), fit.queue_name, fit.core_hours, fit=fit)
+
+
+def _umask() -> int:
+    """What this process, and so the user, takes from the permissions of new files."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _environment(site: Site, order: Order) -> dict[str, str]:

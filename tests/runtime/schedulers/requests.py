@@ -56,6 +56,7 @@ def request_of(dialect: Dialect, kind: JobKind) -> JobRequest:
         ),
         directives=DIRECTIVES[dialect],
         environment=ENVIRONMENT,
+        umask=0o027,
     )
 
 

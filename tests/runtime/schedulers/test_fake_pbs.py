@@ -406,6 +406,19 @@ def test_given_a_script_that_traps_term_then_the_login_shell_above_still_ends_th
     assert (fake_pbs.queue()["1.vm"].exit, fake_pbs.queue()["1.vm"].substate) == (271, 91)
 
 
+def test_given_a_deleted_job_then_children_outlive_the_login_shell_until_they_are_killed(
+    run: Run, fake_pbs: FakePbs, tmp_path: Path
+) -> None:
+    save = f"trap 'sleep 1; echo saved > {tmp_path}/saved; exit 75' TERM; touch {tmp_path}/up; sleep 60 & wait"
+    fake_pbs.set(kill_delay=23.0)
+    run("qsub", script=f"#!/bin/bash\n{save}\n")
+    wait_for(tmp_path / "up")
+    run("qdel", "1.vm")
+    fake_pbs.settle()
+    assert (tmp_path / "saved").read_text() == "saved\n"
+    assert (fake_pbs.queue()["1.vm"].exit, fake_pbs.queue()["1.vm"].substate) == (271, 91)
+
+
 def test_given_a_command_after_dashes_then_it_has_the_time_until_kill(
     run: Run, fake_pbs: FakePbs, tmp_path: Path
 ) -> None:

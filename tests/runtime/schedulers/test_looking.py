@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -26,11 +27,14 @@ class Counted:
     def __init__(self) -> None:
         self.asked = 0
         self.broken = False
+        self.tasks: list[TaskLook] = []
 
     def look(self, jobs: Sequence[str]) -> tuple[TaskLook, ...]:
         self.asked += 1
         if self.broken:
             raise SchedulerProblem("squeue: no answer")
+        if self.tasks:
+            return tuple(self.tasks)
         return tuple(TaskLook(job, None, "running", "RUNNING") for job in jobs)
 
 
@@ -82,10 +86,37 @@ def test_given_something_was_changed_then_the_scheduler_is_asked_again(run, sche
     assert scheduler.asked == 2
 
 
-def test_given_a_scheduler_that_does_not_answer_then_looking_tells_why_once_a_minute(run, scheduler):
+def test_given_a_scheduler_that_does_not_answer_then_looking_tells_why_and_asks_again_soon(
+    run, scheduler, monkeypatch
+):
     scheduler.broken = True
     assert [queue_look(run, read_record(run)).problem for _ in range(2)] == ["squeue: no answer"] * 2
     assert scheduler.asked == 1
+    scheduler.broken = False
+    now = time.time()
+    monkeypatch.setattr(looking.time, "time", lambda: now + looking.CHANGING_SECONDS + 1)
+    assert queue_look(run, read_record(run)).problem is None
+    assert scheduler.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "words"),
+    [
+        (("failed", 75), "stopped", "stopped with everything saved"),
+        (("failed", 3), "done", "not to be quoted"),
+        (("failed", 1), "failed", "as it was"),
+        (("cancelled", 75), "cancelled", "as it was"),
+    ],
+)
+def test_given_an_exit_code_of_ours_then_it_is_taken_for_what_it_means(run, scheduler, seen, state, words):
+    scheduler.tasks = [TaskLook("1", None, seen[0], "F", reason="as it was", exit_code=seen[1])]
+    (task,) = queue_look(run, read_record(run)).tasks
+    assert task.state == state and words in task.reason
+
+
+def test_given_a_suspended_task_then_it_is_alive(run, scheduler):
+    scheduler.tasks = [TaskLook("1", None, "suspended", "S")]
+    assert [one.job for one in living(run, read_record(run))] == ["1"]
 
 
 def test_given_a_scheduler_that_does_not_answer_then_nobody_takes_the_jobs_for_dead(run, scheduler):

@@ -74,7 +74,8 @@ def test_given_a_line_that_was_not_asked_for_then_it_is_refused_and_shown(line):
 @pytest.mark.parametrize(
     ("words", "state"),
     [
-        ("PENDING CONFIGURING REQUEUED REQUEUE_HOLD SUSPENDED", "waiting"),
+        ("PENDING CONFIGURING REQUEUED REQUEUE_HOLD", "waiting"),
+        ("SUSPENDED", "suspended"),
         ("RUNNING COMPLETING STOPPED SIGNALING A_WORD_OF_THE_FUTURE", "running"),
         ("FAILED TIMEOUT NODE_FAIL OUT_OF_MEMORY BOOT_FAIL DEADLINE", "failed"),
         ("CANCELLED PREEMPTED REVOKED", "cancelled"),

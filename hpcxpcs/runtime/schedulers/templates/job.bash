@@ -10,14 +10,14 @@ set -eo pipefail
 @{identity}
 task=$job${index:+_$index}
 if [[ ! -d $RUN ]]; then echo "There is no run folder $RUN." >&2; exit 1; fi
-mkdir -p "$RUN/logs"
+@{umask}mkdir -p "$RUN/logs"
 exec >> "$RUN/logs/@{kind}-$task.log" 2>&1
 echo "=== @{kind} $task on $(uname -n), $(date '+%F %T')@{restart}"
 
 trap '' USR1   # a warning that comes before the program listens must not end anything
 @{setup}set -u
 
-@{command} &
+@{launcher}@{command} &
 child=$!
 
 # Signals often reach this shell alone: hand them on, and stay until the program has really ended. Not by `wait`:
