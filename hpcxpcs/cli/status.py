@@ -40,7 +40,8 @@ def command(run: Path, watch: bool, as_json: bool, queue_too: bool) -> None:
     """Show how far the run in the folder RUN is: tasks by state, speed, time to go, failures and their causes.
 
     It reads the files of the run, wherever its processes are, and disturbs nobody. Of a run that was submitted, it
-    also tells what the queue says, asked once a minute at most whoever looks; --no-queue leaves that out.
+    also tells what the queue says, asked once a minute whoever looks, and sooner when it did not answer; --no-queue
+    leaves that out.
     """
     from hpcxpcs.pipeline.begin import completed
     from hpcxpcs.runtime.run import Run

@@ -235,8 +235,10 @@ def test_given_a_time_limit_then_jobs_know_it_without_qstat_on_path_and_their_st
 ):
     queue.set(node_path="/usr/bin:/bin")
     submit("--tasks", 2, "--time", "0:00:01")
+    (queue.folder / "spool" / "2.SC").write_text("#!/bin/bash\nexit 75\n")  # what the gathering job would end with
     queue.release()
     queue.settle(SECONDS)
+    assert "qstat on job 1[0].vm" in (run / "logs" / "array-1_0.log").read_text()
     assert [task.exit for task in queue.queue().values()] == [75, 75, 75]
     text = told("status", run)
     assert "2 stopped (exit code 75: stopped with everything saved, resume continues)" in text
@@ -287,7 +289,7 @@ def test_given_a_umask_of_the_user_then_jobs_have_it_though_pbs_gives_another(qu
     finally:
         os.umask(before)
     queue.release()
-    queue.settle(SECONDS)
+    queue.wait("1[].vm", seconds=SECONDS)
     logs = [path for path in (run / "logs").iterdir() if path.suffix in (".log", ".jsonl")]
     assert logs and {path.stat().st_mode & 0o777 for path in logs} == {0o644}
 
@@ -349,7 +351,8 @@ def test_given_a_launcher_that_is_that_of_pbs_then_the_job_refuses_it_in_its_log
 ):
     put_wrapper(queue)
     site = tmp_path / "site.yaml"
-    site.write_text('extends: generic-pbs\nlauncher: [mpiexec, -n, "{ranks}"]\n')
+    path = f"""setup: ['export PATH="{queue.folder}/bin:$PATH"']"""
+    site.write_text(f'extends: generic-pbs\n{path}\nlauncher: [mpiexec, -n, "{{ranks}}"]\n')
     told("submit", config, "--site", site, "--run", run, "--mpi", "--ranks", 2)
     queue.release()
     queue.settle()

@@ -1,4 +1,4 @@
-"""What the queue says of a run's jobs, asked at most once a minute whoever asks."""
+"""What the queue says of a run's jobs, asked once a minute whoever asks, and sooner where that is bound to change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue is asked once a minute at most, whoever asks."""
+"""The queue is asked once a minute, whoever asks, and sooner when it did not answer."""
 
 from __future__ import annotations
 
