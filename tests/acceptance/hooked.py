@@ -1,7 +1,8 @@
 """`python -m tests.acceptance.hooked HOOKS ARGUMENTS`: hpcxpcs with some of its calls interfered with.
 
 HOOKS is a JSON object {"module:function": {...}} with, for each function (looked up in the module that calls it):
-"pause": seconds before every call; "kill": the number of the call at which the process kills itself with SIGKILL.
+"pause": seconds before every call, unless the file "unless" is there; "kill": the number of the call at which the
+process kills itself with SIGKILL.
 {"fsync": {"in": PART, "call": n, "errno": e}} lets the n-th fsync of a path that contains PART fail, and all after it.
 Modules are changed when the program imports them, never earlier: it must choose its cores before JAX is there.
 """
@@ -56,7 +57,8 @@ def changed(function: Callable[..., Any], hook: dict[str, Any]) -> Callable[...,
     def call(*arguments: Any, **keywords: Any) -> Any:
         if next(calls) == hook.get("kill"):
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(hook.get("pause", 0.0))
+        if not Path(hook.get("unless", "")).is_file():
+            time.sleep(hook.get("pause", 0.0))
         return function(*arguments, **keywords)
 
     return call

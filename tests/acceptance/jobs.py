@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -21,13 +20,11 @@ import numpy as np
 
 from hpcxpcs.runtime.checks import without_launcher
 from hpcxpcs.runtime.events import read_events
+from tests.patience import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]
 MPIEXEC = Path(sys.prefix) / "bin" / "mpiexec"
 PROGRAM = (sys.executable, "-m", "hpcxpcs")
-SECONDS = 240
-"""No process of these tests may take longer; on an idle machine they take about ten."""
-
 RESULTS = ("posterior_samples", "contrast", "offset", "log_posterior")
 
 
@@ -65,9 +62,9 @@ class Job:
     def wait(self) -> int:
         """Exit code; a job that does not end is a failure, and is ended."""
         try:
-            return self.process.wait(timeout=SECONDS)
+            return self.process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"no end after {SECONDS} s: {self.text()}") from None
+            raise AssertionError(f"no end after {PATIENCE:g} s: {self.text()}") from None
 
     def text(self) -> str:
         """Everything it has printed."""
@@ -75,11 +72,15 @@ class Job:
 
     def until(self, true: Callable[[], object]) -> None:
         """Wait until something is true, while the job runs."""
-        give_up = time.monotonic() + SECONDS
-        while not true():
-            assert self.process.poll() is None, f"ended too early: {self.text()}"
-            assert time.monotonic() < give_up, f"waited in vain: {self.text()}"
-            time.sleep(0.01)
+
+        def ended_or_true() -> bool:
+            ended = self.process.poll() is not None
+            if true():
+                return True
+            assert not ended, f"ended too early: {self.text()}"
+            return False
+
+        until(ended_or_true, self.text, pause=0.01)
 
     def end(self, number: int = signal.SIGKILL) -> None:
         """End it if it runs."""

@@ -24,8 +24,6 @@ from tests.acceptance.jobs import (
     ranks,
 )
 
-pytestmark = pytest.mark.timeout(900)  # every process has its own limit, see jobs.SECONDS
-
 ONE_CORE = ("taskset", "-c", min(os.sched_getaffinity(0)))
 WAYS = {
     "2 workers and threads": ((), 33, {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}),

@@ -10,7 +10,7 @@ from tests.acceptance.jobs import digest, events, ranks
 
 ONE_CORE = ("taskset", "-c", min(os.sched_getaffinity(0)))
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 def at_work(run):

@@ -23,7 +23,7 @@ from tests.calibration.posteriors import (
     physical,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 FRAMES, NOISE = 60, 0.04
 REPAIRABLE = 25

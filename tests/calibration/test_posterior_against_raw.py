@@ -22,7 +22,7 @@ from tests.calibration.cases import CASES, case_data
 from tests.calibration.posteriors import Sampled, case_fit, consensus_posterior, exact_posterior
 from tests.calibration.raw_posterior import RawPosterior
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 REFERENCES = Path(__file__).parent / "references"
 MEAN, STRETCH, ERRORS = 0.1, 0.05, 2.0

@@ -16,7 +16,7 @@ from tests.calibration.cases import Case
 from tests.calibration.posteriors import Sampled, consensus_posterior, exact_posterior, fitted
 from tests.calibration.raw_posterior import RawPosterior
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 TRUTH = {"D0": 1.2e4, "alpha": -0.4, "D_offset": 0.0}
 POINTS = 121

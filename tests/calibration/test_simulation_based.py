@@ -20,7 +20,7 @@ from tests.calibration.ranks import (
 )
 
 SETS, SEED, LEVEL = 100, 11, 0.01
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

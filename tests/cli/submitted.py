@@ -6,15 +6,11 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.small_problem import small_problem
-
-SECONDS = 240
-"""No wait of these tests is longer; on an idle machine they are a tenth of it."""
 
 
 def small_config(folder: Path, shards: int = 2) -> Path:
@@ -37,7 +33,6 @@ def hpcxpcs(
         env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=SECONDS,
         cwd=cwd,
         check=False,
     )
@@ -49,11 +44,3 @@ def hpcxpcs(
 def status_of(run: Path, *options: str) -> dict[str, Any]:
     """What `hpcxpcs status --json` says."""
     return json.loads(hpcxpcs("status", run, "--json", *options).strip())
-
-
-def until(true: Callable[[], object], what: str = "it") -> None:
-    """Wait until something is true."""
-    give_up = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < give_up, f"{what} did not happen"
-        time.sleep(0.1)

@@ -53,7 +53,7 @@ NAMES = ("D0", "alpha", "D_offset")
 def started(folder, *arguments, **settings):
     """Run `python -m hpcxpcs` in `folder` as a process of its own, not on a terminal."""
     command = [sys.executable, "-m", "hpcxpcs", *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, **settings)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, **settings)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 

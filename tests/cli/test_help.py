@@ -35,7 +35,6 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         [sys.executable, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
         env={**os.environ, **environment},
         check=False,
     )
@@ -199,6 +198,5 @@ def test_given_any_command_then_linear_algebra_that_is_loaded_later_has_one_thre
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert told.stdout.split()[-1] == "1"

@@ -19,14 +19,14 @@ from hpcxpcs.runtime.events import read_events
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.schedulers.submissions import read_record
 from tests.acceptance.jobs import digest
-from tests.cli.submitted import hpcxpcs, small_config, status_of, until
+from tests.cli.submitted import hpcxpcs, small_config, status_of
+from tests.patience import until
 from tests.runtime.schedulers.pbs_fixture import FakePbs
 
 SHELLCHECK = Path(sys.prefix) / "bin" / "shellcheck"
 PBS = ("--scheduler", "pbs")
 CENTRES = ("alcf-polaris", "alcf-aurora", "lcrc-bebop", "lcrc-improv", "nersc-perlmutter")
 
-pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")

@@ -174,7 +174,7 @@ def test_given_a_shell_that_knows_no_modules_then_it_learns_of_them_or_says_so(
     for begin, expected in (("", 127), (known, 0)):
         script = "\n".join(["set -eo pipefail", begin, *lines, "set -u", "echo done"])
         child = subprocess.run(
-            ["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False
+            ["bash", "-c", script], capture_output=True, text=True, check=False
         )
         assert child.returncode == expected, child.stderr
     assert child.stdout == "loads load gcc/13.2\ndone\n"

@@ -45,7 +45,6 @@ def static_configuration(data: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_given_damaged_files_then_a_fit_leaves_whole_results_or_none(tmp_path, capfd):
     data, config = tmp_path / "mutated.h5", tmp_path / "config.yaml"
     config.write_text(static_configuration(data))
@@ -58,7 +57,6 @@ def test_given_damaged_files_then_a_fit_leaves_whole_results_or_none(tmp_path, c
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_given_wrong_configurations_then_a_fit_leaves_whole_results_or_none(tmp_path, capfd):
     write("nexus", tmp_path / "tiny.h5", stack_of([layouts.Q] * 2, [0.0, 90.0], 14))
     refused = accepted = seed = 0

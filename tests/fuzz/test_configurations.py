@@ -17,7 +17,6 @@ COUNT = 10_000
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_given_ten_thousand_configurations_with_mistakes_then_each_is_used_or_refused_in_words(tmp_path):
     found = list(verdicts("configuration", range(COUNT), tmp_path))
     bad = [verdict for verdict in found if not verdict.fine]

@@ -13,7 +13,6 @@ COUNT = 1_000
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_given_a_thousand_damaged_files_then_each_is_read_or_refused_in_words(tmp_path):
     found = list(verdicts("hdf5", range(COUNT), tmp_path))
     bad = [verdict for verdict in found if not verdict.fine]

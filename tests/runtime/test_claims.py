@@ -13,6 +13,7 @@ import pytest
 from hpcxpcs.errors import OutputError, StoreError
 from hpcxpcs.runtime import claims
 from hpcxpcs.runtime.claims import holding, live_holdings, take
+from tests.patience import PATIENCE
 from tests.runtime.store import age
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,7 @@ class Claimant:
     def end(self, sign=signal.SIGKILL, *, reap=True):
         self.process.send_signal(sign)
         if reap:
-            self.process.communicate(timeout=60)
+            self.process.communicate(timeout=PATIENCE)
         else:
             os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
 

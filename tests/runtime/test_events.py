@@ -10,6 +10,7 @@ import pytest
 
 from hpcxpcs.runtime.events import LINE_BYTES, append, read_events
 from hpcxpcs.runtime.run import Run
+from tests.patience import PATIENCE
 from tests.runtime.store import sample_plan
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +99,7 @@ def test_given_many_processes_that_append_at_once_then_no_line_is_lost_or_mixed(
     writers = [
         subprocess.Popen([sys.executable, "-c", MANY, str(run.folder), name], cwd=ROOT) for name in "abcd"
     ]
-    assert [writer.wait(timeout=60) for writer in writers] == [0] * 4
+    assert [writer.wait(timeout=PATIENCE) for writer in writers] == [0] * 4
     found = read_events(run.events)
     lines = [line for line in run.events.read_bytes().splitlines() if line]
     assert len(lines) == len(found) == 800

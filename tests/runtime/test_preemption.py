@@ -20,6 +20,7 @@ from hpcxpcs.runtime.preemption import (
     find_deadline,
     slurm_seconds,
 )
+from tests.patience import PATIENCE
 
 NOW = 1_700_000_000.0
 
@@ -238,4 +239,4 @@ def test_given_a_terminated_process_between_blocks_then_it_ends_by_itself_with_i
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         child.send_signal(signal.SIGTERM)
-        assert child.wait(timeout=60) == 75
+        assert child.wait(timeout=PATIENCE) == 75

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 
 import pytest
 
@@ -11,6 +11,7 @@ from hpcxpcs.runtime.preemption import StopRequest
 from hpcxpcs.runtime.progress import duration, headline, telling
 from hpcxpcs.runtime.status import read_status
 from hpcxpcs.runtime.work import work
+from tests.patience import until
 from tests.runtime import toy
 
 
@@ -35,8 +36,14 @@ def test_given_seconds_then_they_are_told_as_people_say_them(seconds, text):
 
 
 def test_when_work_goes_on_then_it_is_told_and_the_draws_are_the_same(tmp_path):
-    run, told = toy.toy_run(tmp_path, seconds=0.02), []
+    run, told = toy.toy_run(tmp_path, held=True), []
+
+    def let_go_when_told() -> None:
+        until(lambda: told)
+        toy.let_go(run)
+
     with telling(run, told.append, seconds=0.01):
+        threading.Thread(target=let_go_when_told).start()
         work(run, toy.draw, run.plan.tasks, StopRequest())
     assert told[0].startswith("0 of 4 shards done")
     assert toy.digest(run) == toy.expected_digest()
@@ -45,20 +52,21 @@ def test_when_work_goes_on_then_it_is_told_and_the_draws_are_the_same(tmp_path):
 def test_when_the_work_is_over_then_nothing_more_is_told(tmp_path):
     run, told = toy.toy_run(tmp_path), []
     with telling(run, told.append, seconds=0.01):
-        time.sleep(0.1)
-    count = len(told)
-    time.sleep(0.1)
-    assert len(told) == count > 0
+        until(lambda: told)
+    assert not [thread for thread in threading.enumerate() if thread.name == f"progress of {run.folder}"]
 
 
 def test_given_a_file_system_that_does_not_answer_then_nothing_is_told_and_nothing_fails(
     tmp_path, monkeypatch
 ):
+    asked = []
+
     def fail(run):
+        asked.append(run)
         raise OSError("stale file handle")
 
     monkeypatch.setattr("hpcxpcs.runtime.progress.read_status", fail)
     told = []
     with telling(toy.toy_run(tmp_path), told.append, seconds=0.01):
-        time.sleep(0.1)
+        until(lambda: len(asked) > 1)
     assert told == []

@@ -13,6 +13,7 @@ from hpcxpcs.runtime.failures import MOST_ATTEMPTS, forget_failures, record_fail
 from hpcxpcs.runtime.run import PLAN_FILE, Run, discard, set_aside_damaged, state_of
 from hpcxpcs.runtime.sealed import write_sealed
 from hpcxpcs.runtime.tasks import new_task
+from tests.patience import PATIENCE
 from tests.runtime.store import TASK, age, finished, sample_plan, sample_sealed
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +94,7 @@ def test_given_many_processes_that_begin_at_once_then_all_work_on_one_run(tmp_pa
     for beginner in beginners:
         beginner.stdin.write("\n")
         beginner.stdin.flush()
-    found = {beginner.communicate(timeout=60)[0].strip() for beginner in beginners}
+    found = {beginner.communicate(timeout=PATIENCE)[0].strip() for beginner in beginners}
     assert found == {Run.open(folder).plan.run_id}
     assert not list(folder.glob(".*"))
 

@@ -26,6 +26,7 @@ from hpcxpcs.runtime.sealed import (
     read_sealed,
     write_sealed,
 )
+from tests.patience import PATIENCE
 from tests.runtime.store import age, sample_sealed
 
 RUN_ID = "1234abcd"
@@ -301,7 +302,7 @@ def test_given_a_reader_while_a_writer_replaces_the_file_then_the_reader_always_
     while writer.poll() is None:
         seen.append(read(path).progress["generation"])
         assert peek(path) is not None
-    assert writer.wait(timeout=60) == 0
+    assert writer.wait(timeout=PATIENCE) == 0
     assert seen == sorted(seen)
     assert read(path).progress["generation"] == 59
 
@@ -317,7 +318,7 @@ def test_given_two_writers_of_one_file_at_once_then_none_fails_and_a_whole_file_
     )
     command = [sys.executable, "-c", program, str(path), str(links)]
     writers = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for _ in range(2)]
-    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
+    assert [writer.wait(timeout=PATIENCE) for writer in writers] == [0, 0]
     assert read(path).progress["generation"] == 59
     assert len(list(path.parent.iterdir())) == 2
 

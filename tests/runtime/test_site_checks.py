@@ -261,7 +261,6 @@ def test_given_two_real_ranks_then_they_count_each_other_and_have_their_cores(tm
         env={**without_launcher(os.environ), "XDG_CONFIG_HOME": str(tmp_path / "absent")},
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     assert child.returncode == 0, child.stderr

@@ -20,7 +20,6 @@ def suffer(tmp_path, scenario, fault):
         [sys.executable, str(PROGRAM), scenario, fault, str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=200,
         check=False,
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},

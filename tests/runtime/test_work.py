@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
+import types
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,11 @@ from hpcxpcs.runtime.pulse import Patience, Pulse
 from hpcxpcs.runtime.run import Run, state_of
 from hpcxpcs.runtime.tasks import new_task
 from hpcxpcs.runtime.work import EXIT_STOPPED, do_task, lazily, work
+from tests.patience import until
 from tests.runtime import toy
+from tests.runtime.store import age
 
 SECOND = new_task("shard", 1, 99.0)
-QUICK = Patience(lease=0.4, hang_after=0.3)
 
 
 def do_all(run: Run, function=toy.draw, stop: StopRequest | None = None, **settings):
@@ -142,8 +143,16 @@ def test_given_a_task_of_another_process_that_falls_silent_when_waiting_then_it_
 def test_given_a_stop_while_waiting_for_others_then_the_wait_ends(tmp_path):
     run, stop = toy.toy_run(tmp_path), StopRequest()
     assert take(run.claims, SECOND.name)
-    threading.Timer(0.3, stop.request, ["enough"]).start()
+    others = [task for task in run.plan.tasks if task != SECOND]
+
+    def ask() -> None:
+        until(lambda: all(state_of(run, task) == "done" for task in others))
+        stop.request("enough")
+
+    asking = threading.Thread(target=ask)
+    asking.start()
     report = do_all(run, stop=stop)
+    asking.join()
     assert (report.stopped, report.unfinished) == ("enough", (SECOND.name,))
 
 
@@ -160,16 +169,18 @@ def test_given_many_tasks_then_the_function_is_made_once(tmp_path):
     assert len(made) == 1
 
 
-def test_given_a_long_silent_step_then_the_claim_outlives_its_lease(tmp_path):
+def test_given_a_long_silent_step_then_the_claim_outlives_its_lease(tmp_path, monkeypatch):
+    monkeypatch.setattr("hpcxpcs.runtime.pulse.RENEWALS_PER_LEASE", 1000)
     run = toy.toy_run(tmp_path)
 
     def silent(run, task, pulse):
-        time.sleep(1.0)
+        for _ in range(3):
+            age(pulse.claim.path, 61.0)
+            until(lambda: state_of(run, task) == "running")
         assert pulse.may_publish()
-        assert state_of(run, task) == "running"
         return "stopped"
 
-    assert do_task(run, SECOND, silent, StopRequest(), Patience(lease=0.4, hang_after=60)) == "stopped"
+    assert do_task(run, SECOND, silent, StopRequest(), Patience(lease=60.0, hang_after=600.0)) == "stopped"
 
 
 def test_given_a_stolen_claim_then_the_task_ends_at_its_next_beat_and_does_not_fail(tmp_path):
@@ -190,23 +201,31 @@ def test_given_no_beat_for_long_then_the_hang_is_noticed_with_its_place(tmp_path
     run, stacks = toy.toy_run(tmp_path), []
     claim = take(run.claims, SECOND.name)
 
-    def hang_here(pulse: Pulse) -> None:
-        give_up = time.monotonic() + 20
-        while not stacks and time.monotonic() < give_up:
-            time.sleep(0.01)
+    def hang_here() -> None:
+        until(lambda: stacks)
 
-    with Pulse(run, SECOND, claim, StopRequest(), QUICK, on_hang=lambda p: stacks.append(p.stack())) as pulse:
-        hang_here(pulse)
+    patience = Patience(lease=600.0, hang_after=0.3)
+    with Pulse(run, SECOND, claim, StopRequest(), patience, on_hang=lambda p: stacks.append(p.stack())):
+        hang_here()
     assert "hang_here" in stacks[0]
 
 
-def test_given_regular_beats_then_no_hang_is_noticed(tmp_path):
-    run, hangs = toy.toy_run(tmp_path), []
+def test_given_regular_beats_then_no_hang_is_noticed(tmp_path, monkeypatch):
+    clock, looks, hangs = [0.0], [], []
+
+    def read_clock() -> float:
+        looks.append(threading.current_thread() is not threading.main_thread())
+        return clock[0]
+
+    monkeypatch.setattr("hpcxpcs.runtime.pulse.time", types.SimpleNamespace(monotonic=read_clock))
+    run = toy.toy_run(tmp_path)
     claim = take(run.claims, SECOND.name)
-    with Pulse(run, SECOND, claim, StopRequest(), Patience(0.4, 1.0), on_hang=hangs.append) as pulse:
-        for number in range(15):
-            time.sleep(0.1)
-            pulse.beat({"done": number, "total": 15})
+    with Pulse(run, SECOND, claim, StopRequest(), Patience(0.04, 600.0), on_hang=hangs.append) as pulse:
+        for number in range(5):
+            clock[0] += 400.0
+            seen = sum(looks)
+            until(lambda seen=seen: sum(looks) > seen)
+            pulse.beat({"done": number, "total": 5})
     assert hangs == []
 
 

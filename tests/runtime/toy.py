@@ -6,6 +6,9 @@ plan.extra: "blocks" per task, "seconds" per block, and "trouble": {task name: w
 * "hang" never comes back, "seize" neither, and lets no other thread run, "freeze" stops the whole process
   (SIGSTOP), each in the first attempt only,
 * "nothing" says done without having written anything, "disk" fails to write as a full disk does.
+
+Tasks named in plan.extra["held"] wait after their first block, saved, until `let_go` is called or they are told to
+stop: so a test meets them in the middle however long it takes to get there.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import signal
 import sys
 import time
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +44,10 @@ def toy_run(
     blocks: int = 3,
     seconds: float = 0.0,
     trouble: Mapping[str, str] | None = None,
+    held: bool | Sequence[int] = False,
 ) -> Run:
-    """Create (or open) a run of `count` shards, the later ones a little cheaper."""
+    """Create (or open) a run of `count` shards, the later ones a little cheaper; `held`: all, or these of them."""
+    held = range(count) if held is True else held or ()
     plan = Plan(
         run_id=new_run_id(),
         created="2030-01-01T00:00:00+00:00",
@@ -57,7 +62,12 @@ def toy_run(
         shards={"strategy": "random", "count": count, "anchor": "point"},
         chains=1,
         tasks=tuple(new_task("shard", index, 100.0 - index) for index in range(count)),
-        extra={"blocks": blocks, "seconds": seconds, "trouble": dict(trouble or {})},
+        extra={
+            "blocks": blocks,
+            "seconds": seconds,
+            "trouble": dict(trouble or {}),
+            "held": [new_task("shard", index, 1.0).name for index in held],
+        },
     )
     return Run.create(folder, plan)
 
@@ -69,7 +79,7 @@ def draw(run: Run, task: Task, pulse: Pulse) -> Outcome:
     draws = found.arrays["draws"] if found is not None else np.empty(0)
     blocks = run.plan.extra["blocks"]
     for block in range(len(draws) // DRAWS, blocks):
-        if pulse.stop_reason(run.plan.extra["seconds"]):
+        if not may_go_on(run, task, pulse, block):
             return "stopped"
         if block == 1 and misbehaves(run, task):
             return "done"
@@ -82,6 +92,20 @@ def draw(run: Run, task: Task, pulse: Pulse) -> Outcome:
         if pulse.may_publish():
             write_sealed(path, Sealed(task.kind, run_id, task.name, status, progress, {"draws": draws}))
     return "done"
+
+
+def let_go(run: Run) -> None:
+    """Let the tasks that are held go on."""
+    (run.folder / "go").touch()
+
+
+def may_go_on(run: Run, task: Task, pulse: Pulse, block: int) -> bool:
+    """Wait as long as the task is held; False when it is to stop."""
+    while not pulse.stop_reason(run.plan.extra["seconds"]):
+        if block == 0 or task.name not in run.plan.extra["held"] or (run.folder / "go").exists():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def misbehaves(run: Run, task: Task) -> bool:

@@ -71,15 +71,13 @@ class Batch:
         """The states of all their tasks."""
         return {look.state for look in self.looks(*jobs)}
 
-    def until(self, true: Callable[[], object], seconds: float = 60.0) -> None:
+    def until(self, true: Callable[[], object]) -> None:
         """Wait until something is true."""
-        self.lab.until(true, seconds)
+        self.lab.until(true)
 
-    def until_done(self, run: Run, *jobs: str, seconds: float = 60.0) -> None:
+    def until_done(self, run: Run, *jobs: str) -> None:
         """Wait for the end of jobs, while the run folder and Slurm agree; all must have succeeded."""
-        self.until(
-            lambda: self.agreed(run, *jobs) and not self.states(*jobs) & {"waiting", "running"}, seconds
-        )
+        self.until(lambda: self.agreed(run, *jobs) and not self.states(*jobs) & {"waiting", "running"})
         assert {(look.word, look.exit_code) for look in self.looks(*jobs)} == {("COMPLETED", 0)}, self.told(
             run
         )

@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tests.patience import PATIENCE, until
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
 """Daemons live here, which is not on the path of ordinary users."""
 
-START_SECONDS = 30
-END_SECONDS = 15
+START_SECONDS = 120
+END_SECONDS = 60
 ATTEMPTS = 3
 """At finding ports that nobody else takes meanwhile."""
 
@@ -173,17 +175,14 @@ class Lab:
         """What a command prints that must succeed."""
         done = subprocess.run(
             [str(part) for part in command],
-            env={**os.environ, **self.environment}, capture_output=True, text=True, timeout=60, check=False,
+            env={**os.environ, **self.environment}, capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{command}: exit code {done.returncode}: {done.stderr or done.stdout}"
         return done.stdout
 
-    def until(self, true: Callable[[], object], seconds: float = 60.0, pause: float = 0.1) -> None:
+    def until(self, true: Callable[[], object]) -> None:
         """Wait until something is true; if it never is, show the queue and the end of the controller's log."""
-        give_up = time.monotonic() + seconds
-        while not true():
-            assert time.monotonic() < give_up, f"waited in vain for {seconds:g} s\n{self.state()}"
-            time.sleep(pause)
+        until(true, self.state, pause=0.1)
 
     def state(self) -> str:
         """Queue, nodes and logs, for people who look for the cause of a failure."""
@@ -226,7 +225,7 @@ class Lab:
     def clear(self) -> None:
         """Cancel all jobs and wait until they have gone."""
         self.ask("scancel", "--user", _user())
-        self.until(lambda: not self.ask("squeue", "-h", "-a"), seconds=30)
+        self.until(lambda: not self.ask("squeue", "-h", "-a"))
 
     def _start(self) -> None:
         if missing := missing_programs():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.patience import until
 from tests.slurm import lab
 from tests.slurm.lab import LabError, own_address
 
@@ -39,13 +39,10 @@ def test_given_tests_that_are_killed_then_daemons_and_jobs_are_ended(slurm_lab, 
     folder = tmp_path / "killed"
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(folder)],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False,
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert killed.returncode == -9, killed.stderr
-    give_up = time.monotonic() + 30
-    while left := with_configuration(folder / "slurm.conf"):
-        assert time.monotonic() < give_up, left
-        time.sleep(0.1)
+    until(lambda: not with_configuration(folder / "slurm.conf"), pause=0.1)
 
 
 def with_configuration(path: Path) -> list[str]:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.jobs import digest
-from tests.cli.submitted import SECONDS, hpcxpcs, small_config, status_of
+from tests.cli.submitted import hpcxpcs, small_config, status_of
 
 ROOT = Path(__file__).parents[2]
 SHELLCHECK = Path(sys.prefix) / "bin" / "shellcheck"
 SHARDS = 3
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 def lines_of_the_readme() -> Iterator[str]:
@@ -47,7 +47,6 @@ class Newcomer:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
             check=False,
         )
         assert done.returncode == 0, f"{line}: exit code {done.returncode}: {done.stdout}\n{done.stderr}"
@@ -86,7 +85,7 @@ def test_given_the_page_of_the_readme_when_followed_line_by_line_then_a_report_i
     newcomer.types(logs)
     assert "cancelled array" in newcomer.types(cancel)
     assert "submitted array" in newcomer.types(resume)
-    batch.until(lambda: (newcomer.run / "complete.json").exists(), 300)
+    batch.until(lambda: (newcomer.run / "complete.json").exists())
 
     assert (newcomer.run / "results" / "report.html").exists()
     assert told_the_truth(newcomer, batch)

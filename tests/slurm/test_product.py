@@ -14,10 +14,8 @@ from tests.slurm.batch import PRODUCT, Batch, events_of, status_of, steps
 from tests.small_problem import small_problem
 
 SHARDS = 4
-SLOWLY = hooked(**{"hpcxpcs.inference.nuts:advance": {"pause": 0.2}})
-"""The program, so slow that it can be met in the middle of sampling; the draws are the same."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
@@ -49,17 +47,20 @@ def test_given_an_array_with_a_requeue_in_mid_run_and_a_gather_job_then_the_resu
     batch, problem
 ):
     run = begun_run(problem, batch)
-    array = batch.submit(run.folder, command=(*SLOWLY, "work"), tasks=2)
+    hurry = batch.folder / "hurry"
+    slowly = hooked(**{"hpcxpcs.inference.nuts:advance": {"pause": 1.0, "unless": str(hurry)}})
+    array = batch.submit(run.folder, command=(*slowly, "work"), tasks=2)
     gather = batch.submit(run.folder, "--here", command=(*PRODUCT, "resume"), kind="gather", after=array)
-    batch.until(lambda: batch.agreed(run, array) and len(batch.running(array)) == 2 and steps(run) >= 20, 120)
+    batch.until(lambda: batch.agreed(run, array) and len(batch.running(array)) == 2 and steps(run) >= 20)
     batch.slurm.requeue([array])
     batch.until(lambda: batch.agreed(run, array) and batch.states(array) == {"waiting"})
     assert status_of(run)["counts"]["shard"]["running"] == 0
     assert batch.states(gather) == {"waiting"}, "an array that is requeued has not ended"
     saved = steps(run)
-    batch.until(lambda: batch.agreed(run, array, gather) and batch.states(array) == {"done"}, 200)
+    hurry.touch()
+    batch.until(lambda: batch.agreed(run, array, gather) and batch.states(array) == {"done"})
     assert status_of(run)["counts"]["shard"]["done"] == SHARDS
-    batch.until(lambda: not batch.states(gather) & {"waiting", "running"}, 120)
+    batch.until(lambda: not batch.states(gather) & {"waiting", "running"})
     assert batch.states(gather) == {"done"}, batch.told(run)
     assert digest(run.folder) == problem.digest
     legs = events_of(run, "started")
@@ -82,7 +83,7 @@ def test_given_an_mpi_job_over_two_nodes_then_it_does_the_same_plan(batch, probl
         processes=2,
     )
     batch.until(lambda: batch.states(job) == {"running"})
-    batch.until(lambda: not batch.states(job) & {"waiting", "running"}, 200)
+    batch.until(lambda: not batch.states(job) & {"waiting", "running"})
     assert batch.states(job) == {"done"}, batch.told(run)
     assert digest(run.folder) == problem.digest
     assert len({event["name"] for event in events_of(run, "worker")}) > 1, "ranks saw each other"

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.runtime.schedulers.fake_pbs import ledger as book
 
 PROGRAMS = {"qsub": "qsub", "qstat": "requests", "qdel": "requests", "qrerun": "requests", "qsig": "requests"}
@@ -66,7 +67,7 @@ class FakePbs:
             for index, task in job["tasks"].items()
         }
 
-    def wait(self, job: str, *states: str, seconds: float = 60) -> None:
+    def wait(self, job: str, *states: str, seconds: float = PATIENCE) -> None:
         """Wait until a task, or all tasks of an array `1[].vm`, are in one of the states (F and X by default)."""
         wanted = set(states or ("F", "X"))
         deadline = time.monotonic() + seconds
@@ -74,7 +75,7 @@ class FakePbs:
             assert time.monotonic() < deadline, f"{job} is not {wanted}: {self.queue()}\n{self.log()}"
             time.sleep(0.03)
 
-    def settle(self, seconds: float = 120) -> None:
+    def settle(self, seconds: float = PATIENCE) -> None:
         """Wait until everything in the queue has ended."""
         deadline = time.monotonic() + seconds
         while any(task.state not in book.ENDED for task in self.queue().values()):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.runtime.schedulers.fake_pbs import ledger
 from tests.runtime.schedulers.pbs_fixture import FakePbs
 from tests.runtime.schedulers.recorded_answers import RECORDED, recorded_calls
@@ -46,7 +47,6 @@ def run(fake_pbs: FakePbs, tmp_path: Path) -> Run:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
         )
 
     return run
@@ -523,7 +523,7 @@ def environment(file: Path) -> bytes:
         return b""
 
 
-def wait_for(file: Path, seconds: float = 60) -> None:
+def wait_for(file: Path, seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not file.exists():
         assert time.monotonic() < deadline, f"{file} does not come"

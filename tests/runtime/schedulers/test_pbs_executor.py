@@ -18,6 +18,7 @@ from submitit.core import utils
 
 from hpcxpcs.errors import SchedulerProblem
 from hpcxpcs.runtime.schedulers.pbs_submitit import PbsExecutor, PbsJob
+from tests.patience import PATIENCE
 from tests.runtime.schedulers import loaded_python
 from tests.runtime.schedulers.pbs_fixture import FakePbs
 
@@ -39,7 +40,7 @@ def resumable(folder: Path) -> Any:
     return Resumable()
 
 
-def wait_for(file: Path, seconds: float = 60) -> None:
+def wait_for(file: Path, seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not file.exists():
         assert time.monotonic() < deadline, f"{file} does not come"

@@ -85,7 +85,7 @@ def test_given_a_first_rank_that_has_saved_its_state_then_the_others_do_not_run_
     )
     text = script_text(parameters, command, ["qsub"], [], tmp_path / "%t.out", tmp_path / "%t.err")
     done = subprocess.run(
-        ["bash", "-c", text], env={**os.environ, "PBS_JOBID": "1.vm"}, cwd=tmp_path, check=False, timeout=60
+        ["bash", "-c", text], env={**os.environ, "PBS_JOBID": "1.vm"}, cwd=tmp_path, check=False
     )
     assert done.returncode == 255
 

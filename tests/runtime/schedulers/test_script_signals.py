@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from hpcxpcs.runtime.schedulers.scripts import RESTARTS, script_text
+from tests.patience import PATIENCE, until
 from tests.runtime.schedulers.requests import DIALECTS, plain_request
 
-PATIENCE = 60.0  # seconds, for machines that do a lot of other things
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
@@ -54,14 +54,6 @@ ENVIRONMENTS = {
     "torque": {"PBS_JOBID": "12.server"},
 }
 ARRAY_TASK = {"SLURM_JOB_ID": "15", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that must happen."""
-    patience_ends = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < patience_ends
-        time.sleep(0.005)
 
 
 @dataclass
