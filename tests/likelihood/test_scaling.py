@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcxpcs.likelihood.gaussian import marginal_log_likelihood
+from hpcxpcs.likelihood import gaussian, scaling
 from hpcxpcs.likelihood.scaling import (
     POOLING_SCALE,
     build_scaling,
@@ -15,10 +16,12 @@ from hpcxpcs.likelihood.scaling import (
     largest_fourier_order,
     learn_widths,
     resolve_mode,
-    solve,
-    spread_log_likelihood,
 )
 from tests.likelihood.dense import Dense, problem
+
+solve = jax.jit(scaling.solve)
+spread_log_likelihood = jax.jit(scaling.spread_log_likelihood)
+marginal_log_likelihood = jax.jit(gaussian.marginal_log_likelihood)
 
 PHI = np.array([-150.0, -80.0, -15.0, 20.0, 70.0, 130.0])
 CONTRAST = np.array([0.14, 0.16, 0.15, 0.13, 0.17, 0.15])
@@ -52,8 +55,7 @@ def dense_answer(small: Dense, basis: np.ndarray) -> np.ndarray:
     ],
 )
 def test_the_solution_is_the_dense_least_squares_answer(small, mode, order, basis):
-    scaling = build_scaling(mode, PHI, fourier_order=order)
-    found = solve(scaling, small.products(), small.sigma)
+    found = solve(build_scaling(mode, PHI, fourier_order=order), small.products(), small.sigma)
     assert np.allclose(found.per_angle, dense_answer(small, basis), rtol=1e-8)
     assert found.coefficients.size == 2 * basis.shape[1]
 
@@ -89,9 +91,9 @@ def test_hierarchical_lies_between_averaged_and_individual(small):
 
 
 def test_constant_has_no_freedom(small):
-    scaling = build_scaling("constant", PHI, fixed=(CONTRAST, OFFSET))
-    found = solve(scaling, small.products(), small.sigma)
-    assert found.coefficients.size == 0 and scaling.precision.size == 0
+    fixed = build_scaling("constant", PHI, fixed=(CONTRAST, OFFSET))
+    found = solve(fixed, small.products(), small.sigma)
+    assert found.coefficients.size == 0 and fixed.precision.size == 0
     assert np.array_equal(found.per_angle, np.stack([CONTRAST, OFFSET], axis=1))
 
 
@@ -187,13 +189,13 @@ def test_the_likelihood_of_the_widths_is_the_marginal_one_with_its_weak_prior(sm
     products, pairs = small.products(), small.pairs
 
     def both(widths: tuple[float, float]) -> float:
-        scaling = build_scaling("hierarchical", PHI, widths=widths)
+        pooled = build_scaling("hierarchical", PHI, widths=widths)
         prior = np.log(widths).sum() - np.log1p((np.array(widths) / POOLING_SCALE) ** 2).sum()
-        return float(marginal_log_likelihood(scaling, products, small.sigma, pairs)) + float(prior)
+        return float(marginal_log_likelihood(pooled, products, small.sigma, pairs)) + float(prior)
 
     def learned(widths: tuple[float, float]) -> float:
-        scaling = build_scaling("hierarchical", PHI)
-        return float(spread_log_likelihood(scaling, products, small.sigma, np.log(widths)))
+        pooled = build_scaling("hierarchical", PHI)
+        return float(spread_log_likelihood(pooled, products, small.sigma, np.log(widths)))
 
     one, two = (0.02, 0.004), (0.1, 0.001)
     assert learned(one) - learned(two) == pytest.approx(both(one) - both(two), rel=1e-8)

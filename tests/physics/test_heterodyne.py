@@ -158,17 +158,20 @@ def test_given_the_published_clip_when_evaluated_then_its_known_bias_is_reproduc
 
 
 @pytest.mark.parametrize("convention", ["physical", "heterodyne-2"])
-@pytest.mark.parametrize("f0", [0.0, 0.5])
-def test_given_a_runaway_exponent_when_differentiated_twice_then_the_shape_stays_finite(convention, f0):
+def test_given_a_runaway_exponent_when_differentiated_twice_then_the_shape_stays_finite(convention):
     model = build_model("two_component", q=Q, heterodyne=convention)
 
     def of_fraction(fraction):
         return model.shape(jnp.asarray(THETA).at[9:13].set(fraction), 0.1, 5.0, 30.0)
 
-    for f2 in (-1e4, -350.0, 1e4):
-        fraction = jnp.array([f0, 10.0, f2, 0.0])
-        for derivative in (of_fraction, jax.jacfwd(of_fraction), jax.hessian(of_fraction)):
-            assert np.isfinite(derivative(fraction)).all()
+    @jax.jit
+    def up_to_second_order(fraction):
+        return [f(fraction) for f in (of_fraction, jax.jacfwd(of_fraction), jax.hessian(of_fraction))]
+
+    for f0 in (0.0, 0.5):
+        for f2 in (-1e4, -350.0, 1e4):
+            for values in up_to_second_order(np.array([f0, 10.0, f2, 0.0])):
+                assert np.isfinite(values).all()
 
 
 fractions = st.floats(0.0, 1.0)
