@@ -9,8 +9,9 @@ INSTALLED := $(VENV)/.installed
 RUN := $(VENV)/bin/
 SCRIPTS := .ci/run tests/slurm/install.sh $(wildcard jobs/*.sbatch jobs/*.pbs jobs/torque/*.pbs)
 
-# three processes, a file of tests at a time, because many tests wait; TEST_ARGS= runs one after the other, TEST_ARGS="-k NAME" some
-TEST_ARGS ?= -n 3 --dist loadfile
+# three processes, because many tests wait, a file at a time in the order of tests/conftest.py, the longest first;
+# TEST_ARGS= runs one after the other, TEST_ARGS="-k NAME" some
+TEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 # one thread per library call: the tests compare numbers, and small machines run several of them
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1

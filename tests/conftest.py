@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -31,9 +32,17 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+COMPUTING, WAITING = ("calibration", "acceptance", "fuzz"), ("slurm", "mpi")
+"""Folders whose files take longest: because they compute, and because they wait for other processes."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that wait for Slurm come first: at the end, the others would wait for them."""
-    items.sort(key=lambda item: "slurm" not in item.path.parent.name)
+    """The longest files come first, in turn one that computes and one that waits: at the end all would wait for one."""
+    files = list(dict.fromkeys(item.path for item in items))
+    kinds = ([path for path in files if path.parent.name in kind] for kind in (COMPUTING, WAITING))
+    first = [path for pair in itertools.zip_longest(*kinds) for path in pair if path is not None]
+    place = {path: number for number, path in enumerate(first)}
+    items.sort(key=lambda item: place.get(item.path, len(first)))
 
 
 MOST_MAPPINGS = 20_000
