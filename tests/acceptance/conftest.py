@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.acceptance.jobs import Jobs, copied, digest, prepared_digest
+from tests.made_once import made_once
 from tests.small_problem import small_problem
 
 SHARDS = 6
@@ -35,26 +36,32 @@ class Reference:
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory, private_cache: None) -> Iterator[Reference]:
-    folder = tmp_path_factory.mktemp("reference")
-    config, run = small_problem(folder, SHARDS, ranks_per_machine=7, checkpoint_every=50), folder / "run"
-    with Jobs(folder, config) as jobs:
-        jobs.fit(run)
+def reference(tmp_path_factory: pytest.TempPathFactory, private_cache: None) -> Reference:
     rest = ("complete.json", "events.jsonl", "results", "shards", "checks", "data/check*.h5")
-    prepared = copied(run, folder / "prepared", without=rest)
-    yield Reference(config, run, prepared, digest(run), prepared_digest(run))
+
+    def make(folder: Path) -> None:
+        config = small_problem(folder, SHARDS, ranks_per_machine=7, checkpoint_every=50)
+        with Jobs(folder, config) as jobs:
+            jobs.fit(folder / "run")
+        copied(folder / "run", folder / "prepared", without=rest)
+
+    folder = made_once(tmp_path_factory, "posterior", make)
+    run = folder / "run"
+    return Reference(folder / "flow.yaml", run, folder / "prepared", digest(run), prepared_digest(run))
 
 
 @pytest.fixture(scope="session")
 def rejected(tmp_path_factory: pytest.TempPathFactory, reference: Reference) -> tuple[Path, tuple[str, ...]]:
     """A run with another seed and shards that cannot please, and the settings that make it so."""
-    folder = tmp_path_factory.mktemp("rejected")
     sampling = "optimization.cmc.per_shard_mcmc.seed=43"
     settings = (sampling, "optimization.cmc.validation.min_ess=4000")
     options = [part for setting in settings for part in ("--set", setting)]
-    with Jobs(folder, reference.config) as jobs:
-        jobs.fit(folder / "run", *options, expect=3)
-    return folder / "run", settings
+
+    def make(folder: Path) -> None:
+        with Jobs(folder, reference.config) as jobs:
+            jobs.fit(folder / "run", *options, expect=3)
+
+    return made_once(tmp_path_factory, "rejected", make) / "run", settings
 
 
 @pytest.fixture

@@ -5,25 +5,27 @@ import shutil
 import pytest
 
 from tests.cli.fitting import QUICK, parameters, simulated
+from tests.made_once import made_once
 from tests.runtime.schedulers.pbs_fixture import fake_pbs_queue
 
 __all__ = ["fake_pbs_queue"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def config(tmp_path_factory):
     """A static suspension at three angles, 40 frames each."""
-    return simulated(tmp_path_factory.mktemp("static"))
+    return made_once(tmp_path_factory, "static", simulated) / "flow.yaml"
 
 
-@pytest.fixture(scope="module")
-def reference(config, tmp_path_factory):
+@pytest.fixture(scope="session")
+def reference(config, tmp_path_factory, private_cache):
     """The parameters of a fit of that file as it is."""
     import hpcxpcs
 
-    run = tmp_path_factory.mktemp("reference")
-    assert hpcxpcs.fit(config, run=run, overrides=QUICK).exit_code == 0
-    return parameters(run)
+    def make(run):
+        assert hpcxpcs.fit(config, run=run, overrides=QUICK).exit_code == 0
+
+    return parameters(made_once(tmp_path_factory, "reference", make))
 
 
 @pytest.fixture
