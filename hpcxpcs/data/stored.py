@@ -131,10 +131,10 @@ def sigma_locations(
         raise DataError(
             f"noise.sigma: the file has no dataset /{path}; give a number, auto, or a path in the file"
         )
-    item = source[path]
-    if isinstance(item, h5py.Group):
-        return _from_group(item, path, all_bins, chosen, n_frames)
-    shape, square = tuple(dataset(source, path).shape), (n_frames, n_frames)
+    if isinstance(source[path], h5py.Group):
+        return _from_group(source[path], path, all_bins, chosen, n_frames)
+    item = dataset(source, path)
+    shape, square = tuple(item.shape), (n_frames, n_frames)
     if chosen[0].dataset in source and shape == tuple(source[chosen[0].dataset].shape) and len(shape) > 2:
         return tuple(replace(info, dataset=path) for info in chosen)
     if shape == square:

@@ -67,6 +67,64 @@ def test_given_a_chunk_that_is_damaged_then_the_file_is_called_damaged(tmp_path,
         load(config_for(path)).angle(0)
 
 
+@pytest.mark.parametrize("used", FILTERS)
+def test_given_a_chunk_that_unpacks_to_fewer_values_then_no_memory_behind_it_is_taken_for_data(tmp_path, used):
+    path = packed_file(tmp_path / "a.h5", FILTERS[used])
+    with edited(path) as file:
+        options = {"chunks": (10, 20), **FILTERS[used]}
+        short = file.create_dataset("short", data=matrix(0, 20)[:10].astype(np.float32), **options)
+        _, content = short.id.read_direct_chunk((0, 0))
+        del file[FIRST]
+        file.create_dataset(FIRST, (20, 20), np.float32, chunks=(20, 20), **FILTERS[used])
+        file[FIRST].id.write_direct_chunk((0, 0), content)
+    with pytest.raises(DataError, match=r"a\.h5: reading failed, the file is damaged"):
+        load(config_for(path)).angle(0)
+
+
+@pytest.mark.parametrize("at", range(16))
+@pytest.mark.parametrize("used", ["bitshuffle", "bitshuffle and Zstandard", "LZ4"])
+def test_given_a_wrong_length_in_a_chunk_then_the_file_is_called_damaged_and_nothing_dies(tmp_path, used, at):
+    path = packed_file(tmp_path / "a.h5", FILTERS[used])
+    with h5py.File(path) as file:
+        place = file[FIRST].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[place + at] ^= 0x41
+    path.write_bytes(content)
+    if at in (8, 9, 10):  # a larger block than there are values: still one block, and nothing else changes
+        assert np.array_equal(off_diagonal(load(config_for(path)).angle(0).c2), off_diagonal(matrix(0, 20)))
+        return
+    with pytest.raises(DataError, match="the file is damaged"):
+        load(config_for(path)).angle(0)
+
+
+@pytest.mark.parametrize("chunks", [(1, 20, 20), (2, 7, 20), (1, 20, 9), (1, 6, 6)])
+def test_given_chunks_of_any_shape_then_a_damaged_one_spoils_what_is_in_it_and_no_more(tmp_path, chunks):
+    path = tmp_path / "a.h5"
+    write("viewer", path, stack_of([Q, Q], [0.0, 90.0], 20))
+    with edited(path) as file:
+        values = file["xpcs/twotime/c2"][()]
+        del file["xpcs/twotime/c2"]
+        file.create_dataset("xpcs/twotime/c2", data=values, chunks=chunks, **FILTERS["bitshuffle"])
+        places = [file["xpcs/twotime/c2"].id.get_chunk_info(k) for k in range(8 // chunks[1] + 1)]
+        chunk = next(item for item in places if item.chunk_offset == (0, 0, 0))
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset : chunk.byte_offset + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    data, late = load(config_for(path)), load(config_for(path, start_frame=10))
+    with pytest.raises(DataError, match=r"the chunk at \(0, 0, 0\) states lengths"):
+        data.angle(0)
+    if chunks == (1, 6, 6):
+        assert np.array_equal(off_diagonal(late.angle(0).c2), off_diagonal(matrix(0, 20)[9:, 9:]))
+    if chunks[0] == 1:
+        assert np.array_equal(off_diagonal(data.angle(1).c2), off_diagonal(matrix(1, 20)))
+
+
+@pytest.mark.parametrize("more", [{"fletcher32": True}, {"shuffle": True}])
+def test_given_a_checksum_or_ordered_bytes_beside_a_filter_then_the_values_are_read(tmp_path, more):
+    path = packed_file(tmp_path / "a.h5", FILTERS["LZ4"] | more)
+    assert np.array_equal(off_diagonal(load(config_for(path)).angle(1).c2), off_diagonal(matrix(1, 20)))
+
+
 @pytest.mark.parametrize("look", [describe, lambda path: load(config_for(path))])
 def test_given_a_filter_that_nobody_knows_then_its_number_and_dataset_are_named(tmp_path, look):
     path = tmp_path / "a.h5"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from hpcxpcs.data.formats import FORMATS, nxxpcs, write
+from tests.data.packed import FILTERS, pack
 from tests.data.stacks import stack_of
 
 Q = 0.005
@@ -35,7 +36,7 @@ SIGNATURES = (
 
 @cache
 def originals() -> tuple[bytes, ...]:
-    """Whole files: each layout, compressed and not, with the first and with the latest form of HDF5."""
+    """Whole files: each layout, compressed, packed and not, with the first and with the latest form of HDF5."""
     made = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "whole.h5"
@@ -47,7 +48,17 @@ def originals() -> tuple[bytes, ...]:
                 if compression == "lzf":
                     made.append(_in_latest_form(path))
                 path.unlink()
-    return tuple(made)
+        return (*made, *_packed(path))
+
+
+def _packed(path: Path) -> Iterator[bytes]:
+    """Files with every filter that hdf5plugin has to undo, twice: what is damaged in them is mostly packed values."""
+    for options in FILTERS.values():
+        for name in ("nexus", "cube"):
+            write(name, path, stack_of([Q, Q, 0.01], [0.0, 90.0, 0.0], 40))
+            pack(path, options)
+            yield path.read_bytes()
+            path.unlink()
 
 
 def _writers() -> list[Callable[[Path, Any], None]]:

@@ -12,8 +12,9 @@ from hpcxpcs.errors import FormatError
 
 BUILT_IN = {1: "gzip", 4: "szip", 32000: "lzf"}
 """Compressions that HDF5 and h5py come with (szip not everywhere), by their registered number."""
-NO_COMPRESSION = (2, 3)
-"""Shuffle and Fletcher-32: filters that leave as many bytes as there were."""
+SHUFFLE, FLETCHER = 2, 3
+NO_COMPRESSION = (SHUFFLE, FLETCHER)
+"""Filters that pack nothing: one orders bytes, one adds a checksum."""
 OF_HDF5PLUGIN = {
     307: "bzip2",
     32001: "Blosc",
@@ -36,13 +37,13 @@ LONGEST_NAME = 40
 
 def compression(item: Any) -> str:
     """Return the compression of a dataset by name, "none" for one that is not compressed and for plain arrays."""
-    found = [_name(number, stored) for _, number, stored in _pipeline(item) if number not in NO_COMPRESSION]
+    found = [_name(number, stored) for number, _, stored in pipeline(item) if number not in NO_COMPRESSION]
     return " + ".join(found) or "none"
 
 
 def require_filters(item: Any, path: str) -> None:
     """Refuse a dataset packed with a filter that nobody here can undo; hdf5plugin is imported only if it is needed."""
-    for position, number, stored in _pipeline(item):
+    for position, (number, _, stored) in enumerate(pipeline(item)):
         if h5z.filter_avail(number):
             continue
         problem = _plugin_problem()
@@ -58,16 +59,13 @@ def require_filters(item: Any, path: str) -> None:
         raise FormatError(f"{packed}, which is missing: {remedy}")
 
 
-def _pipeline(item: Any) -> list[tuple[int, int, str]]:
-    """Position, registered number and name (as the file says it) of every filter of a dataset."""
+def pipeline(item: Any) -> list[tuple[int, tuple[int, ...], str]]:
+    """Registered number, options and name (as the file says it) of every filter of a dataset, in their order."""
     if not isinstance(item, h5py.Dataset):
         return []
     made = item.id.get_create_plist()
-    found = []
-    for position in range(made.get_nfilters()):
-        number, _, _, stored = made.get_filter(position)
-        found.append((position, int(number), stored.decode("utf-8", "replace")))
-    return found
+    found = [made.get_filter(position) for position in range(made.get_nfilters())]
+    return [(int(number), options, name.decode("utf-8", "replace")) for number, _, options, name in found]
 
 
 def _name(number: int, stored: str) -> str:

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcxpcs.data.formats.chunks import checked
 from hpcxpcs.data.formats.filters import require_filters
 from hpcxpcs.data.formats.one_file import OneFile, refuse_elsewhere, refuse_outside, values_of
 from hpcxpcs.errors import DataError, FormatError
@@ -194,7 +195,7 @@ def dataset(source: Any, path: str) -> Any:
         raise FormatError(
             f"/{path} is {'a group' if isinstance(item, h5py.Group) else 'empty'}; an array is needed"
         )
-    return item
+    return checked(item, path)
 
 
 def matrix(source: Any, path: str) -> Any:
