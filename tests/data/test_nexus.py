@@ -275,3 +275,9 @@ def test_given_names_that_are_not_matrices_then_they_are_refused(path):
         file[f"{TWOTIME}/correlation_map/extra"] = 1.0
     with pytest.raises(DataError, match="extra: expected names like c2_00001"):
         bins_of(path)
+
+
+def test_given_bins_in_half_precision_then_they_are_read_without_a_word_of_numpy(path):
+    with edited(path) as file:
+        replace_dataset(file, f"{TWOTIME}/processed_bins", np.array([1, 2, 4, 5], dtype=np.float16))
+    assert bins_of(path) == list(zip(HOLES["q"], HOLES["phi"], strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -34,8 +35,8 @@ def prepare(kind: str, folder: Path) -> None:
 
 def work(kind: str, folder: Path) -> None:
     """Answer every seed that is read with a line of JSON; an empty line asks whether there is anyone."""
-    answers = sys.stdout
-    sys.stdout = sys.stderr
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # filters print what they think of damaged values
     prepare(kind, folder)
     for line in sys.stdin:
         if not line.strip():

@@ -245,6 +245,8 @@ def whole_numbers(source: Source, path: str) -> NDArray[np.int64]:
     values = values_of(dataset(source, path), path).reshape(-1)
     if values.dtype.kind not in "fiu":
         raise FormatError(f"/{path} holds values of type {values.dtype}; whole numbers are needed")
+    if values.dtype.kind == "f":
+        values = values.astype(np.float64)  # the limit is beyond what half precision holds
     if not np.all((values == np.round(values)) & (np.abs(values) < LARGEST_WHOLE)):
         raise FormatError(f"/{path} holds values that are not whole numbers below {LARGEST_WHOLE}")
     return values.astype(np.int64)
