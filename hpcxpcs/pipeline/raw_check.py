@@ -31,7 +31,7 @@ POINTS = 16
 """Draws of the posterior at which the raw pairs are evaluated, besides its centre."""
 
 CHECK_COST = 0.1
-"""Cost of checking an angle, relative to sampling a shard."""
+"""Cost of checking an angle, relative to sampling a shard; the same for all, as masked pairs are evaluated too."""
 
 DRAWS, RAW = "check points", "raw products"
 """Kinds of the sealed files of the check."""

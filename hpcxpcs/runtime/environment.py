@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hpcxpcs.runtime.blas import one_blas_thread
 from hpcxpcs.runtime.placement import Place
 from hpcxpcs.runtime.topology import cpu_list
 
+THREADS_VARIABLE = "NPROC"
+"""Environment variable by which XLA sizes its pools of threads; without it, by the affinity mask."""
 
-def apply(
-    place: Place, *, devices: int | None = None, warn: Callable[[str], None] = lambda text: None
-) -> None:
-    """Pin this process to `place`, which sizes XLA's threads; with `devices`, JAX shows that many CPU devices.
 
-    Where pinning is refused, `warn` is told.
+def apply(place: Place, *, warn: Callable[[str], None] = lambda text: None) -> None:
+    """Pin this process to `place`, which sizes XLA's threads; where pinning is refused, `warn` is told.
+
+    JAX keeps its one CPU device, on which the chains of a task are one vectorised computation. Spread over several
+    they would be compiled for fewer chains each, and XLA rounds differently then: 4 chains drawn one by one left those
+    drawn together. A core more is used by a worker process more.
     """
     if "jax" in sys.modules:
         raise RuntimeError(
@@ -33,8 +36,22 @@ def apply(
         )
     one_blas_thread()
     os.environ["JAX_ENABLE_X64"] = "1"
-    if devices is not None:
-        os.environ["JAX_NUM_CPU_DEVICES"] = str(devices)
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Let XLA compute with `count` threads instead of one per core, on whichever cores are free.
+
+    XLA reads the variable once, when JAX first looks for its devices; where that was before, there is no effect.
+    """
+    before = os.environ.get(THREADS_VARIABLE)
+    os.environ[THREADS_VARIABLE] = str(count)
+    try:
+        yield
+    finally:
+        os.environ.pop(THREADS_VARIABLE)
+        if before is not None:
+            os.environ[THREADS_VARIABLE] = before
 
 
 def _pin(cpus: Iterable[int]) -> None:

@@ -51,6 +51,7 @@ class Run:
         """Open the run in a folder; StoreError when there is none or this version cannot read it."""
         plan = _read_plan(folder)
         if plan is None:
+            _refuse_point_fit(folder)
             raise StoreError(
                 f"{folder}: holds no run (no {PLAN_FILE}): start one with 'hpcxpcs fit CONFIG --run {folder}'"
             )
@@ -133,6 +134,15 @@ def state_of(run: Run, task: Task) -> State:
     return "failed" if attempts >= failures.MOST_ATTEMPTS else "waiting"
 
 
+def share_left(run: Run, task: Task) -> float:
+    """The share of a task, 0 … 1, that its checkpoint leaves to do; 1 without one."""
+    header = sealed.peek(run.task_file(task))
+    if header is None or header.run_id != run.plan.run_id:
+        return 1.0
+    done, total = header.progress.get("done", 0), header.progress.get("total", 0)
+    return 1.0 - min(done, total) / total if total else 1.0
+
+
 def set_aside_damaged(run: Run, tasks: Iterable[Task], warn: Callable[[str], None]) -> None:
     """Take files of finished tasks out of the way whose content is not what was written: the tasks are done again.
 
@@ -168,6 +178,22 @@ def discard(folder: Path) -> None:
             shutil.rmtree(path)
         (folder / "events.jsonl").unlink(missing_ok=True)
         (folder / PLAN_FILE).unlink(missing_ok=True)
+
+
+def _refuse_point_fit(folder: Path) -> None:
+    """Say of a folder without a plan that a point fit is, or is being, written there: it has no tasks to look at."""
+    at_work = next(iter(claims.live_holdings(folder / "claims").values()), None)
+    if at_work is not None:
+        state = f"is where process {at_work.owner.pid} on {at_work.owner.host} does a point fit"
+    elif (folder / "results" / "nlsq").is_dir():
+        state = f"holds a point fit, whose results are in {folder / 'results'}"
+    else:
+        return
+    raise StoreError(
+        f"{folder}: {state}: it is done in one go and has no tasks to show, share out, continue or gather. 'hpcxpcs "
+        f"logs {folder}' shows what it said, 'hpcxpcs fit CONFIG' does it from the beginning, and with --method cmc "
+        "the posterior"
+    )
 
 
 def _refuse_foreign_work(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 TASK_FOLDERS = {"prepare": "data", "shard": "shards", "exact": "exact", "check": "checks"}
@@ -39,6 +39,6 @@ def new_task(kind: str, index: int, cost: float = 1.0) -> Task:
     return Task(task_name(kind, index), kind, index, cost)
 
 
-def longest_first(tasks: Iterable[Task]) -> tuple[Task, ...]:
-    """Order tasks so that the longest start first; equal ones by name, the same for every process."""
-    return tuple(sorted(tasks, key=lambda task: (-task.cost, task.name)))
+def longest_first(tasks: Iterable[Task], cost: Callable[[Task], float]) -> tuple[Task, ...]:
+    """Order tasks so that the most costly start first; equal ones by name, the same for every process."""
+    return tuple(sorted(tasks, key=lambda task: (-cost(task), task.name)))

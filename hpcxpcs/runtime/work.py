@@ -19,7 +19,7 @@ from hpcxpcs.runtime.freed_memory import return_freed_memory
 from hpcxpcs.runtime.log_context import log_context
 from hpcxpcs.runtime.log_lines import FILE_ONLY
 from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience, Pulse, Stop
-from hpcxpcs.runtime.run import Run, state_of
+from hpcxpcs.runtime.run import Run, share_left, state_of
 from hpcxpcs.runtime.tasks import Task, longest_first
 from hpcxpcs.runtime.usage import timed
 
@@ -145,8 +145,9 @@ def report_on(run: Run, tasks: Sequence[Task], stopped: str | None = None) -> Wo
 
 
 def open_tasks(run: Run, tasks: Sequence[Task]) -> tuple[Task, ...]:
-    """Return the tasks that are neither done nor given up, longest first."""
-    return tuple(task for task in longest_first(tasks) if state_of(run, task) not in ("done", "failed"))
+    """Return the tasks that are neither done nor given up, longest first, by what is left to do of each."""
+    left = (task for task in tasks if state_of(run, task) not in ("done", "failed"))
+    return longest_first(left, lambda task: task.cost * share_left(run, task))
 
 
 def work(

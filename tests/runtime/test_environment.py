@@ -15,7 +15,7 @@ from hpcxpcs.runtime.topology import topology
 place = placement({n_local}, topology())[0]
 before = sorted({{name.split(".")[0] for name in sys.modules}} & {{"jax", "jaxlib", "numpy", "numpyro", "nlsq"}})
 warned = []
-apply(place, devices={devices}, warn=warned.append)
+apply(place, warn=warned.append)
 import jax
 threads = [os.sched_getaffinity(int(task)) == set(place.cpus) for task in os.listdir("/proc/self/task")]
 print(json.dumps({{
@@ -27,10 +27,10 @@ print(json.dumps({{
 """
 
 
-def settled(n_local: int = 1, devices: int | None = None, **environment: str) -> dict:
+def settled(n_local: int = 1, **environment: str) -> dict:
     inherited = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     child = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(n_local=n_local, devices=devices)],
+        [sys.executable, "-c", PROGRAM.format(n_local=n_local)],
         env={**inherited, **environment},
         capture_output=True,
         text=True,
@@ -56,8 +56,21 @@ def test_when_a_process_is_settled_then_linear_algebra_has_one_thread_and_jax_do
     assert told["devices"] == 1
 
 
-def test_given_a_number_of_devices_then_jax_shows_as_many():
-    assert settled(devices=3)["devices"] == 3
+def test_given_a_limit_then_xla_computes_with_as_many_threads():
+    program = (
+        "import os\n"
+        "from hpcxpcs.runtime.environment import limited_threads\n"
+        "import jax\n"
+        "with limited_threads(3):\n"
+        "    jax.devices()\n"
+        "assert 'NPROC' not in os.environ\n"
+        "names = [open(f'/proc/self/task/{task}/comm').read() for task in os.listdir('/proc/self/task')]\n"
+        "print(sum('XLAEigen' in name for name in names))\n"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert child.stdout.split() == ["3"]
 
 
 def test_given_jax_was_imported_then_settling_is_refused():

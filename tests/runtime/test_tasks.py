@@ -1,5 +1,7 @@
 """Tasks have one name and one file each, and the longest come first."""
 
+from operator import attrgetter
+
 import pytest
 
 from hpcxpcs.runtime.tasks import Task, longest_first, new_task
@@ -34,6 +36,7 @@ def test_given_a_name_that_does_not_fit_then_it_is_refused(name, kind, index):
 
 def test_given_tasks_then_the_longest_is_first_and_equal_ones_are_in_the_same_order_for_everyone():
     tasks = [new_task("shard", 1), new_task("check", 0), new_task("shard", 0), new_task("exact", 0, 9.0)]
-    names = [task.name for task in longest_first(tasks)]
+    cost = attrgetter("cost")
+    names = [task.name for task in longest_first(tasks, cost)]
     assert names == ["exact-00000", "check-00000", "shard-00000", "shard-00001"]
-    assert longest_first(reversed(tasks)) == longest_first(tasks)
+    assert longest_first(reversed(tasks), cost) == longest_first(tasks, cost)

@@ -6,6 +6,7 @@ import threading
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hpcxpcs.errors import OutputError
@@ -15,6 +16,7 @@ from hpcxpcs.runtime.failures import read_failures
 from hpcxpcs.runtime.preemption import StopRequest
 from hpcxpcs.runtime.pulse import Patience, Pulse
 from hpcxpcs.runtime.run import Run, state_of
+from hpcxpcs.runtime.sealed import Sealed, write_sealed
 from hpcxpcs.runtime.tasks import new_task
 from hpcxpcs.runtime.work import EXIT_STOPPED, do_task, lazily, work
 from tests.patience import until
@@ -46,6 +48,24 @@ def test_given_tasks_of_different_cost_then_the_longest_start_first(tmp_path):
     run = toy.toy_run(tmp_path)
     work(run, toy.draw, run.plan.tasks[::-1], StopRequest())
     assert events_of(run, "started") == [task.name for task in run.plan.tasks]
+
+
+def test_given_checkpoints_then_the_task_with_most_left_to_do_starts_first(tmp_path):
+    run = toy.toy_run(tmp_path, count=4, blocks=10)
+    for index, done in ((0, 90), (1, 10), (3, 50)):
+        task = run.plan.tasks[index]
+        draws = {"draws": np.concatenate([block(index, number) for number in range(done // toy.DRAWS)])}
+        progress = {"done": done, "total": 100}
+        write_sealed(run.task_file(task), Sealed("shard", run.plan.run_id, task.name, "sampling", progress, draws))
+    do_all(run)
+    order = ["shard-00002", "shard-00001", "shard-00003", "shard-00000"]
+    assert events_of(run, "started") == order, "nothing, 10, 50 and 90 % of them were done"
+    assert toy.digest(run) == toy.expected_digest(blocks=10)
+
+
+def block(index: int, number: int) -> np.ndarray:
+    """The draws of one block of a shard of the toy."""
+    return np.random.default_rng([1, index, number]).normal(size=toy.DRAWS)
 
 
 def test_given_a_finished_run_when_worked_on_again_then_no_task_is_called(tmp_path):
