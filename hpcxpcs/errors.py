@@ -55,7 +55,7 @@ class PosteriorError(HpcxpcsError):
 
 
 class Stopped(HpcxpcsError):
-    """The run stopped on purpose with everything saved; the same command goes on."""
+    """The run stopped on purpose with everything saved; the same command goes on (a point fit begins anew)."""
 
     exit_code = 75
 

@@ -26,7 +26,7 @@ Examples:
 \b
 Exit codes:
   0 done   1 error   2 configuration or usage   3 finished, but not to be quoted as it is
-  75 stopped with everything saved: the same command continues
+  75 stopped with everything saved: the same command continues (a point fit begins anew)
 """
 
 
@@ -44,7 +44,9 @@ Exit codes:
     help="Run folder; results go to RUN/results.  [default: output.directory/NAME of CONFIG]",
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="Worker processes here; overrides runtime.workers."
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Worker processes here, threads of a point fit; overrides runtime.workers.",
 )
 @click.option(
     "--shards",
@@ -58,7 +60,7 @@ Exit codes:
     "--time-limit",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Stop with everything saved before this time is over.  [default: what the scheduler grants]",
+    help="Stop before this time is over, a posterior with everything saved.  [default: what the scheduler grants]",
 )
 @click.option(
     "--set",
@@ -84,11 +86,12 @@ def command(
     """Fit the model of CONFIG to its data and write RUN/results.
 
     The same command starts a run, continues one that was stopped or killed, and says so when it is complete. Under
-    mpirun or srun the ranks work, as many as there are cores; otherwise worker processes on this machine do.
+    mpirun or srun the ranks work, as many as there are cores; otherwise worker processes on this machine do. A point
+    fit (--method nlsq) is done by one process, from its beginning every time.
     """
     from hpcxpcs.cli.session import session
     from hpcxpcs.pipeline.choices import configured
-    from hpcxpcs.pipeline.crew import crew
+    from hpcxpcs.pipeline.crew import led
 
     given: dict[str, object] = {
         "optimization.method": method,
@@ -99,15 +102,30 @@ def command(
     with session("lead", log_level) as current:
         settings = configured(config, chosen)
         current.log.follow(settings.logging)
-        if settings.optimization.method == "nlsq":
-            context.exit(_fitted(settings, run, current, fresh, None))
-        with crew(settings, time_limit, current.reporter) as executor:
-            code = 0 if executor is None else _fitted(settings, run, current, fresh, executor)
+        if shards is not None:
+            refuse_shards(settings.optimization.method)
+        code = led(
+            settings,
+            time_limit,
+            current.reporter,
+            lambda executor: _fitted(settings, run, current, fresh, executor),
+            workers,
+        )
     context.exit(code)
 
 
+def refuse_shards(method: str) -> None:
+    """Refuse --shards with a method that has none."""
+    why = {"nlsq": "a point fit takes all pairs at once", "exact": "exact samples all data at once"}
+    if method in why:
+        raise click.UsageError(
+            f"--shards belongs to method cmc, and the method is {method}: {why[method]}; leave --shards out, or give "
+            "--method cmc"
+        )
+
+
 def _fitted(
-    settings: Config, run: Path | None, current: Session, fresh: bool, executor: Executor | None
+    settings: Config, run: Path | None, current: Session, fresh: bool, executor: Executor
 ) -> int:
     """Fit, tell, and return the exit code."""
     from hpcxpcs.cli.answer import told

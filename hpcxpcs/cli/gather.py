@@ -53,15 +53,20 @@ def command(
     Shards are not sampled here; `hpcxpcs resume` does that. All data are sampled if the consensus is rejected.
     """
     from hpcxpcs.pipeline.choices import config_of
-    from hpcxpcs.pipeline.crew import crew
+    from hpcxpcs.pipeline.crew import led
     from hpcxpcs.runtime.run import Run
 
     opened = Run.open(run)
     with session("gather", log_level) as current:
         settings = config_of(opened.plan)
         current.log.follow(settings.logging)
-        with crew(settings, time_limit, current.reporter, workers) as executor:
-            code = 0 if executor is None else _gathered(run, current, executor, partial)
+        code = led(
+            settings,
+            time_limit,
+            current.reporter,
+            lambda executor: _gathered(run, current, executor, partial),
+            workers,
+        )
     context.exit(code)
 
 

@@ -11,6 +11,8 @@ import click
 from hpcxpcs.cli.session import log_level_option, session
 
 if TYPE_CHECKING:
+    from hpcxpcs.cli.session import Session
+    from hpcxpcs.pipeline.executor import Executor
     from hpcxpcs.runtime.run import Run
     from hpcxpcs.runtime.schedulers.submissions import SubmitRecord
 
@@ -137,20 +139,27 @@ def _finished(
 ) -> int:
     """Do here what is left, and return the exit code."""
     from hpcxpcs.pipeline.choices import config_of
-    from hpcxpcs.pipeline.crew import crew
+    from hpcxpcs.pipeline.crew import led
     from hpcxpcs.runtime.batch_job import batch_job
 
     with session("gather" if batch_job() else "lead", log_level) as current:
         settings = config_of(opened.plan)
         current.log.follow(settings.logging)
-        with crew(settings, time_limit, current.reporter, workers) as executor:
-            if executor is None:
-                return 0
-            from hpcxpcs.cli.answer import told
-            from hpcxpcs.pipeline.fit import continued
+        return led(
+            settings,
+            time_limit,
+            current.reporter,
+            lambda executor: _continued(run, current, executor),
+            workers,
+        )
 
-            code = told(
-                current.console,
-                lambda tell: continued(run, executor=executor, reporter=current.reporter, on_answer=tell),
-            )
-    return code
+
+def _continued(run: Path, current: Session, executor: Executor) -> int:
+    """Continue, tell, and return the exit code."""
+    from hpcxpcs.cli.answer import told
+    from hpcxpcs.pipeline.fit import continued
+
+    return told(
+        current.console,
+        lambda tell: continued(run, executor=executor, reporter=current.reporter, on_answer=tell),
+    )

@@ -277,7 +277,9 @@ class Runtime(Section):
     """Use of the machine; never changes the answer."""
 
     workers: CountOrAuto = Field(
-        default="auto", description="worker processes when not under MPI; auto is one per cores_per_worker cores"
+        default="auto",
+        description="worker processes when not under MPI, or threads of a point fit; auto is one per cores_per_worker "
+        "cores",
     )
     cores_per_worker: CountOrAuto = Field(
         default="auto", description="cores that count as one worker; auto is 1, more leave room for other programs"

@@ -15,7 +15,7 @@ from hpcxpcs.inference.covariance import Covariances, Estimate, covariances
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.objective import Objective
 from hpcxpcs.inference.records import PointFit, PointSettings, ScalingEstimate
-from hpcxpcs.inference.scout import Scouting
+from hpcxpcs.inference.scout import Scouting, searched
 from hpcxpcs.inference.stages import Fitted, Progress
 from hpcxpcs.inference.verdict import Evidence, chi_squared_tail, flags_of, named_directions, status_of
 from hpcxpcs.likelihood.gaussian import Normal, chi_squared_per_angle, profiled
@@ -92,6 +92,7 @@ def assemble(
         seconds=0.0,
         recovery_actions=actions,
         starts=scouting.starts,
+        search=searched(scouting, settings),
         flags=flags_of(evidence),
         gradient_balance=_gradient_balance(settled.objective, minimum.normal, names),
         condition_number=evaluated.covariances.condition,

@@ -20,6 +20,14 @@ IN_FLIGHT, KEPT_IN_FLIGHT = 3.5, 2.0
 uncompress one, which is as large as both the stored and the uncompressed matrix. Kept matrices are not compressed."""
 
 
+Demand = Callable[[], None]
+"""Raises when a fit is no longer wanted; called before a matrix is looked at and before an evaluation of the cost."""
+
+
+def always_wanted() -> None:
+    """A fit that goes on to its end."""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """Matrices by angle, phi (n_phi,) in degrees, time axis; `has_sigma` when the data carry their own errors."""
@@ -29,6 +37,7 @@ class Measurement:
     axis: TimeAxis
     has_sigma: bool
     threads: int = 1
+    still_wanted: Demand = always_wanted
 
     @property
     def raw(self) -> RawPairs:
@@ -48,6 +57,7 @@ def measure(
     on_angle: Callable[[int], None] | None = None,
     threads: int = 1,
     ahead_bytes: int | None = None,
+    still_wanted: Demand = always_wanted,
 ) -> Measurement:
     """Wrap a TwoTime; matrices that fit into keep_bytes altogether are read once and kept as stored.
 
@@ -62,17 +72,29 @@ def measure(
     if size * data.n_phi > keep_bytes:
         in_flight = size * (IN_FLIGHT if data.kept is None else KEPT_IN_FLIGHT)
         at_once = 2 if ahead_bytes is None or in_flight <= ahead_bytes else 1
-        return Measurement(ReadAhead(data.angle, at_once), phi, axis, first.sigma is not None, threads)
-    done = count(1)
+        slow = ReadAhead(_while_wanted(data.angle, still_wanted), at_once)
+        return Measurement(slow, phi, axis, first.sigma is not None, threads, still_wanted)
+    done, matrix_of = count(1), _while_wanted(data.angle, still_wanted)
 
     def read(index: int) -> AngleMatrix:
-        matrix = first if index == 0 else data.angle(index)
+        matrix = first if index == 0 else matrix_of(index)
         if on_angle is not None:
             on_angle(next(done))
         return matrix
 
     held = each_angle(read, data.n_phi, threads)
-    return Measurement(held.__getitem__, phi, axis, first.sigma is not None, threads)
+    kept = _while_wanted(held.__getitem__, still_wanted)
+    return Measurement(kept, phi, axis, first.sigma is not None, threads, still_wanted)
+
+
+def _while_wanted(angles: Angles, still_wanted: Demand) -> Angles:
+    """The same matrices, as long as the fit is wanted."""
+
+    def asked(k: int) -> AngleMatrix:
+        still_wanted()
+        return angles(k)
+
+    return asked
 
 
 def stated_noise(measurement: Measurement, rows: int = 64) -> Floats:

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from hpcxpcs.inference.coordinates import Coordinates, lowest_rates
+from hpcxpcs.inference.measurement import Demand, always_wanted
 from hpcxpcs.likelihood.gaussian import Normal, profile, profiled
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products, Source, no_tangents
@@ -72,9 +73,11 @@ class Objective:
     scaling: Scaling
     sigma: Array
     limits: Limits
+    still_wanted: Demand = always_wanted
 
     def products(self, u: Floats, tangents: bool = False) -> Products:
         """Inner products at coordinates u (f,), with derivatives along the coordinates if asked."""
+        self.still_wanted()
         theta, slopes = _linearised(self.coordinates, jnp.asarray(u))
         model = self.coordinates.model
         return self.source.products(model, theta, slopes if tangents else no_tangents(theta))

@@ -33,11 +33,25 @@ class PointSettings:
 
 @dataclass(frozen=True)
 class StartRecord:
-    """One start that was followed: ½χ² on the scouted pairs where it ended, parameters (p,), outcome."""
+    """One start that was followed: ½χ² on the scouted pairs where it ended, parameters (p,), outcome in words."""
 
     cost: float
     values: Floats
     status: str
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """What became of the starts; 0 where a fit was stored before this was counted.
+
+    `asked` is the number in the settings; of candidates `screened` by their cost alone the best were `followed` by
+    minimisation on the scouted pairs, with those that a model's symmetries add, and ended in `minima` distinct ones.
+    """
+
+    asked: int = 0
+    screened: int = 0
+    followed: int = 0
+    minima: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,7 @@ class PointFit:
     condition_number: float
     compression: CompressionReport
     timings: dict[str, float]
+    search: SearchReport = SearchReport()
 
     @property
     def ok(self) -> bool:

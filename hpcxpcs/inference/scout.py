@@ -16,7 +16,7 @@ from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.inference.coordinates import Coordinates
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.objective import Limits, Objective
-from hpcxpcs.inference.records import PointSettings, StartRecord
+from hpcxpcs.inference.records import PointSettings, SearchReport, StartRecord
 from hpcxpcs.inference.starts import candidate_starts, scout_frames
 from hpcxpcs.inference.trust_region import Minimum, minimise
 from hpcxpcs.likelihood.gaussian import profile
@@ -40,6 +40,9 @@ TWO_COMPONENTS = ("two_component", "static_both")
 
 SAME_BASIN = 0.5
 """Minima whose ½χ² differ by less than this count as one."""
+
+SAME, LEFT = "in the same minimum as another start", "left after its first steps"
+"""What became of a start that was not followed to a minimum of its own."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +72,12 @@ class Scouting:
     minima: tuple[Minimum, ...]
     starts: tuple[StartRecord, ...]
     evaluations: int
+
+
+def searched(scouting: Scouting, settings: PointSettings) -> SearchReport:
+    """How many starts there were, and what became of them."""
+    plan = effort(len(scouting.objective.coordinates.free), settings.multi_start)
+    return SearchReport(settings.multi_start, plan.candidates, len(scouting.starts), len(scouting.minima))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -112,7 +121,8 @@ def scout(
     """
     tiles = scout_pairs(measurement, sigma)
     scaling = build_scaling("individual", measurement.phi)
-    objective = Objective(coordinates, Compiled(tiles), scaling, jnp.asarray(sigma), limits)
+    wanted = measurement.still_wanted
+    objective = Objective(coordinates, Compiled(tiles), scaling, jnp.asarray(sigma), limits, wanted)
     window = limits.last - limits.first
     plan = effort(len(coordinates.free), settings.multi_start)
     theta = candidate_starts(
@@ -123,7 +133,7 @@ def scout(
     order = np.argsort(np.where(np.isfinite(costs), costs, np.inf))
     chosen = [us[k] for k in order[: plan.starts]]
     if settings.cmaes:
-        chosen.insert(0, _evolve(coordinates, tiles, scaling, sigma, chosen[0], settings.seed))
+        chosen.insert(0, _evolve(objective, tiles, chosen[0], settings.seed))
     if user_start is not None:
         screened = np.asarray(objective.theta(chosen[0]))
         chosen.insert(0, coordinates.from_physical(np.where(np.isnan(user_start), screened, user_start)))
@@ -191,18 +201,17 @@ def _joined(one: Scouting, other: Scouting) -> Scouting:
     )
 
 
-def _evolve(
-    coordinates: Coordinates, tiles: RawTiles, scaling: Scaling, sigma: Floats, start: Floats, seed: int
-) -> Floats:
+def _evolve(objective: Objective, tiles: RawTiles, start: Floats, seed: int) -> Floats:
     """Global search by CMA-ES from a start (f,), on the scouted pairs."""
     import cma
 
     options = {"seed": seed + 1, "verbose": -9, "maxfevals": 4000, "tolfun": 1e-3}
     strategy = cma.CMAEvolutionStrategy(start, 0.5, options)
     while not strategy.stop():
-        population = strategy.ask()
-        costs = np.asarray(_screen(coordinates, tiles, scaling, jnp.asarray(sigma), jnp.asarray(population)))
-        strategy.tell(population, np.where(np.isfinite(costs), costs, 1e300).tolist())
+        objective.still_wanted()
+        population = jnp.asarray(strategy.ask())
+        costs = np.asarray(_screen(objective.coordinates, tiles, objective.scaling, objective.sigma, population))
+        strategy.tell(list(np.asarray(population)), np.where(np.isfinite(costs), costs, 1e300).tolist())
     return np.asarray(strategy.result.xbest)
 
 
@@ -211,18 +220,21 @@ def _follow(objective: Objective, chosen: list[Floats], plan: Effort, settings: 
     first = [minimise(objective, u, max_evaluations=plan.first_leg, tolerance=1e-3) for u in chosen]
     ranked = sorted(first, key=lambda m: m.cost if np.isfinite(m.cost) else np.inf)
     final: list[Minimum] = []
+    others = [_record(objective, leg, LEFT) for leg in ranked[plan.finalists :]]
     evaluations = sum(m.evaluations for m in first)
     for leg in ranked[: plan.finalists]:
-        if any(abs(leg.cost - other.cost) < SAME_BASIN for other in final):
-            continue
-        end = minimise(objective, leg.u, max_evaluations=settings.max_iterations, tolerance=1e-4)
-        evaluations += end.evaluations
-        if not any(abs(end.cost - other.cost) < SAME_BASIN for other in final):
+        end = leg
+        if not any(abs(leg.cost - other.cost) < SAME_BASIN for other in final):
+            end = minimise(objective, leg.u, max_evaluations=settings.max_iterations, tolerance=1e-4)
+            evaluations += end.evaluations
+        if any(abs(end.cost - other.cost) < SAME_BASIN for other in final):
+            others.insert(0, _record(objective, end, SAME))
+        else:
             final.append(end)
-    records = [_record(objective, m) for m in (*sorted(final, key=lambda m: m.cost), *ranked[plan.finalists :])]
-    return Scouting(objective, tuple(sorted(final, key=lambda m: m.cost)), tuple(records), evaluations)
+    final.sort(key=lambda m: m.cost)
+    ended = [_record(objective, m, "converged" if m.converged else "followed, not converged") for m in final]
+    return Scouting(objective, tuple(final), (*ended, *others), evaluations)
 
 
-def _record(objective: Objective, minimum: Minimum) -> StartRecord:
-    status = "converged" if minimum.converged else "followed, not converged"
+def _record(objective: Objective, minimum: Minimum, status: str) -> StartRecord:
     return StartRecord(minimum.cost, np.asarray(objective.theta(minimum.u)), status)

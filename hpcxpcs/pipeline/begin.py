@@ -39,8 +39,7 @@ class Completed:
 def begin(folder: Path, config: Config, data: TwoTime, reporter: Reporter, *, fresh: bool = False) -> Run:
     """Start the run in a folder, or go on with it; PlanMismatch names the first difference."""
     if fresh:
-        discard(folder)
-        (folder / COMPLETE_FILE).unlink(missing_ok=True)
+        start_over(folder)
     plan = plan_for(config, data)
     continued = (folder / PLAN_FILE).exists()
     run = Run.create(folder, plan)
@@ -50,6 +49,12 @@ def begin(folder: Path, config: Config, data: TwoTime, reporter: Reporter, *, fr
         for change in changed_versions(run.plan, plan):
             reporter.warn(f"since this run was started, {change}")
     return run
+
+
+def start_over(folder: Path) -> None:
+    """Discard the run in a folder, if there is one and nobody works on it; results and logs stay."""
+    discard(folder)
+    (folder / COMPLETE_FILE).unlink(missing_ok=True)
 
 
 def completed(run: Run) -> Completed | None:

@@ -10,6 +10,7 @@ from hpcxpcs.config import Config, config_from_mapping, load_config
 from hpcxpcs.errors import ConfigError
 from hpcxpcs.files.places import folder_name
 from hpcxpcs.inference.records import PointSettings
+from hpcxpcs.runtime.executors.launcher import under_mpi
 from hpcxpcs.runtime.machine import memory_limit, usable_cores
 from hpcxpcs.runtime.plan import Plan
 
@@ -57,6 +58,11 @@ def worker_count(config: Config) -> int:
         return config.runtime.workers
     each = 1 if config.runtime.cores_per_worker == "auto" else config.runtime.cores_per_worker
     return max(1, usable_cores() // each)
+
+
+def fit_threads(config: Config) -> int:
+    """Threads of a point fit: as many as there would be workers, at most one per core; under MPI, one per core."""
+    return usable_cores() if under_mpi() else min(usable_cores(), worker_count(config))
 
 
 def point_settings(config: Config) -> PointSettings:

@@ -17,19 +17,19 @@ from hpcxpcs.config.plausible import check_config
 from hpcxpcs.data.formats import read_truth
 from hpcxpcs.data.select import load as load_data
 from hpcxpcs.data.twotime import TwoTime
-from hpcxpcs.errors import EnvironmentProblem
 from hpcxpcs.files.atomic import require_place
 from hpcxpcs.inference.posterior import Posterior
 from hpcxpcs.inference.records import PointFit
 from hpcxpcs.physics.model import Model
-from hpcxpcs.pipeline.begin import begin, mark_complete, refuse_complete
-from hpcxpcs.pipeline.choices import config_of, configured, run_folder
+from hpcxpcs.pipeline.begin import begin, mark_complete, refuse_complete, start_over
+from hpcxpcs.pipeline.choices import config_of, configured, fit_threads, run_folder
 from hpcxpcs.pipeline.compile_log import compile_log
-from hpcxpcs.pipeline.crew import crew
+from hpcxpcs.pipeline.crew import crew, is_point_fit
 from hpcxpcs.pipeline.executor import Executor
 from hpcxpcs.pipeline.loading import loaded
 from hpcxpcs.pipeline.observed import observed
 from hpcxpcs.pipeline.plan import plan_for
+from hpcxpcs.pipeline.point_run import PointRun, refuse_posterior
 from hpcxpcs.pipeline.posterior import combined_from_what_is_there, sampled, writing_alone
 from hpcxpcs.pipeline.quality import judged
 from hpcxpcs.pipeline.reporter import Recorded, Reporter, recorded
@@ -37,7 +37,10 @@ from hpcxpcs.pipeline.stage import fitted_point, grid_of, model_of, point_of
 from hpcxpcs.results.quality import quality_flag
 from hpcxpcs.results.records import Answer, RunRecord, WrittenResults
 from hpcxpcs.results.write import write_numbers, write_pictures
+from hpcxpcs.runtime.executors.launcher import under_mpi
+from hpcxpcs.runtime.executors.mpi import as_rank_0_has_it
 from hpcxpcs.runtime.plan import new_run_id, refuse_difference
+from hpcxpcs.runtime.preemption import StopRequest
 from hpcxpcs.runtime.process_log import ProcessLog, log_into, process_log
 from hpcxpcs.runtime.run import Run
 
@@ -87,6 +90,7 @@ def fit(
     `run` is the run folder (default: output.directory/NAME of the configuration). `on_answer` is called when the
     numbers are on disk, before pictures are drawn. With method cmc or exact, a run that was stopped goes on;
     `fresh` discards it first, `time_limit` is in seconds, and `executor` does the tasks (default: worker processes).
+    Under MPI all ranks call it alike: rank 0 leads, and alone calls `on_answer`; the answer is returned on all ranks.
     """
     begun = Begun(datetime.datetime.now(datetime.UTC), time.perf_counter(), tuple(command) or tuple(sys.argv))
     config = configured(source, overrides)
@@ -96,16 +100,26 @@ def fit(
         log.follow(config.logging)
         for doubt in check_config(config).at_least("warning"):
             logged.warn(doubt)
-        if config.optimization.method == "nlsq":
-            return _point_fit(config, folder, logged, on_answer, begun, log)
+
+        def fitted(by: Executor) -> FitRun:
+            if is_point_fit(config):
+                return _point_fit(config, folder, logged, on_answer, begun, log, by.stop, fresh)
+            return _posterior_fit(config, folder, logged, on_answer, begun, by, fresh)
+
         if executor is not None:
-            return _posterior_fit(config, folder, logged, on_answer, begun, executor, fresh)
+            return fitted(executor)
         with crew(config, time_limit, logged) as found:
-            if found is None:
-                raise EnvironmentProblem(
-                    "fit() belongs on rank 0; on the other ranks use hpcxpcs.pipeline.crew.crew"
-                )
-            return _posterior_fit(config, folder, logged, on_answer, begun, found, fresh)
+            answer = None if found is None else fitted(found)
+        return _on_every_rank(answer)
+
+
+def _on_every_rank(answer: FitRun | None) -> FitRun:
+    """The answer of rank 0 (None on the others) on all ranks, without its way to tell of prepared matrices."""
+    if answer is not None and under_mpi():
+        answer = replace(answer, data=replace(answer.data, kept=None))
+    shared = as_rank_0_has_it(answer)
+    assert shared is not None, "a process without other ranks leads"
+    return shared
 
 
 @dataclass(frozen=True)
@@ -124,19 +138,35 @@ def _point_fit(
     on_answer: Callable[[FitRun], None],
     begun: Begun,
     log: ProcessLog,
+    stop: StopRequest,
+    fresh: bool,
 ) -> FitRun:
-    """A point fit; its log is opened when the data have been read, so that a refused file leaves nothing behind."""
+    """A point fit; folder and log are taken when the data have been read, so that a refused file leaves nothing."""
     results, run_id = folder / "results", new_run_id()
-    reporter.after_phase = lambda: log.open_in(folder / "logs", run_id)
-    if replaces_another(results, config):
-        reporter.warn(
-            f"{results} holds results of another configuration; they will be replaced (--run names a folder)"
+    if not fresh:
+        refuse_posterior(folder)
+    with PointRun(folder, stop) as alone:
+
+        def after_reading() -> None:
+            alone.claim()
+            log.open_in(folder / "logs", run_id)
+
+        if replaces_another(results, config):
+            reporter.warn(
+                f"{results} holds results of another configuration; they will be replaced (--run names a folder)"
+            )
+        timings: dict[str, float] = {}
+        reporter.phase(f"reading {config.data_file.name}")
+        data = loaded(config, folder, reporter.warn)
+        if fresh:
+            start_over(folder)
+        reporter.after_phase = after_reading
+        wanted, threads = alone.still_wanted, fit_threads(config)
+        point, _, _, model = fitted_point(
+            data, config, reporter, timings, threads=threads, still_wanted=wanted
         )
-    timings: dict[str, float] = {}
-    reporter.phase(f"reading {config.data_file.name}")
-    data = loaded(config, folder, reporter.warn)
-    point, _, _, model = fitted_point(data, config, reporter, timings)
-    return _written(config, folder, run_id, data, model, point, None, timings, reporter, on_answer, begun)
+        alone.require_claim()
+        return _written(config, folder, run_id, data, model, point, None, timings, reporter, on_answer, begun)
 
 
 def _posterior_fit(

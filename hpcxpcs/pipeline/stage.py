@@ -15,7 +15,7 @@ from hpcxpcs.config import Config, resolved_parameters
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import DataError
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
-from hpcxpcs.inference.measurement import Measurement, measure
+from hpcxpcs.inference.measurement import Demand, Measurement, always_wanted, measure
 from hpcxpcs.inference.point import fit_in_stages
 from hpcxpcs.inference.prepared import Prepared, prepare_full, prepare_shards, stored
 from hpcxpcs.inference.records import PointFit
@@ -40,7 +40,14 @@ LIKELIHOOD, POINT = "likelihood", "point fit"
 """Kinds of the sealed files of this stage."""
 
 
-def measured(data: TwoTime, config: Config, reporter: Reporter, timings: dict[str, float]) -> Measurement:
+def measured(
+    data: TwoTime,
+    config: Config,
+    reporter: Reporter,
+    timings: dict[str, float],
+    threads: int,
+    still_wanted: Demand,
+) -> Measurement:
     """Read what is kept in memory of the data."""
     begun = time.perf_counter()
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -50,8 +57,9 @@ def measured(data: TwoTime, config: Config, reporter: Reporter, timings: dict[st
             data,
             held_bytes(config),
             lambda done: reporter.step(done, data.n_phi),
-            threads=usable_cores(),
+            threads=threads,
             ahead_bytes=memory_budget(config) - OTHER_BYTES,
+            still_wanted=still_wanted,
         )
         awake.result()
     timings["read"] = time.perf_counter() - begun
@@ -78,13 +86,22 @@ def grid_of(data: TwoTime) -> TimeGrid:
 
 
 def fitted_point(
-    data: TwoTime, config: Config, reporter: Reporter, timings: dict[str, float]
+    data: TwoTime,
+    config: Config,
+    reporter: Reporter,
+    timings: dict[str, float],
+    *,
+    threads: int | None = None,
+    still_wanted: Demand = always_wanted,
 ) -> tuple[PointFit, Fitted, Measurement, Model]:
-    """The point fit of data already loaded; adds seconds per phase to timings."""
+    """The point fit of data already loaded, with as many threads as there are cores; adds seconds per phase to timings.
+
+    `still_wanted` is called between its steps, and ends it by raising.
+    """
     refuse_poor(config, data, reporter)
     compile_cache(config.runtime.compilation_cache_dir, reporter.warn)
     model = model_of(config, data.q, grid_of(data))
-    measurement = measured(data, config, reporter, timings)
+    measurement = measured(data, config, reporter, timings, threads or usable_cores(), still_wanted)
     parameters = resolved_parameters(config)
     point, fitted = fit_in_stages(measurement, model, parameters, point_settings(config), reporter.phase)
     timings.update(point.timings)

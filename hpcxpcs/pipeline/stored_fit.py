@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
-from hpcxpcs.inference.records import CompressionReport, PointFit, ScalingEstimate, StartRecord
+from hpcxpcs.inference.records import CompressionReport, PointFit, ScalingEstimate, SearchReport, StartRecord
 
 _PARTS: Mapping[type, Mapping[str, type]] = {
-    PointFit: {"scaling": ScalingEstimate, "compression": CompressionReport, "starts": StartRecord},
+    PointFit: {
+        "scaling": ScalingEstimate,
+        "compression": CompressionReport,
+        "starts": StartRecord,
+        "search": SearchReport,
+    },
 }
 """Fields that hold records, or tuples of records, of a known type."""
 
@@ -44,7 +49,7 @@ def _pack_value(value: Any, name: str, arrays: dict[str, np.ndarray], values: di
 
 
 def unpack(kind: type, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], prefix: str = "") -> Any:
-    """The record that `pack` took apart."""
+    """The record that `pack` took apart; a field that was not stored takes its default, if it has one."""
     found = {}
     for field in fields(kind):
         name = prefix + field.name
@@ -55,7 +60,7 @@ def unpack(kind: type, arrays: Mapping[str, np.ndarray], values: Mapping[str, An
             )
         elif part is not None and not isinstance(values.get(name), list):
             found[field.name] = unpack(part, arrays, values, f"{name}.")
-        else:
+        elif field.default is MISSING or name in arrays or name in values:
             found[field.name] = _value(name, arrays, values)
     return kind(**found)
 

@@ -83,7 +83,10 @@ def analysis_record(fit: Fit, data: TwoTime) -> dict[str, Any]:
             "iterations": fit.iterations,
             "evaluations": fit.evaluations,
             "execution_time": fit.seconds,
-            "n_starts": len(fit.starts),
+            "multi_start": fit.search.asked,
+            "n_screened": fit.search.screened,
+            "n_starts": fit.search.followed,
+            "n_minima": fit.search.minima,
             "n_free_parameters": int(np.count_nonzero(fit.free)),
         },
         "correlations": {

@@ -125,7 +125,7 @@ def _metrics(fit: Fit, found: Posterior | None) -> dict[str, Any]:
         "reduced_chi_squared": fit.reduced_chi_squared,
         "iterations": fit.iterations,
         "evaluations": fit.evaluations,
-        "starts": len(fit.starts),
+        "starts": fit.search.followed,
         "pairs": int(sum(fit.pairs)),
         "compression_error": fit.compression.error,
     }

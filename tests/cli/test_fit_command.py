@@ -107,7 +107,7 @@ def test_nothing_but_the_run_folder_is_written(finished, folder, config):
     assert [path.name for path in folder.iterdir()] == ["runs"]
     assert sorted(p.name for p in config.parent.iterdir()) == ["flow.hdf", "flow.hdf.truth.json", "flow.yaml"]
     written = {str(path.relative_to(folder)) for path in (folder / "runs").glob("*/*")}
-    assert written == {"runs/flow/logs", "runs/flow/results"}
+    assert written == {"runs/flow/claims", "runs/flow/logs", "runs/flow/results"}
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -206,7 +206,7 @@ def test_a_second_run_replaces_the_first_and_never_mixes(config, tmp_path, capfd
     assert fit(capfd, config, tmp_path / "run", *QUICK).code == 0
     numbers = {name for name in FILES if name.endswith(".json")} | {"nlsq/covariance.npz"}
     assert {str(path) for path in content(tmp_path / "run" / "results")} == numbers
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"logs", "results"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"claims", "logs", "results"}
 
 
 def test_replacing_the_results_of_another_configuration_is_announced(config, tmp_path, capfd):

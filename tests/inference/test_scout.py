@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hpcxpcs.config.parameters import MODEL_NAMES
 from hpcxpcs.inference.coordinates import lowest_rates
 from hpcxpcs.inference.records import PointSettings
-from hpcxpcs.inference.scout import scout
+from hpcxpcs.inference.scout import LEFT, SAME, effort, scout
 from hpcxpcs.inference.starts import candidate_starts, scout_frames
 from hpcxpcs.physics.model import build_model
 from tests.inference.fitting import deviations, fit, parameters_for, simulated
@@ -120,6 +120,18 @@ def test_the_configured_start_is_followed_and_on_record(case):
     assert with_start.evaluations > without.evaluations
     assert with_start.minima[0].cost == pytest.approx(without.minima[0].cost, abs=0.01)
     assert all(np.isfinite(record.cost) for record in with_start.starts)
+
+
+def test_every_start_is_counted_once_with_what_became_of_it(case, usual):
+    fewer = fit(case, multi_start=5)
+    for found, asked in ((usual, 8), (fewer, 5)):
+        search, became = found.search, [start.status for start in found.starts]
+        assert (search.asked, search.screened) == (asked, 256)
+        assert search.followed == len(became) == asked
+        minima = [status for status in became if status in ("converged", "followed, not converged")]
+        assert search.minima == len(minima) >= 1
+        assert set(became) <= {*minima, SAME, LEFT}
+        assert became.count(LEFT) == asked - effort(3, asked).finalists
 
 
 def test_the_same_settings_give_the_same_bits(case, usual):

@@ -58,6 +58,14 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Search:
+    asked: int = 1
+    screened: int = 256
+    followed: int = 2
+    minima: int = 1
+
+
+@dataclass(frozen=True)
 class PointFit:
     model: str
     conventions: dict[str, str]
@@ -93,6 +101,7 @@ class PointFit:
     gradient_balance: dict[str, float] = field(default_factory=dict)
     condition_number: float = 3.1e4
     compression: Compression = field(default_factory=Compression)
+    search: Search = field(default_factory=Search)
 
     @property
     def ok(self) -> bool:

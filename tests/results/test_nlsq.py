@@ -99,6 +99,8 @@ def test_given_a_fit_then_the_analysis_says_how_good_it_is_and_what_was_fitted(d
         17,
         0.8,
     )
+    counts = {key: summary[key] for key in ("multi_start", "n_screened", "n_starts", "n_minima")}
+    assert counts == {"multi_start": 1, "n_screened": 256, "n_starts": 2, "n_minima": 1}
     assert record["correlations"]["names"] == list(NAMES)
     assert np.diag(record["correlations"]["matrix"]) == pytest.approx(1.0)
 

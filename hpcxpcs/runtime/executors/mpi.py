@@ -102,6 +102,18 @@ def _crew_of(
     return found if working[world.rank] else None
 
 
+def as_rank_0_has_it[T](value: T) -> T:
+    """The `value` of rank 0 on every rank; all ranks call it at the same place, after mpi_ranks.
+
+    A process without other ranks keeps its own.
+    """
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is None or mpi.COMM_WORLD.size == 1:
+        return value
+    found: T = mpi.COMM_WORLD.bcast(value)
+    return found
+
+
 def end_all(world: Intracomm, code: int) -> NoReturn:
     """End all ranks, this one included, whatever they are doing."""
     sys.stdout.flush()
