@@ -51,6 +51,8 @@ def new(model: str, output: Path | None, force: bool) -> None:
     """
     from hpcxpcs.config.template import SCHEMA_FILE_NAME, template
 
+    if force and output is None:
+        raise click.UsageError("--force replaces a file, and without -o none is written: name it with -o")
     text = template(model)
     if output is None:
         click.echo(text, nl=False)

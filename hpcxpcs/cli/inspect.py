@@ -98,6 +98,9 @@ def command(
     from hpcxpcs.data.inspect import describe, describe_selected
     from hpcxpcs.files.json_safe import dumps
 
+    for option, given in (("--level", level), ("--repair", repair), ("--shear", shear)):
+        if given and not quality:
+            raise click.UsageError(f"{option} says how to judge the data, which only --quality does: give it, too")
     ranges, asked = [Interval(*limits) for limits in phi_ranges], Asked(level, repair, shear)
     if config is None:
         description = describe(_file(file), format_name, q, ranges)

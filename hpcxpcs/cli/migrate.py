@@ -67,7 +67,11 @@ def command(
     from hpcxpcs.config.document import read_document
     from hpcxpcs.config.load import validated
 
+    if force and output is None:
+        raise click.UsageError("--force replaces a file, and without -o none is written: name it with -o")
     if keys is not None:
+        if old is not None or output is not None or accept or dialect is not None:
+            raise click.UsageError("--keys shows rules and translates nothing: leave the file and other options out")
         click.echo("\n".join(text.rules(keys)))
         return
     if old is None:

@@ -57,6 +57,12 @@ class Assignment(click.ParamType):
         return name.strip(), parsed
 
 
+ONLY_FOR = {
+    "shear_law": ("static", "laminar_flow"),
+    "heterodyne": ("two_component", "static_ref", "static_both"),
+}
+"""Options that not all models have a use for."""
+
 FILE = click.Path(dir_okay=False, path_type=Path)
 INTEGERS, NUMBERS = ListOf(int, "integers"), ListOf(float, "numbers")
 
@@ -151,7 +157,8 @@ INTEGERS, NUMBERS = ListOf(int, "integers"), ListOf(float, "numbers")
 )
 @click.option("--config", type=FILE, help="Write a configuration that fits this file, too.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
-def command(**options: Any) -> None:
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> None:
     """Write a synthetic result file of MODEL (static, laminar_flow, two_component, static_ref, static_both).
 
     The truth is stored in the file and beside it, in FILE.truth.json.
@@ -160,6 +167,7 @@ def command(**options: Any) -> None:
     from hpcxpcs.pipeline.simulate import simulate
     from hpcxpcs.pipeline.simulation_spec import SimulationSpec
 
+    _refuse_idle(context, options["model"])
     noise = noise_spec(
         options.pop("noise_model"),
         sd=options.pop("noise"),
@@ -169,3 +177,16 @@ def command(**options: Any) -> None:
     )
     parameters = dict(options.pop("parameters"))
     simulate(SimulationSpec(noise=noise, parameters=parameters, **options), report=click.echo)
+
+
+def _refuse_idle(context: click.Context, model: str) -> None:
+    """Refuse options that were typed and that this simulation does not use."""
+    source = click.core.ParameterSource.COMMANDLINE
+    typed = {name for name in context.params if context.get_parameter_source(name) is source}
+    if {"angles", "phi"} <= typed:
+        raise click.UsageError("--angles spreads angles evenly, --phi names them: give one of the two")
+    for name, models in ONLY_FOR.items():
+        if name in typed and model not in models:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} has no meaning for {model}: it belongs to {', '.join(models)}"
+            )

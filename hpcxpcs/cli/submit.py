@@ -92,6 +92,7 @@ def command(
 
     Nothing is computed here. Look with `hpcxpcs status RUN`; the same command, or `hpcxpcs resume RUN`, continues.
     """
+    from hpcxpcs.cli.fit import refuse_shards
     from hpcxpcs.cli.progress import PhaseLines
     from hpcxpcs.pipeline.begin import begin, refuse_complete
     from hpcxpcs.pipeline.plan import plan_for
@@ -100,6 +101,7 @@ def command(
     from hpcxpcs.runtime.schedulers.submissions import at_the_scheduler
     from hpcxpcs.runtime.schedulers.submitting import offer, submit_lines, write_scripts
 
+    _refuse_contradictions(dry_run, write_only, wait, fresh, more)
     order = _order(asked)
     given: dict[str, object] = {
         "optimization.method": method,
@@ -108,6 +110,8 @@ def command(
     chosen = (*overrides, *(f"{key}={value}" for key, value in given.items() if value is not None))
     reporter = PhaseLines()
     settings, data, folder = _loaded(config, chosen, run)
+    if shards is not None:
+        refuse_shards(settings.optimization.method)
     reporter.level = asked_level(order.log_level) or settings.logging.level
     planned = Run(folder, plan_for(settings, data))
     if dry_run:
@@ -153,6 +157,19 @@ def hand_in(
             f"{problem}. The {' and the '.join(accepted)} before it stays in the queue: 'hpcxpcs resume {run.folder}' "
             f"hands in the rest when that is mended, 'hpcxpcs cancel {run.folder}' ends what is there"
         ) from problem
+
+
+def _refuse_contradictions(dry_run: bool, write_only: bool, wait: bool, fresh: bool, more: bool) -> None:
+    """Refuse options of which one would leave the other without effect."""
+    submits_nothing = "--dry-run" if dry_run else "--write-only" if write_only else ""
+    if dry_run and write_only:
+        raise click.UsageError("--dry-run writes nothing, --write-only writes scripts: give one of the two")
+    if wait and submits_nothing:
+        raise click.UsageError(f"--wait waits for jobs, and {submits_nothing} submits none: leave one of them out")
+    if fresh and more:
+        raise click.UsageError("--more adds to a run that is at work, --fresh discards one: give one of the two")
+    if dry_run and (fresh or more):
+        raise click.UsageError("--dry-run shows the jobs of a whole run: leave out --fresh and --more")
 
 
 def _order(asked: dict[str, object]) -> Order:

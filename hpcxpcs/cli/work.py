@@ -82,6 +82,8 @@ def command(
     from hpcxpcs.runtime.run import Run
     from hpcxpcs.runtime.work import open_tasks
 
+    if shard is not None and workers > 1:
+        raise click.UsageError("--shard is one task, which one process does: leave --workers out")
     opened = Run.open(run)
     tasks = _tasks(opened, shard, only)
     with session("array" if leader is None and batch_job() else "worker", log_level) as current:

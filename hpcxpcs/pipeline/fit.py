@@ -76,7 +76,7 @@ def load(source: Config | Path | str | Mapping[str, Any]) -> TwoTime:
 def fit(
     source: Config | Path | str | Mapping[str, Any],
     *,
-    run: Path | None = None,
+    run: Path | str | None = None,
     overrides: Sequence[str] = (),
     reporter: Reporter | None = None,
     on_answer: Callable[[FitRun], None] = lambda answer: None,
@@ -94,7 +94,7 @@ def fit(
     """
     begun = Begun(datetime.datetime.now(datetime.UTC), time.perf_counter(), tuple(command) or tuple(sys.argv))
     config = configured(source, overrides)
-    folder = run or run_folder(config)
+    folder = run_folder(config) if run is None else Path(run)
     require_place(folder / "results")
     with process_log("lead") as log, recorded(reporter) as logged:
         log.follow(config.logging)

@@ -14,8 +14,6 @@ from hpcxpcs.runtime.work import EXIT_STOPPED
 from tests.acceptance.jobs import PROGRAM, Job, Jobs, hooked, ranks
 from tests.cli.fitting import QUICK, content, parameters, simulated
 
-pytestmark = pytest.mark.timeout(900)
-
 SETTINGS = tuple(part for setting in QUICK for part in ("--set", setting))
 
 SLOW = hooked(**{"hpcxpcs.inference.scout:minimise": {"pause": 2.0}})

@@ -266,8 +266,27 @@ def _level(order: Order) -> dict[str, str]:
     return {} if order.log_level is None else {LEVEL_VARIABLE: order.log_level}
 
 
+_OF_A_QUEUE = {
+    "--queue": "queue",
+    "--account": "account",
+    "--time": "walltime",
+    "--memory": "memory",
+    "--cores": "cores",
+    "--tasks": "tasks",
+    "--at-once": "at_once",
+    "--mpi": "mpi",
+}
+"""Options of a job, and the field of the order that they fill."""
+
+
 def _local_job(run: Run, order: Order) -> Job:
-    """The whole run in one process group on this machine, without a queue."""
+    """The whole run in one process group on this machine, without a queue; ConfigError for what only a queue has."""
+    for option, given in _OF_A_QUEUE.items():
+        if getattr(order, given):
+            raise ConfigError(
+                f"{option}: has no effect on this machine, which has no queue: leave it out (runtime.workers says how "
+                "many processes work), or name a site with a scheduler"
+            )
     folder = run.folder.absolute()
     command = (*PROGRAM, "resume", str(folder), "--here")
     request = JobRequest("gather", "hpcxpcs-local", command, folder, Resources(walltime=0))
