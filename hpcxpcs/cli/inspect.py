@@ -147,7 +147,7 @@ def _file(file: Path | None) -> Path:
 
 
 def _lines(found: Description) -> list[str]:
-    halves = {item.half for item in found.examined}
+    halves = {item.half for item in found.examined if item.smallest is not None} or {"full"}
     step = f"{found.dt:g} s ({found.dt_source})" if found.dt is not None else f"unknown ({found.dt_source})"
     stored = " and ".join(sorted("full matrices" if half == "full" else f"{half} halves" for half in halves))
     lines = [
@@ -237,6 +237,8 @@ def _state(item: Examined) -> list[str]:
         texts.append(f"{name} {item.non_finite_pairs} pairs of other frames without a finite value")
     if item.smallest is not None:
         texts.append(f"{name} values {item.smallest:.4g} to {item.largest:.4g}")
+    if item.smallest is not None and item.smallest < 0.0:
+        texts.append(f"{name} negative values, which a fit takes for noise: if long lags are at 0, not at 1, add 1")
     if item.refused is not None:
         texts.append(f"a fit would refuse {item.refused}")
     elif len(texts) == 1 and item.smallest is not None:

@@ -55,6 +55,29 @@ def test_given_a_file_then_the_table_tells_layout_bins_time_step_and_state(path,
         assert expected in lines
 
 
+def test_given_matrices_that_are_odd_then_the_table_says_what_a_fit_would_make_of_them(path, capsys):
+    with edited(path) as file:
+        matrices = file["xpcs/twotime/correlation_map"]
+        matrices["c2_00001"][...] = np.nan
+        matrices["c2_00002"][2, 5:8] = np.nan
+        matrices["c2_00003"][...] -= np.triu(np.ones((20, 20), np.float32))
+        matrices["c2_00003"][0, 1] = -0.5
+    _, out, _ = run(capsys, path, "--q", "0.005")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "stored as upper halves, float32, compression lzf" in lines
+    for expected in (
+        "state phi = 0: 20 dead frames: 1…20",
+        "state a fit would refuse phi = 0: no pair of the 20 frames holds a number other than 0; "
+        "leave this angle out with data_filtering.phi_ranges",
+        "state phi = 90: 3 pairs of other frames without a finite value",
+        "state a fit would refuse phi = 90: 3 pairs of frames hold no finite number, the first is (3, 6); "
+        "set data_filtering.non_finite: mask to leave them out",
+    ):
+        assert expected in lines
+    _, out, _ = run(capsys, path, "--q", "0.01")
+    assert "negative values, which a fit takes for noise: if long lags are at 0, not at 1, add 1" in out
+
+
 def test_given_q_and_angles_then_the_table_tells_what_would_be_selected(path, capsys):
     code, out, _ = run(capsys, path, "--q", "0.0051", "--phi-range", "80", "-170", "--format", "nexus")
     assert code == 0
