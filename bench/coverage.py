@@ -21,6 +21,7 @@ from hpcxpcs.inference.measurement import measure
 from hpcxpcs.inference.point import fit_point
 from hpcxpcs.inference.records import PointFit, PointSettings
 from hpcxpcs.physics.model import build_model
+from hpcxpcs.pipeline.scale import scale_of
 from hpcxpcs.pipeline.simulate import simulate_twotime
 from hpcxpcs.pipeline.simulation_spec import SimulationSpec
 from hpcxpcs.pipeline.truth import true_parameters
@@ -131,10 +132,11 @@ def fitted(spec: SimulationSpec, scaling: str) -> PointFit:
             "analyzer_parameters": {"scattering": {"wavevector_q": spec.q}},
         }
     )
-    measurement = measure(simulate_twotime(spec), ROOMY)
+    data = simulate_twotime(spec)
+    measurement, parameters = measure(data, ROOMY), resolved_parameters(config, scale_of(config, data))
     model = build_model(spec.model, q=spec.q, gap=spec.gap)
     settings = PointSettings(scaling=scaling, multi_start=1)
-    return fit_point(measurement, model, resolved_parameters(config), settings)
+    return fit_point(measurement, model, parameters, settings)
 
 
 def true_scaling(spec: SimulationSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -61,10 +61,11 @@ def answer_text(found: FitRun) -> str:
         if compression.provider == "moments"
         else "raw pairs, no compression"
     )
+    q = f"q = {found.data.q:.6g} 1/Å" if found.data.q_known else "q unknown"
     lines = [
         "",
         f"{point.model} ({conventions}), {found.data.n_phi} angles × {found.data.n_frames} frames, "
-        f"q = {found.data.q:.6g} 1/Å, scaling {point.scaling.mode}",
+        f"{q}, scaling {point.scaling.mode}",
         "",
         plain_text(rows if found.data.n_phi <= MOST_ANGLES else rows[: len(point.names)]),
         *(() if found.data.n_phi <= MOST_ANGLES else _scaling_ranges(point)),

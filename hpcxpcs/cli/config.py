@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from hpcxpcs.cli import migrate, sites
 from hpcxpcs.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
-    from hpcxpcs.config import Config, ResolvedParameter
+    from hpcxpcs.config import Config
 
 EXAMPLES = """\
 \b
@@ -69,13 +69,14 @@ def new(model: str, output: Path | None, force: bool) -> None:
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a key; repeatable.")
 def check(file: Path, overrides: tuple[str, ...]) -> None:
     """Show what FILE resolves to, or everything that is wrong with it."""
-    from hpcxpcs.config import load_config, resolved_parameters
+    from hpcxpcs.cli.parameter_table import parameter_lines
+    from hpcxpcs.config import load_config
 
     config = load_config(file, overrides)
     for line in _summary(config):
         click.echo(line)
     click.echo()
-    for line in _table(resolved_parameters(config)):
+    for line in parameter_lines(config):
         click.echo(line)
     for line in _doubts(config):
         click.echo(line)
@@ -107,12 +108,17 @@ def _summary(config: Config) -> Iterator[str]:
     analyzer, filtering = config.analyzer_parameters, config.data_filtering
     missing = "" if os.path.isfile(config.data_file) else "   (not there)"  # noqa: PTH113
     last = "last" if analyzer.end_frame == -1 else str(analyzer.end_frame)
-    dt = "from the file" if analyzer.dt == "auto" else f"{analyzer.dt:g} s"
+    words = {"auto": "from the file", "frames": "1 frame"}
+    dt = words[analyzer.dt] if isinstance(analyzer.dt, str) else f"{analyzer.dt:g} s"
     angles = ", ".join(f"{allowed.min:g} ... {allowed.max:g}" for allowed in filtering.phi_ranges)
     q = analyzer.scattering.wavevector_q
     yield f"model        {config.analysis_mode}   (schema {config.schema_version})"
     yield f"file         {config.data_file}{missing}"
-    yield f"q            {q:g} 1/Å   (nearest bin within {100 * filtering.q_tolerance:g} %)"
+    yield (
+        "q            unknown   (rates are q²D and q·v)"
+        if q == "unknown"
+        else (f"q            {q:g} 1/Å   (nearest bin within {100 * filtering.q_tolerance:g} %)")
+    )
     yield f"frames       {analyzer.start_frame} ... {last}   (dt {dt})"
     yield f"angles       {angles} degrees"
     yield f"scaling      {config.scaling.mode}"
@@ -130,21 +136,3 @@ def _doubts(config: Config) -> Iterator[str]:
         *(f"note         {text}" for text in found.of("info")),
     ]
     yield from ["", *lines] if lines else []
-
-
-def _table(parameters: Sequence[ResolvedParameter]) -> Iterator[str]:
-    """The parameters as an aligned table."""
-    rows = [("parameter", "start", "bounds", "prior", "unit"), *map(_row, parameters)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _row(item: ResolvedParameter) -> tuple[str, str, str, str, str]:
-    start = "from data" if item.start is None else f"{item.start:g}"
-    bounds = f"{item.lower:g} ... {item.upper:g}"
-    values = ", ".join(f"{name} {value:g}" for name, value in item.prior.values)
-    prior = f"{item.prior.kind}({values})" if values else item.prior.kind
-    if item.fixed is not None:
-        start, bounds, prior = f"{item.fixed:g}", "fixed", "-"
-    return item.parameter.name, start, bounds, prior, item.parameter.unit or "-"

@@ -94,6 +94,7 @@ def command(
 ) -> None:
     """Show layout, units, bins, frames and dead frames of a result FILE, and what would be selected of it."""
     from hpcxpcs.cli.inspect_quality import Asked, judged, lines, settings_as_configured, settings_of
+    from hpcxpcs.cli.parameter_table import parameter_lines
     from hpcxpcs.config.load import load_config
     from hpcxpcs.data.inspect import describe, describe_selected
     from hpcxpcs.files.json_safe import dumps
@@ -118,9 +119,11 @@ def command(
         extra = {} if found is None else {"quality": found}
         click.echo(dumps({"schema_version": 1, **vars(description), **extra}), nl=False)
     else:
-        click.echo("\n".join([*_lines(description), *([] if found is None else lines(found))]))
+        shown = [*_lines(description), *([] if found is None else lines(found))]
+        click.echo("\n".join([*shown, *([] if config is None else ["", *parameter_lines(settings)])]))
     if picture is not None:
-        _draw(settings, picture, "frames" if description.selected_dt is None else "s")
+        in_frames = description.selected_dt is None or settings.analyzer_parameters.dt == "frames"
+        _draw(settings, picture, "frames" if in_frames else "s")
 
 
 def _draw(settings: Config, picture: Path, unit: str) -> None:

@@ -29,6 +29,8 @@ from hpcxpcs.files.places import path_problem
 _MAPPINGS = (dict, Mapping)
 _LONGEST_DT = 1e12
 """Seconds; far beyond any measurement, and small enough for the arithmetic of times."""
+_LARGEST_Q = 10.0
+"""1/Å; where atoms scatter."""
 
 Number = Annotated[float, BeforeValidator(read_number)]
 Whole = Annotated[int, BeforeValidator(read_whole)]
@@ -75,10 +77,12 @@ PriorValue = Annotated[
 ]
 
 
-def _read_dt(value: object) -> float | Literal["auto"]:
+def _read_dt(value: object) -> float | Literal["auto", "frames"]:
     if value == "auto":
         return "auto"
-    number = _number_or(value, "a number of seconds or auto", ("auto",))
+    if value == "frames":
+        return "frames"
+    number = _number_or(value, "a number of seconds, auto or frames", ("auto", "frames"))
     if not 0 < number <= _LONGEST_DT:
         raise ValueError("must be greater than 0" if number <= 0 else f"must be at most {_LONGEST_DT:g} s")
     return number
@@ -117,10 +121,26 @@ def _read_memory(value: object) -> int | Literal["auto"]:
     return "auto" if value == "auto" else read_memory(value)
 
 
+def _read_q(value: object) -> float | Literal["unknown"]:
+    if value == "unknown":
+        return "unknown"
+    number = _number_or(value, "a number in 1/Å or unknown", ("unknown",))
+    if not 0 < number <= _LARGEST_Q:
+        raise ValueError("must be greater than 0" if number <= 0 else f"must be at most {_LARGEST_Q:g} 1/Å")
+    return number
+
+
 DT = Annotated[
-    float | Literal["auto"],
+    float | Literal["auto", "frames"],
     BeforeValidator(_read_dt),
-    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "number", "exclusiveMinimum": 0}]}),
+    WithJsonSchema({"anyOf": [{"enum": ["auto", "frames"]}, {"type": "number", "exclusiveMinimum": 0}]}),
+]
+Wavevector = Annotated[
+    float | Literal["unknown"],
+    BeforeValidator(_read_q),
+    WithJsonSchema(
+        {"anyOf": [{"const": "unknown"}, {"type": "number", "exclusiveMinimum": 0, "maximum": _LARGEST_Q}]}
+    ),
 ]
 Sigma = Annotated[
     float | str,

@@ -75,11 +75,24 @@ def validated(document: Document) -> Config:
     parts = config or _parameter_parts(document.data, model)
     if parts is not None:
         problems += parameter_problems(parts)
+    if config is not None:
+        problems += _unit_problems(config)
     if problems or config is None:
         name = document.name or "the configuration"
         problems = [replace(one, path=document.as_in_the_file(one.path)) for one in problems]
         raise config_error(_sorted(problems, document), document.place, name)
     return config
+
+
+def _unit_problems(config: Config) -> list[Problem]:
+    """A shear rate without q and gap: the data show q·L·rate/2 alone, which is no shear rate."""
+    if config.analysis_mode != "laminar_flow" or config.analyzer_parameters.scattering.wavevector_q != "unknown":
+        return []
+    text = (
+        "is unknown, and a shear rate is seen through q times the gap: give q, or fit a model without shear; or give 1 "
+        "here if the file says so, and stator_rotor_gap 2000 (Å): rates are then thousandths of the phase rate"
+    )
+    return [Problem(("analyzer_parameters", "scattering", "wavevector_q"), text)]
 
 
 def _sorted(problems: Sequence[Problem], document: Document) -> list[Problem]:

@@ -12,11 +12,15 @@ from hpcxpcs.config.prior import PRIOR_KINDS, Prior
 
 
 class BoundEntry(Section):
-    """Bounds and prior of one parameter; what is left out comes from the parameter table."""
+    """Bounds and prior of one parameter; what is left out comes from the data."""
 
     name: ParameterName = Field(description="parameter name")
-    min: Number | None = Field(default=None, description="lower bound in the parameter's unit")
-    max: Number | None = Field(default=None, description="upper bound in the parameter's unit")
+    min: Number | None = Field(
+        default=None, description="lower bound in the parameter's unit; null: from the data"
+    )
+    max: Number | None = Field(
+        default=None, description="upper bound in the parameter's unit; null: from the data"
+    )
     prior_mu: Number | None = Field(
         default=None,
         exclude=True,
@@ -32,7 +36,7 @@ class BoundEntry(Section):
     prior: PriorValue | None = Field(
         default=None,
         validate_default=True,
-        description=f"prior truncated to the bounds; types: {', '.join(PRIOR_KINDS)}",
+        description=f"prior truncated to the bounds; null: from the data; types: {', '.join(PRIOR_KINDS)}",
     )
 
     @field_validator("max")
@@ -75,7 +79,7 @@ class ParameterSpace(Section):
 
     bounds: tuple[BoundEntry, ...] = Field(
         default=(),
-        description="bounds and priors; parameters that are not listed use the table of the program",
+        description="bounds and priors; what is not stated comes from the data: what their frames can show at their q",
     )
 
     @field_validator("bounds")

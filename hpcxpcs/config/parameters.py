@@ -1,25 +1,24 @@
-"""The one table of model parameters: names, units, defaults, bounds, priors and descriptions.
+"""The one table of model parameters: names, units, defaults, how each scales with the data, and descriptions.
 
-Priors are broad: amplitudes of rates, which are positive and known to an order of magnitude at best, have a
-lognormal whose sigma of 2 spans a factor of 50 either way at two standard deviations; exponents, offsets and
-angles a truncated normal around "no effect"; fractions are uniform. Defaults of exponents, offsets and
-angles are "no effect" too, because a parameter that is neither active nor given a value is held there.
+Bounds and priors of what has a dimension are not numbers here: `scale.py` makes them from the scale of the data.
+Defaults are "no effect": a parameter that is neither active nor given a value is held there, and one without
+such a value (None) has to be given one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from hpcxpcs.config.prior import Prior
 from hpcxpcs.config.problems import suggestion
 
 __all__ = [
     "ALIASES",
     "MODEL_NAMES",
     "PARAMETER_ALIASES",
+    "Kind",
     "Parameter",
-    "Prior",
     "all_parameter_names",
     "model_named",
     "parameter_named",
@@ -27,85 +26,79 @@ __all__ = [
     "scaling_parameters",
 ]
 
+Kind = Literal["amplitude", "exponent", "offset", "fraction", "growth", "instant", "angle", "level"]
+"""What a parameter is: the three coefficients of a rate A·t^p + B, those of the sample fraction, an azimuth, or
+contrast and offset, which follow from the data in closed form without bounds or prior."""
+
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter: symbol is plain Unicode; default, lower, upper and prior are in `unit`.
+    """One parameter: symbol is plain Unicode; default is in `unit`.
 
-    zero_when_fixed: may be fixed at 0, which switches its term off, although the bounds exclude 0.
+    `rate` names the rate of an amplitude, exponent or offset. zero_when_fixed: may be fixed at 0, which switches its
+    term off, although the bounds exclude 0.
     """
 
     name: str
     symbol: str
     unit: str
-    default: float
-    lower: float
-    upper: float
-    prior: Prior
+    default: float | None
+    kind: Kind
     group: str
     description: str
+    rate: str = ""
     zero_when_fixed: bool = False
 
 
-def _normal(mu: float, sigma: float) -> Prior:
-    return Prior("truncated_normal", (("mu", mu), ("sigma", sigma)))
-
-
-def _lognormal(median: float, sigma: float) -> Prior:
-    return Prior("lognormal", (("median", median), ("sigma", sigma)))
-
-
-_UNIFORM = Prior("uniform")
 _TRANSPORT = "Å²/s^(1+alpha)"
 _TRANSPORT_REF = "Å²/s^(1+alpha_ref)"
 _TRANSPORT_SAMPLE = "Å²/s^(1+alpha_sample)"
 
-# name, symbol, unit, default, lower, upper, prior, group, description
+# name, symbol, unit, default, kind, group, description, rate
 _TABLE = (
-    Parameter("D0", "D₀", _TRANSPORT, 1e3, 100.0, 1e5, _lognormal(3e3, 2.0), "diffusion",
-              "transport coefficient at t = 1 s, in J(t) = D0 t^alpha + D_offset"),
-    Parameter("alpha", "α", "", 0.0, -2.0, 2.0, _normal(0.0, 1.0), "diffusion",
-              "time exponent of the transport coefficient; 0 = stationary"),
-    Parameter("D_offset", "D_off", "Å²/s", 0.0, -1e5, 1e5, _normal(0.0, 3e3), "diffusion",
-              "constant part of the transport coefficient"),
-    Parameter("gamma_dot_t0", "γ̇₀", "1/s^(1+beta)", 0.01, 1e-6, 0.5, _lognormal(0.01, 2.0), "shear",
-              "shear rate at t = 1 s, in rate(t) = gamma_dot_t0 t^beta + gamma_dot_t_offset",
+    Parameter("D0", "D₀", _TRANSPORT, None, "amplitude", "diffusion",
+              "transport coefficient at t = 1 s, in J(t) = D0 t^alpha + D_offset", "diffusion"),
+    Parameter("alpha", "α", "", 0.0, "exponent", "diffusion",
+              "time exponent of the transport coefficient; 0 = stationary", "diffusion"),
+    Parameter("D_offset", "D_off", "Å²/s", 0.0, "offset", "diffusion",
+              "constant part of the transport coefficient", "diffusion"),
+    Parameter("gamma_dot_t0", "γ̇₀", "1/s^(1+beta)", 0.0, "amplitude", "shear",
+              "shear rate at t = 1 s, in rate(t) = gamma_dot_t0 t^beta + gamma_dot_t_offset", "shear_rate",
               zero_when_fixed=True),
-    Parameter("beta", "β", "", 0.0, -2.0, 2.0, _normal(0.0, 1.0), "shear",
-              "time exponent of the shear rate; 0 = steady shear"),
-    Parameter("gamma_dot_t_offset", "γ̇_off", "1/s", 0.0, -0.1, 0.1, _normal(0.0, 0.03), "shear",
-              "constant part of the shear rate"),
-    Parameter("D0_ref", "D₀_ref", _TRANSPORT_REF, 1e4, 100.0, 1e6, _lognormal(1e4, 2.0), "reference",
-              "transport coefficient of the reference component at t = 1 s"),
-    Parameter("alpha_ref", "α_ref", "", 0.0, -5.0, 5.0, _normal(0.0, 1.0), "reference",
-              "time exponent of the reference transport coefficient"),
-    Parameter("D_offset_ref", "D_off_ref", "Å²/s", 0.0, -1e5, 1e5, _normal(0.0, 3e3), "reference",
-              "constant part of the reference transport coefficient"),
-    Parameter("D0_sample", "D₀_sample", _TRANSPORT_SAMPLE, 1e4, 100.0, 1e6, _lognormal(1e4, 2.0), "sample",
-              "transport coefficient of the sample component at t = 1 s"),
-    Parameter("alpha_sample", "α_sample", "", 0.0, -5.0, 5.0, _normal(0.0, 1.0), "sample",
-              "time exponent of the sample transport coefficient"),
-    Parameter("D_offset_sample", "D_off_sample", "Å²/s", 0.0, -1e5, 1e5, _normal(0.0, 3e3), "sample",
-              "constant part of the sample transport coefficient"),
-    Parameter("v0", "v₀", "Å/s^(1+beta)", 1e3, 1e-6, 1e4, _lognormal(1e3, 2.0), "velocity",
-              "velocity between the components at t = 1 s, in v(t) = v0 t^beta + v_offset",
+    Parameter("beta", "β", "", 0.0, "exponent", "shear",
+              "time exponent of the shear rate; 0 = steady shear", "shear_rate"),
+    Parameter("gamma_dot_t_offset", "γ̇_off", "1/s", 0.0, "offset", "shear",
+              "constant part of the shear rate", "shear_rate"),
+    Parameter("D0_ref", "D₀_ref", _TRANSPORT_REF, None, "amplitude", "reference",
+              "transport coefficient of the reference component at t = 1 s", "reference_transport"),
+    Parameter("alpha_ref", "α_ref", "", 0.0, "exponent", "reference",
+              "time exponent of the reference transport coefficient", "reference_transport"),
+    Parameter("D_offset_ref", "D_off_ref", "Å²/s", 0.0, "offset", "reference",
+              "constant part of the reference transport coefficient", "reference_transport"),
+    Parameter("D0_sample", "D₀_sample", _TRANSPORT_SAMPLE, None, "amplitude", "sample",
+              "transport coefficient of the sample component at t = 1 s", "sample_transport"),
+    Parameter("alpha_sample", "α_sample", "", 0.0, "exponent", "sample",
+              "time exponent of the sample transport coefficient", "sample_transport"),
+    Parameter("D_offset_sample", "D_off_sample", "Å²/s", 0.0, "offset", "sample",
+              "constant part of the sample transport coefficient", "sample_transport"),
+    Parameter("v0", "v₀", "Å/s^(1+beta)", 0.0, "amplitude", "velocity",
+              "velocity between the components at t = 1 s, in v(t) = v0 t^beta + v_offset", "velocity",
               zero_when_fixed=True),
-    Parameter("beta", "β", "", 0.0, -2.0, 2.0, _normal(0.0, 1.0), "velocity",
-              "time exponent of the velocity; 0 = steady flow"),
-    Parameter("v_offset", "v_off", "Å/s", 0.0, -100.0, 100.0, _normal(0.0, 50.0), "velocity",
-              "constant part of the velocity"),
-    Parameter("f0", "f₀", "", 0.5, 0.0, 1.0, _UNIFORM, "fraction",
+    Parameter("beta", "β", "", 0.0, "exponent", "velocity",
+              "time exponent of the velocity; 0 = steady flow", "velocity"),
+    Parameter("v_offset", "v_off", "Å/s", 0.0, "offset", "velocity",
+              "constant part of the velocity", "velocity"),
+    Parameter("f0", "f₀", "", 0.5, "fraction", "fraction",
               "amplitude of the sample fraction x(t) = f0 exp(f1 (t - f2)) + f3, clipped to 0..1"),
-    Parameter("f1", "f₁", "1/s", 0.0, -10.0, 10.0, _normal(0.0, 5.0), "fraction",
+    Parameter("f1", "f₁", "1/s", 0.0, "growth", "fraction",
               "growth rate of the sample fraction; 0 = constant fraction"),
-    Parameter("f2", "f₂", "s", 0.0, -1e4, 1e4, _normal(0.0, 1e3), "fraction",
+    Parameter("f2", "f₂", "s", 0.0, "instant", "fraction",
               "time at which the exponential of the sample fraction is 1"),
-    Parameter("f3", "f₃", "", 0.0, 0.0, 1.0, _UNIFORM, "fraction", "constant part of the sample fraction"),
-    Parameter("phi0", "φ₀", "degree", 0.0, -10.0, 10.0, _normal(0.0, 5.0), "angle",
-              "azimuth of the flow direction"),
-    Parameter("contrast", "contrast", "", 0.5, 0.0, 1.0, _normal(0.5, 0.25), "scaling",
+    Parameter("f3", "f₃", "", 0.0, "fraction", "fraction", "constant part of the sample fraction"),
+    Parameter("phi0", "φ₀", "degree", 0.0, "angle", "angle", "azimuth of the flow direction, modulo 180 degrees"),
+    Parameter("contrast", "contrast", "", 0.5, "level", "scaling",
               "speckle contrast of an angle, in c2 = offset + contrast f"),
-    Parameter("offset", "offset", "", 1.0, 0.5, 1.5, _normal(1.0, 0.25), "scaling",
+    Parameter("offset", "offset", "", 1.0, "level", "scaling",
               "baseline of an angle, in c2 = offset + contrast f"),
 )  # fmt: skip
 

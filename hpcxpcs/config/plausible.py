@@ -1,18 +1,20 @@
 """What is possible but hardly meant: one table of ranges for settings, start values, bounds and fitted values.
 
 What is impossible is refused by the sections of the configuration. Nothing here stops a run: callers decide what to
-tell. Limits are never narrower than the default bounds where those are about an amplitude.
+tell. What is fast or slow depends on the data: rates are judged where their scale is known.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from hpcxpcs.config.parameters import MODEL_NAMES, parameters_of
 from hpcxpcs.config.problems import KeyPath, dotted
-from hpcxpcs.config.resolve import ResolvedParameter, resolved_parameters
+from hpcxpcs.config.resolve import ParameterChoice, ResolvedParameter, parameter_choices
+from hpcxpcs.config.scale import DataScale, Exponent, extent_of
 
 if TYPE_CHECKING:
     from hpcxpcs.config.schema import Config
@@ -24,7 +26,10 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 @dataclass(frozen=True)
 class Range:
-    """Values from low to high are usual; `below` and `above` say what others mean; None tells nothing."""
+    """Values from low to high are usual; `below` and `above` say what others mean; None tells nothing.
+
+    `positive`: low itself is not usual.
+    """
 
     low: float
     high: float
@@ -32,10 +37,13 @@ class Range:
     below: str | None = None
     above: str | None = None
     severity: Severity = "warning"
+    positive: bool = False
 
     def words(self, value: float) -> str | None:
         """What a value means when it is outside."""
-        return self.below if value < self.low else self.above if value > self.high else None
+        if value < self.low or (self.positive and value == self.low):
+            return self.below
+        return self.above if value > self.high else None
 
 
 @dataclass(frozen=True)
@@ -70,11 +78,10 @@ class Plausibility:
 _INF = math.inf
 _NO_NUMBER = "is no finite number"
 _FROZEN = "there is no diffusion at or below 0"
-_FAST = "diffusion this fast is over within one frame of any detector"
 _STEEP = "the coefficient changes this steeply only in a transient; is the time origin right?"
 _RISING = "faster than ballistic motion (1); is the sample driven?"
 
-_D0 = Range(1e-12, 1e7, "Å²/s^(1+alpha)", _FROZEN, _FAST)
+_D0 = Range(0.0, _INF, "Å²/s^(1+alpha)", _FROZEN, positive=True)
 _ALPHA = Range(-1.5, 1.0, "", _STEEP, _RISING)
 _D_OFFSET = Range(
     0.0, _INF, "Å²/s", "a negative constant part slows down what the other part does", None, "info"
@@ -85,30 +92,15 @@ PARAMETER_RANGES: Mapping[str, tuple[Range, ...]] = {
     **dict.fromkeys(("alpha", "alpha_ref", "alpha_sample"), (_ALPHA,)),
     **dict.fromkeys(("D_offset", "D_offset_ref", "D_offset_sample"), (_D_OFFSET,)),
     "gamma_dot_t0": (
-        Range(0.0, 0.5, "1/s^(1+beta)", "a negative rate only turns the flow round; its sign is not seen",
-              "shear this fast is over within one frame of most detectors"),
-        Range(1e-6, _INF, "1/s^(1+beta)", "shear this slow is hardly seen", None, "info"),
+        Range(0.0, _INF, "1/s^(1+beta)", "a negative rate only turns the flow round; its sign is not seen"),
     ),
     "beta": (Range(-2.0, 2.0, "", "only a transient is this steep", "flow hardly accelerates like this"),),
-    "gamma_dot_t_offset": (
-        Range(-0.1, 0.1, "1/s", "larger than measured shear", "larger than measured shear"),
-    ),
     "v0": (
-        Range(0.0, 1e4, "Å/s^(1+beta)", "a negative velocity only turns the flow round; its sign is not seen",
-              "faster than measured flow"),
-    ),
-    "v_offset": (
-        Range(-100.0, 100.0, "Å/s", "faster than measured flow", "faster than measured flow"),
+        Range(0.0, _INF, "Å/s^(1+beta)", "a negative velocity only turns the flow round; its sign is not seen"),
     ),
     "f0": (Range(0.0, 1.0, "", "a fraction is not negative", "a fraction is at most 1"),),
-    "f1": (Range(-10.0, 10.0, "1/s", "the fraction is over at once", "the fraction is full at once"),),
-    "f2": (Range(-1e6, 1e6, "s", "far outside of any measurement", "far outside of any measurement"),),
     "f3": (Range(0.0, 1.0, "", "a fraction is not negative", "a fraction is at most 1"),),
-    "phi0": (
-        Range(-360.0, 360.0, "degree", "more than a full turn", "more than a full turn"),
-        Range(-10.0, 10.0, "degree", "the flow is far from the axis of the cell",
-              "the flow is far from the axis of the cell", "info"),
-    ),
+    "phi0": (Range(-360.0, 360.0, "degree", "more than a full turn", "more than a full turn"),),
     "contrast": (
         Range(0.0, 1.0, "", "a contrast is not negative", "a contrast is at most 1"),
         Range(0.1, _INF, "", "a weak contrast: error bars follow it", None, "info"),
@@ -159,11 +151,23 @@ _TOGETHER = (
 )  # fmt: skip
 
 
-def check_values(values: Mapping[str, float], errors: Mapping[str, float] | None = None) -> Plausibility:
-    """Judge parameter values by name; with standard errors, only what is outside by more than three of them."""
+def check_values(
+    values: Mapping[str, float],
+    errors: Mapping[str, float] | None = None,
+    scale: DataScale | None = None,
+) -> Plausibility:
+    """Judge parameter values by name; with standard errors, only what is outside by more than three of them.
+
+    With the scale of the data, also what of it these can show.
+    """
     found = list(_about_values(values, errors or {}))
+    if scale is not None:
+        found += _against(scale, values, errors or {})
     return Plausibility(tuple(sorted(found, key=lambda remark: SEVERITIES.index(remark.severity))))
 
+
+DEGENERATE = 0.95
+"""Correlation from which two parameters are hard to tell apart: three times wider than either alone."""
 
 PHYSICAL = 3.0
 """Standard errors by which a fitted value may be outside of its range without a word."""
@@ -178,7 +182,7 @@ def _about_values(values: Mapping[str, float], errors: Mapping[str, float]) -> I
         reach = PHYSICAL * error if math.isfinite(error) else _INF
         for allowed in PARAMETER_RANGES.get(name, ()):
             nearest = min(max(value, allowed.low), allowed.high)
-            words = allowed.words(value) if abs(value - nearest) > reach else None
+            words = allowed.words(value) if abs(value - nearest) > reach or reach == 0.0 else None
             if words is not None:
                 yield Remark(allowed.severity, name, value, f"{words}{_usual(allowed)}")
     for pair in _TOGETHER:
@@ -195,9 +199,57 @@ def _usual(allowed: Range) -> str:
     return f" (usual: {allowed.low:g} … {allowed.high:g}{unit})"
 
 
+def _against(scale: DataScale, values: Mapping[str, float], errors: Mapping[str, float]) -> Iterator[Remark]:
+    """Remarks on rates (by their amplitudes), growth and instants that data of this scale cannot show."""
+    table = {p.name: p for model in MODEL_NAMES for p in parameters_of(model) if p.name in values}
+    exponents = {p.rate: values[p.name] for p in table.values() if p.kind == "exponent"}
+    if "v0" in values and "beta" in values:
+        exponents["velocity"] = values["beta"]
+    for name, parameter in table.items():
+        value = values[name]
+        if parameter.kind == "amplitude" and value > 0.0:
+            slowest, fastest = scale.visible(parameter.rate)
+            power = scale.reference ** exponents.get(parameter.rate, 0.0)
+            reach = PHYSICAL * errors.get(name, 0.0) * power
+            range_ = f"these data show {slowest / power:.3g} … {fastest / power:.3g} {parameter.unit}"
+            if value * power - reach > fastest:
+                yield Remark("warning", name, value, f"all is over within one frame ({range_})")
+            elif value * power + reach < slowest:
+                yield Remark("info", name, value, f"hardly anything happens in the window ({range_})")
+        elif parameter.kind in ("growth", "instant"):
+            usual = extent_of(parameter, scale)
+            if not usual.lower <= value <= usual.upper:
+                text = f"far outside of these data (usual: {usual.lower:.3g} … {usual.upper:.3g} {parameter.unit})"
+                yield Remark("warning", name, value, text)
+
+
+def check_parameters(parameters: Sequence[ResolvedParameter], scale: DataScale) -> Plausibility:
+    """Judge starts, fixed values and bounds of a configuration by the scale of its data."""
+    given = {item.parameter.name: item.start for item in parameters if item.start is not None}
+    found = [*_against(scale, given, {})]
+    rates = {item.parameter.rate: item for item in parameters if item.parameter.kind == "exponent"}
+    for item in parameters:
+        name, parameter = item.parameter.name, item.parameter
+        if parameter.kind != "amplitude" or item.fixed is not None or not {"min", "max"} & set(item.given):
+            continue
+        exponent = rates[parameter.rate]
+        low, high = (exponent.lower, exponent.upper) if exponent.fixed is None else (exponent.fixed,) * 2
+        usual = extent_of(parameter, scale, Exponent(low, high, low, 0.0))
+        shown = f"these data show {usual.lower:.3g} … {usual.upper:.3g} {parameter.unit}"
+        if item.upper < usual.lower:
+            found.append(
+                Remark("warning", f"upper bound of {name}", item.upper, f"nothing is seen below it ({shown})")
+            )
+        if item.lower > usual.upper:
+            found.append(
+                Remark("warning", f"lower bound of {name}", item.lower, f"nothing is seen above it ({shown})")
+            )
+    return Plausibility(tuple(found))
+
+
 def check_config(config: Config) -> Plausibility:
-    """Judge what a configuration asks for: settings, start and fixed values, bounds."""
-    parameters = resolved_parameters(config)
+    """Judge what a configuration asks for, whatever the data: settings, start and fixed values, bounds."""
+    parameters = parameter_choices(config)
     found = [*_about_settings(config), *_about_angles(config)]
     given = {item.parameter.name: item.start for item in parameters if item.start is not None}
     if config.scaling.constant is not None:
@@ -245,13 +297,15 @@ def _about_angles(config: Config) -> Iterator[Remark]:
             yield Remark("info", subject, width, "more than a full turn selects every angle")
 
 
-def _about_bounds(item: ResolvedParameter) -> Iterator[Remark]:
-    """Bounds that let a parameter go beyond both its default bounds and what is usual."""
+def _about_bounds(item: ParameterChoice) -> Iterator[Remark]:
+    """Bounds that the configuration states beyond what is usual."""
     name = item.parameter.name
     for allowed in PARAMETER_RANGES.get(name, ()):
         if allowed.severity != "warning":
             continue
-        if allowed.above and item.upper > max(allowed.high, item.parameter.upper):
-            yield Remark("warning", f"upper bound of {name}", item.upper, f"{allowed.above}{_usual(allowed)}")
-        if allowed.below and item.lower < min(allowed.low, item.parameter.lower):
-            yield Remark("warning", f"lower bound of {name}", item.lower, f"{allowed.below}{_usual(allowed)}")
+        if allowed.above and "max" in item.given and item.upper is not None and item.upper > allowed.high:
+            text = f"{allowed.above}{_usual(allowed)}"
+            yield Remark("warning", f"upper bound of {name}", item.upper, text)
+        if allowed.below and "min" in item.given and item.lower is not None and item.lower < allowed.low:
+            text = f"{allowed.below}{_usual(allowed)}"
+            yield Remark("warning", f"lower bound of {name}", item.lower, text)

@@ -64,6 +64,14 @@ class Prior:
         found = _QUANTILES[self.kind](fraction, lower, upper, dict(self.values))
         return np.asarray(np.clip(found, lower, upper), dtype=np.float64)
 
+    def centred_within(self, lower: float, upper: float) -> Prior:
+        """The same distribution with its centre moved to the nearest bound where it lies outside of them."""
+        values = dict(self.values)
+        for name in ("mu", "median"):
+            if name in values and lower < upper and (name == "mu" or upper > 0):
+                values[name] = min(max(values[name], lower), upper)
+        return Prior(self.kind, tuple(values.items()))
+
     def covers(self, lower: float, upper: float) -> bool:
         """Whether the prior has usable mass between the bounds."""
         values = dict(self.values)

@@ -18,7 +18,7 @@ from hpcxpcs.config.parameter_sections import InitialParameters, ParameterSpace
 from hpcxpcs.config.parameters import ALIASES, MODEL_NAMES, model_named
 from hpcxpcs.config.preprocessing_sections import Preprocessing
 from hpcxpcs.config.quality_sections import QualityControl
-from hpcxpcs.config.resolve import ResolvedParameter, resolved_parameters
+from hpcxpcs.config.resolve import ParameterChoice, parameter_choices
 
 SCHEMA_VERSION = 1
 _NOT_PART_OF_THE_ANSWER = frozenset({"output", "runtime", "logging", "quality_control", "preprocessing"})
@@ -119,7 +119,7 @@ class Config(Section):
         settings = self.model_dump(
             mode="json", exclude={*_NOT_PART_OF_THE_ANSWER, *_FINGERPRINTED_AS_RESOLVED}
         )
-        settings["parameters"] = [_as_mapping(item) for item in resolved_parameters(self)]
+        settings["parameters"] = [_as_mapping(item) for item in parameter_choices(self)]
         settings["data_file"] = data_file_as_written(self.experimental_data).as_posix()
         settings["format"] = self.experimental_data.format
         if self.preprocessing != Preprocessing():
@@ -130,11 +130,12 @@ class Config(Section):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _as_mapping(item: ResolvedParameter) -> dict[str, Any]:
+def _as_mapping(item: ParameterChoice) -> dict[str, Any]:
+    """What the configuration says of a parameter; null is what the data decide."""
     return {
         "name": item.parameter.name,
         "bounds": [item.lower, item.upper],
-        "prior": item.prior.to_mapping(),
+        "prior": None if item.prior is None else item.prior.to_mapping(),
         "start": item.start,
         "fixed": item.fixed,
     }

@@ -15,6 +15,7 @@ from hpcxpcs.config.field_types import (
     PathText,
     Section,
     Sigma,
+    Wavevector,
     Whole,
     commented,
 )
@@ -61,10 +62,9 @@ class ExperimentalData(Section):
 class Scattering(Section):
     """The scattering vector."""
 
-    wavevector_q: Number = Field(
-        gt=0,
-        le=10,
-        description="magnitude of the scattering vector in 1/Å; the nearest q bin of the file is used",
+    wavevector_q: Wavevector = Field(
+        description="magnitude of the scattering vector in 1/Å; the nearest q bin of the file is used; unknown: "
+        "the one of the file whatever it is called, and rates are q²D and q·v in 1/s",
         examples=[0.0054],
     )
 
@@ -80,7 +80,10 @@ class Geometry(Section):
 class AnalyzerParameters(Section):
     """Time, frames and geometry of the measurement."""
 
-    dt: DT = Field(default="auto", description="time between frames in s; auto takes it from the file")
+    dt: DT = Field(
+        default="auto",
+        description="time between frames in s; auto takes it from the file; frames counts time in frames",
+    )
     start_frame: Whole = Field(default=1, ge=1, description="first frame to use; frames count from 1")
     end_frame: Whole = Field(
         default=-1, description="last frame to use, inclusive; -1 is the last of the file"

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from hpcxpcs.config.field_types import inner_section, is_section
 from hpcxpcs.config.parameters import Parameter, model_named, parameters_of
+from hpcxpcs.config.scale import dimensionless, needs_data
 from hpcxpcs.config.schema import Config
 from hpcxpcs.errors import ConfigError
 
@@ -101,7 +102,7 @@ def _shown_value(field: FieldInfo) -> Any:
 
 
 def _bounds(model: str) -> Iterator[str]:
-    """One commented entry per parameter, from the table."""
+    """One entry per parameter, commented: the data decide unless the user does."""
     for parameter in parameters_of(model):
         unit = f" in {parameter.unit}" if parameter.unit else ""
         yield f"# {parameter.description}{unit}"
@@ -109,12 +110,11 @@ def _bounds(model: str) -> Iterator[str]:
 
 
 def _bound_entry(parameter: Parameter) -> dict[str, Any]:
-    return {
-        "name": parameter.name,
-        "min": parameter.lower,
-        "max": parameter.upper,
-        "prior": parameter.prior.to_mapping(),
-    }
+    """Bounds and prior in numbers where they have no dimension, and null where they come from the data."""
+    if needs_data(parameter):
+        return {"name": parameter.name, "min": None, "max": None, "prior": None}
+    found = dimensionless(parameter)
+    return {"name": parameter.name, "min": found.lower, "max": found.upper, "prior": found.prior.to_mapping()}
 
 
 def _flow(value: Any) -> str:

@@ -44,7 +44,7 @@ class Window:
 
     start_frame: int = 1
     end_frame: int = -1
-    dt: float | Literal["auto"] = "auto"
+    dt: float | Literal["auto", "frames"] = "auto"
     q_tolerance: float = Q_TOLERANCE
     time_origin: Literal["window", "file"] = "window"
     screening: Screening = field(default_factory=Screening)
@@ -171,7 +171,7 @@ def describe_selected(config: Config, path: Path | None = None) -> Description:
     return describe(
         Path(config.data_file) if path is None else path,
         config.experimental_data.format,
-        analyzer.scattering.wavevector_q,
+        None if analyzer.scattering.wavevector_q == "unknown" else analyzer.scattering.wavevector_q,
         filtering.phi_ranges,
         Window(
             analyzer.start_frame,

@@ -37,6 +37,12 @@ SAME_Q = 1e-3
 ANGLE_ROUNDING = 1e-9
 """Degrees by which an angle may miss the end of a range."""
 
+UNKNOWN_Q = 1.0
+"""Stands for a q that is not known: transport coefficients come out as q²·D, velocities as q·v."""
+
+FRAME = 1.0
+"""The time step where time counts in frames."""
+
 DT_DISAGREEMENT = 0.01
 """Fraction by which a configured time step may differ from the file's before it is worth a note."""
 
@@ -61,7 +67,8 @@ def load(config: Config) -> TwoTime:
     analyzer, filtering = config.analyzer_parameters, config.data_filtering
     with open_file(path, config.experimental_data.format) as layout:
         file = FileIdentity.of(path)
-        wanted = analyzer.scattering.wavevector_q
+        named = analyzer.scattering.wavevector_q
+        wanted = None if named == "unknown" else named
         chosen = chosen_bins(layout.bins, wanted, filtering.q_tolerance, filtering.phi_ranges or ())
         frames = frame_window(analyzer.start_frame, analyzer.end_frame, layout.n_frames)
         screening = screening_of(config)
@@ -70,6 +77,12 @@ def load(config: Config) -> TwoTime:
         dt = time_step(analyzer.dt, layout, notes)
         q = nearest_q([info.q for info in chosen], wanted)
         notes += _ring_notes(chosen, q)
+        if named == "unknown":
+            notes.append(
+                f"wavevector_q is unknown (the file says {q:g}, which is not used): rates are q²·D and q·v, per unit "
+                "of time, not transport coefficients"
+            )
+            q = UNKNOWN_Q
         matrices = _matrices(file, layout, chosen, slice(frames[0] - 1, frames[1]), config.noise.sigma)
     skipped = frames[0] - 1 if analyzer.time_origin == "file" else 0
     t = np.asarray((np.arange(frames[1] - frames[0] + 1) + skipped) * dt, dtype=np.float64)
@@ -91,7 +104,9 @@ def load(config: Config) -> TwoTime:
         "frames": list(frames),
         "frames_in_file": layout.n_frames,
         "dt": dt,
-        "dt_source": layout.dt_source if analyzer.dt in ("auto", None) else "analyzer_parameters.dt",
+        "dt_source": layout.dt_source if analyzer.dt == "auto" else "analyzer_parameters.dt",
+        "time_unit": "frame" if analyzer.dt == "frames" else "s",
+        "q_known": named != "unknown",
         "time_origin": analyzer.time_origin,
         "order": ["q", "phi", "frames", "symmetric", "dead frames", "non-finite values"],
         "notes": notes,
@@ -245,12 +260,14 @@ def frame_window(start: int, end: int, n_frames: int) -> tuple[int, int]:
 
 
 def time_step(configured: float | str | None, layout: Layout, notes: list[str]) -> float:
-    """Return the time step (s): the configured one, else the file's; a disagreement is noted."""
-    if configured in ("auto", None):
+    """Return the time step (s, or 1 frame): the configured one, else the file's; a disagreement is noted."""
+    if configured == "frames":
+        return FRAME
+    if configured is None or isinstance(configured, str):
         if layout.dt is None:
             raise DataError(
                 f"the file does not tell the time step ({layout.dt_source}); "
-                "set analyzer_parameters.dt (in seconds)"
+                "set analyzer_parameters.dt (in seconds), or to frames"
             )
         return layout.dt
     dt = float(configured)

@@ -156,6 +156,16 @@ class TwoTime:
         return len(self.t)
 
     @property
+    def time_unit(self) -> str:
+        """What times count: s, or frame."""
+        return str(self.provenance.get("time_unit", "s"))
+
+    @property
+    def q_known(self) -> bool:
+        """Whether q is one; else it stands for 1, and rates are q²D and q·v."""
+        return bool(self.provenance.get("q_known", True))
+
+    @property
     def itemsize(self) -> int:
         """Bytes of one element of a prepared matrix."""
         return 8 if self.processing.standard == "float64" else self.matrices.itemsize

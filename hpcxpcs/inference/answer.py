@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from hpcxpcs.config.resolve import ResolvedParameter
+from hpcxpcs.config.scale import DataScale
 from hpcxpcs.inference.asymmetry import Asymmetry, asymmetry
 from hpcxpcs.inference.bounds import Settled
 from hpcxpcs.inference.covariance import Covariances, Estimate, covariances
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.objective import Objective
-from hpcxpcs.inference.records import PointFit, PointSettings, ScalingEstimate
+from hpcxpcs.inference.records import Alternative, PointFit, PointSettings, ScalingEstimate
 from hpcxpcs.inference.scout import Scouting, searched
+from hpcxpcs.inference.simpler import alternatives
 from hpcxpcs.inference.stages import Fitted, Progress
 from hpcxpcs.inference.verdict import Evidence, chi_squared_tail, flags_of, named_directions, status_of
 from hpcxpcs.likelihood.gaussian import Normal, chi_squared_per_angle, profiled
@@ -51,9 +54,9 @@ def assemble(
         evaluated = _evaluate(measurement, settings, fitted)
     settled, represented, model = fitted.settled, fitted.represented, scouting.objective.coordinates.model
     scaling = _scaling_estimate(fitted, evaluated, len(settled.objective.coordinates.free))
-    evidence = _evidence(
-        parameters, fitted, evaluated, scaling, _shared_scaling_test(measurement, fitted, evaluated)
-    )
+    others = _alternatives(parameters, settings, fitted, evaluated)
+    shared = _shared_scaling_test(measurement, fitted, evaluated)
+    evidence = _evidence(parameters, fitted, evaluated, scaling, shared, others)
     status, message = status_of(evidence)
     free = settled.objective.coordinates.free
     names = tuple(p.parameter.name for p in parameters)
@@ -65,11 +68,10 @@ def assemble(
         model=model.name,
         conventions=model.conventions(),
         names=names,
-        units=tuple(p.parameter.unit for p in parameters),
         values=settled.theta,
         free=np.isin(np.arange(len(names)), free),
-        lower=np.array([p.lower for p in parameters]),
-        upper=np.array([p.upper for p in parameters]),
+        **_allowed(parameters),
+        data_scale=DataScale(model.q, model.gap, measurement.axis.step, *measurement.time_range).record(),
         at_bound=np.isin(np.arange(len(names)), settled.held),
         uncertainty=_over_all(spread, free, len(names)),
         robust_uncertainty=None if robust is None else _over_all(_sd(robust), free, len(names)),
@@ -94,11 +96,23 @@ def assemble(
         starts=scouting.starts,
         search=searched(scouting, settings),
         flags=flags_of(evidence),
+        alternatives=others,
         gradient_balance=_gradient_balance(settled.objective, minimum.normal, names),
         condition_number=evaluated.covariances.condition,
         compression=fitted.report,
         timings=dict(progress.timings),
     )
+
+
+def _allowed(parameters: Sequence[ResolvedParameter]) -> dict[str, Any]:
+    """Units, bounds, priors and where these come from, as the record of a fit has them."""
+    return {
+        "units": tuple(p.parameter.unit for p in parameters),
+        "lower": np.array([p.lower for p in parameters]),
+        "upper": np.array([p.upper for p in parameters]),
+        "priors": {p.parameter.name: p.prior.to_mapping() for p in parameters},
+        "origins": {p.parameter.name: p.origins() for p in parameters},
+    }
 
 
 def _evaluate(measurement: Measurement, settings: PointSettings, fitted: Fitted) -> _Evaluated:
@@ -154,6 +168,7 @@ def _evidence(
     evaluated: _Evaluated,
     scaling: ScalingEstimate,
     rejects_shared_scaling: float | None,
+    others: tuple[Alternative, ...],
 ) -> Evidence:
     settled = fitted.settled
     free = settled.objective.coordinates.free
@@ -166,7 +181,7 @@ def _evidence(
         recovered=bool(fitted.scaled.actions or settled.actions),
         names=names,
         values=settled.theta[list(free)],
-        widths=np.array([parameters[k].upper - parameters[k].lower for k in free]),
+        widths=_widths(parameters, settled)[list(free)],
         covariance=evaluated.covariances.model_based,
         robust=evaluated.covariances.robust,
         at_bound=tuple(parameters[k].parameter.name for k in settled.held),
@@ -178,7 +193,43 @@ def _evidence(
         rejects_shared_scaling=rejects_shared_scaling,
         asymmetry=_asymmetry(settled, evaluated),
         noise_freedom=fitted.represented.noise.freedom,
+        all_names=tuple(p.parameter.name for p in parameters),
+        rested=tuple(parameters[k].parameter.name for k in settled.rested),
+        alternatives=others,
+        companions={other.held: _companions(parameters, other.held) for other in others},
+        noise_scale=evaluated.scale,
     )
+
+
+def _companions(parameters: Sequence[ResolvedParameter], held: str) -> tuple[str, ...]:
+    """The parameters of the same group, whose meaning changes when one of them is held."""
+    group = next(p.parameter.group for p in parameters if p.parameter.name == held)
+    return tuple(p.parameter.name for p in parameters if p.parameter.group == group)
+
+
+def _alternatives(
+    parameters: Sequence[ResolvedParameter], settings: PointSettings, fitted: Fitted, evaluated: _Evaluated
+) -> tuple[Alternative, ...]:
+    """The fits without one of a degenerate pair; none where every evaluation is a pass over the raw pairs."""
+    if fitted.represented.is_raw or evaluated.covariances.undetermined:
+        return ()
+    covariance, chi_squared = evaluated.covariances.model_based, float(evaluated.chi_each.sum())
+    return alternatives(parameters, fitted.settled, covariance, chi_squared, evaluated.scale, settings)
+
+
+def _widths(parameters: Sequence[ResolvedParameter], settled: Settled) -> Floats:
+    """What each parameter (p,) may be without any data: an error of half of that determines nothing.
+
+    Of an amplitude that is up to twice its value, of the offset of a rate twice that of the rate, where the bounds
+    leave more.
+    """
+    widths = np.array([parameter.upper - parameter.lower for parameter in parameters])
+    theta, coordinates = settled.theta, settled.objective.coordinates
+    for rate in coordinates.model.rates:
+        power = abs(theta[rate.amplitude]) * coordinates.t_ref ** theta[rate.exponent]
+        widths[rate.amplitude] = min(widths[rate.amplitude], 2.0 * abs(theta[rate.amplitude]))
+        widths[rate.offset] = min(widths[rate.offset], 2.0 * (power + abs(theta[rate.offset])))
+    return widths
 
 
 def _asymmetry(settled: Settled, evaluated: _Evaluated) -> Asymmetry | None:
@@ -187,7 +238,9 @@ def _asymmetry(settled: Settled, evaluated: _Evaluated) -> Asymmetry | None:
     if not np.all(np.isfinite(errors) & (errors > 0.0)):
         return None
     robust = evaluated.covariances.robust
-    inflation = np.ones(errors.size) if robust is None else np.maximum(_sd(robust)[: errors.size] / errors, 1.0)
+    inflation = (
+        np.ones(errors.size) if robust is None else np.maximum(_sd(robust)[: errors.size] / errors, 1.0)
+    )
     return asymmetry(settled.objective, settled.minimum, settled.theta, errors, evaluated.scale).widened(
         settled.theta[list(settled.objective.coordinates.free)], inflation
     )

@@ -82,7 +82,7 @@ def covariances(
     """Invert the information at the estimate, and sandwich the clustered scores if asked."""
     products = source.products(model, jnp.asarray(estimate.theta), estimate.tangents)
     total, prior = information(estimate, scaling, products)
-    inverse, condition, undetermined = _inverse(total)
+    inverse, condition, undetermined = inverted(total)
     effective = float(total.shape[0] - len(estimate.free) - np.sum(inverse * prior))
     report = _reporting_map(len(estimate.free), np.asarray(scaling.design))
     model_based = report @ inverse @ report.T
@@ -111,7 +111,7 @@ def covariances(
     )
 
 
-def _inverse(total: Floats) -> tuple[Floats, float, tuple[Floats, ...]]:
+def inverted(total: Floats) -> tuple[Floats, float, tuple[Floats, ...]]:
     """Inverse, condition number and null directions of an information matrix, scaled to unit diagonal first."""
     scale = 1.0 / np.sqrt(np.clip(np.diag(total), 1e-300, None))
     values, vectors = np.linalg.eigh(total * np.outer(scale, scale))

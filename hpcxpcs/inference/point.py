@@ -12,7 +12,7 @@ import numpy as np
 
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.errors import DataError
-from hpcxpcs.inference.answer import assemble
+from hpcxpcs.inference.answer import SMALLEST_SCALE, assemble
 from hpcxpcs.inference.bounds import Settled, settle_bounds
 from hpcxpcs.inference.compression import (
     ALLOWANCE,
@@ -29,6 +29,7 @@ from hpcxpcs.inference.objective import Limits, Objective
 from hpcxpcs.inference.records import CompressionReport, PointFit, PointSettings
 from hpcxpcs.inference.scaling_choice import Scaled, minimise_scaled
 from hpcxpcs.inference.scout import TWO_COMPONENTS, Scouting, scout
+from hpcxpcs.inference.simpler import rest_idle_offsets
 from hpcxpcs.inference.stages import Fitted, Noise, Progress, Report, Represented
 from hpcxpcs.inference.trust_region import Minimum
 from hpcxpcs.inference.verdict import FEWEST_FREEDOM
@@ -80,11 +81,7 @@ def fit_in_stages(
     begun = time.perf_counter()
     progress = Progress(announce)
     _require_enough(measurement, model, parameters)
-    limits = Limits(
-        np.array([p.lower for p in parameters]),
-        np.array([p.upper for p in parameters]),
-        *measurement.time_range,
-    )
+    limits = Limits.of(parameters, *measurement.time_range)
     fixed = tuple((k, p.fixed) for k, p in enumerate(parameters) if p.fixed is not None)
     coordinates = Coordinates(model, reference_time(*measurement.time_range), fixed)
     with progress.phase("scout", "scouting for the basin on a sample of pairs"):
@@ -247,6 +244,10 @@ def _fit_on(
             _tell(end.minimum, number, attempt)
         scaled = _in_order(min(ends, key=_rank), measurement, settings)
         settled = settle_bounds(scaled.objective, scaled.minimum, settings)
+        scale = max(
+            float(np.sqrt(2.0 * settled.minimum.cost / np.sum(represented.moments.pairs))), SMALLEST_SCALE
+        )
+        settled = rest_idle_offsets(scaled.objective, settled, settings, scale)
     report = _compression_report(measurement, represented, settled, settings, progress, attempt)
     return Fitted(scaled, settled, represented, report)
 
@@ -256,7 +257,9 @@ def _tell(minimum: Minimum, number: int, attempt: int) -> None:
     outcome = "converged" if minimum.converged else "not converged"
     known = {"iterations": minimum.iterations, "evaluations": minimum.evaluations, "outcome": outcome}
     words = ("start %d on all pairs, attempt %d: ½χ² %.10g, %s", number, attempt, minimum.cost, outcome)
-    _log.info(*words, extra={"event": "fit", "start": number, "attempt": attempt, "cost": minimum.cost, **known})
+    _log.info(
+        *words, extra={"event": "fit", "start": number, "attempt": attempt, "cost": minimum.cost, **known}
+    )
 
 
 def _rank(scaled: Scaled) -> float:

@@ -90,11 +90,27 @@ class ScalingEstimate:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """The fit with one of two degenerate parameters held at 0: values and standard errors (p,), NaN where held.
+
+    `change` is its χ² minus that of the fit with both.
+    """
+
+    pair: tuple[str, str]
+    correlation: float
+    held: str
+    values: Floats
+    uncertainty: Floats
+    change: float
+
+
+@dataclass(frozen=True)
 class PointFit:
     """Estimate, errors and the evidence for trusting them; arrays over parameters are (p,) in canonical order.
 
     `covariance` belongs to `covariance_names`: the free parameters, then contrast[a] and offset[a] of every angle.
-    Uncertainties are NaN for parameters that are fixed or at a bound.
+    Uncertainties are NaN for parameters that are fixed or at a bound. `priors` and `origins` (where min, max and prior
+    come from: configuration, data or table) are by name; `data_scale` is what those from the data follow from.
     """
 
     model: str
@@ -105,6 +121,9 @@ class PointFit:
     free: Flags
     lower: Floats
     upper: Floats
+    priors: dict[str, dict[str, str | float]]
+    origins: dict[str, dict[str, str]]
+    data_scale: dict[str, float]
     at_bound: Flags
     uncertainty: Floats
     robust_uncertainty: Floats | None
@@ -128,6 +147,7 @@ class PointFit:
     recovery_actions: tuple[str, ...]
     starts: tuple[StartRecord, ...]
     flags: tuple[str, ...]
+    alternatives: tuple[Alternative, ...]
     gradient_balance: dict[str, float]
     condition_number: float
     compression: CompressionReport

@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from hpcxpcs.config.resolve import ResolvedParameter
+from hpcxpcs.config.scale import PERIOD, DataScale
 from hpcxpcs.inference.coordinates import Coordinates
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.objective import Limits, Objective
@@ -121,13 +122,11 @@ def scout(
     """
     tiles = scout_pairs(measurement, sigma)
     scaling = build_scaling("individual", measurement.phi)
-    wanted = measurement.still_wanted
+    wanted, model = measurement.still_wanted, coordinates.model
     objective = Objective(coordinates, Compiled(tiles), scaling, jnp.asarray(sigma), limits, wanted)
-    window = limits.last - limits.first
+    scale = DataScale(model.q, model.gap, measurement.axis.step, limits.first, limits.last)
     plan = effort(len(coordinates.free), settings.multi_start)
-    theta = candidate_starts(
-        coordinates.model, parameters, coordinates.t_ref, window, plan.candidates, settings.seed
-    )
+    theta = candidate_starts(model, parameters, scale, plan.candidates, settings.seed)
     us = np.array([coordinates.from_physical(row) for row in theta])
     costs = np.asarray(_screen(coordinates, tiles, scaling, jnp.asarray(sigma), jnp.asarray(us)))
     order = np.argsort(np.where(np.isfinite(costs), costs, np.inf))
@@ -173,8 +172,8 @@ def _turned(objective: Objective, tiles: RawTiles, best: Minimum, count: int) ->
     if "phi0" not in names or names.index("phi0") not in coordinates.free:
         return []
     index = names.index("phi0")
-    turns = np.linspace(limits.lower[index], limits.upper[index], count)
     theta = np.asarray(objective.theta(best.u))
+    turns = np.linspace(*_one_period(theta[index], limits.lower[index], limits.upper[index]), count)
     us = np.array([coordinates.from_physical(_with(theta, index, turn)) for turn in turns])
     costs = np.asarray(_screen(coordinates, tiles, objective.scaling, objective.sigma, jnp.asarray(us)))
     padded = np.concatenate([[np.inf], np.where(np.isfinite(costs), costs, np.inf), [np.inf]])
@@ -182,6 +181,12 @@ def _turned(objective: Objective, tiles: RawTiles, best: Minimum, count: int) ->
     here = int(np.argmin(np.abs(turns - theta[index])))
     others = [k for k in lowest if abs(k - here) > NEIGHBOURHOOD * count]
     return [us[k] for k in sorted(others, key=lambda k: costs[k])[:MOST_TURNS]]
+
+
+def _one_period(phi0: float, lower: float, upper: float) -> tuple[float, float]:
+    """The directions within bounds that differ from each other, phi0 in their middle if there are enough."""
+    low = min(max(phi0 - 0.5 * PERIOD, lower), max(upper - PERIOD, lower))
+    return low, min(low + PERIOD, upper)
 
 
 def _with(theta: Floats, index: int, value: float) -> Floats:

@@ -7,37 +7,31 @@ from collections.abc import Sequence
 import numpy as np
 
 from hpcxpcs.config.resolve import ResolvedParameter
+from hpcxpcs.config.scale import PERIOD, DataScale
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.physics.model import Model, RateTerm
 
 SPAN = {
-    "diffusion": (0.03, 300.0),
-    "reference_transport": (0.003, 30.0),
-    "sample_transport": (0.03, 300.0),
-    "shear_rate": (0.3, 3000.0),
-    "velocity": (0.3, 300.0),
+    "diffusion": (0.03, 300.0, 3.0),
+    "reference_transport": (0.003, 30.0, 1.0),
+    "sample_transport": (0.03, 300.0, 3.0),
+    "shear_rate": (0.3, 3000.0, 3.0),
+    "velocity": (0.3, 300.0, 1.0),
 }
-"""Range of the dimensionless change that a rate may cause over the whole window: decay exponent or phase (rad)."""
-
-
-def phase_factor(model: Model, rate: RateTerm) -> float:
-    """What turns the integral of a rate into a decay exponent (q²) or a phase (½qL for shear, q for velocity)."""
-    if rate.name == "shear_rate":
-        return 0.5 * model.q * model.gap
-    return model.q if rate.name == "velocity" else model.q**2
+"""Range of the dimensionless change, decay exponent or phase (rad), that a rate may cause: the smallest and the largest
+over the whole window, and the largest within one frame, which wins where it allows more."""
 
 
 def candidate_starts(
     model: Model,
     parameters: Sequence[ResolvedParameter],
-    t_ref: float,
-    window: float,
+    scale: DataScale,
     count: int,
     seed: int,
 ) -> Floats:
-    """Physical starting points (count, p): rates from the window's scales, the rest from the priors, inside bounds.
+    """Physical starting points (count, p): rates from the scale of the data, the rest from the priors, inside bounds.
 
-    `window` is the duration (s) of the data. Fixed parameters keep their values.
+    Fixed parameters keep their values.
     """
     cube = latin_hypercube(count, len(parameters), np.random.default_rng(seed))
     theta = np.empty_like(cube)
@@ -46,9 +40,11 @@ def candidate_starts(
     lower = np.array([p.lower for p in parameters])
     upper = np.array([p.upper for p in parameters])
     for rate in model.rates:
-        _scale_rate(theta, cube, rate, phase_factor(model, rate) * window, t_ref, model)
+        _scale_rate(theta, cube, rate, scale)
     if "f0" in model.parameter_names:
-        _scale_fraction(theta, cube, model.parameter_names, window)
+        _scale_fraction(theta, cube, model.parameter_names, scale.window)
+    if "phi0" in model.parameter_names:
+        _fold_direction(theta, model.parameter_names.index("phi0"), lower, upper)
     theta = np.clip(theta, lower, upper)
     for k, parameter in enumerate(parameters):
         if parameter.fixed is not None:
@@ -62,17 +58,23 @@ def latin_hypercube(count: int, dimensions: int, rng: np.random.Generator) -> Fl
     return (slices + rng.random((count, dimensions))) / count
 
 
-def _scale_rate(
-    theta: Floats, cube: Floats, rate: RateTerm, factor: float, t_ref: float, model: Model
-) -> None:
+def _scale_rate(theta: Floats, cube: Floats, rate: RateTerm, scale: DataScale) -> None:
     """Choose value (log-uniform in the span), exponent (modest) and offset share of one rate."""
-    low, high = SPAN[rate.name]
+    low, high, at_once = SPAN[rate.name]
+    high = max(high, at_once * scale.window / scale.dt)
+    factor = scale.factor(rate.name) * scale.window
     value = np.exp(np.log(low) + cube[:, rate.amplitude] * np.log(high / low)) / factor
     share = 0.6 * cube[:, rate.offset]
     exponent = -1.2 + 2.0 * cube[:, rate.exponent]
     theta[:, rate.exponent] = exponent
-    theta[:, rate.amplitude] = (1.0 - share) * value * t_ref**-exponent
+    theta[:, rate.amplitude] = (1.0 - share) * value * scale.reference**-exponent
     theta[:, rate.offset] = share * value
+
+
+def _fold_direction(theta: Floats, index: int, lower: Floats, upper: Floats) -> None:
+    """Bring the flow's direction into one period about the middle of its bounds: the others look the same."""
+    middle = 0.5 * (lower[index] + upper[index])
+    theta[:, index] = middle + 0.5 * PERIOD - np.mod(middle + 0.5 * PERIOD - theta[:, index], PERIOD)
 
 
 def _scale_fraction(theta: Floats, cube: Floats, names: Sequence[str], window: float) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import gammaincc
 
+from hpcxpcs.config.plausible import DEGENERATE
 from hpcxpcs.inference.asymmetry import Asymmetry
-from hpcxpcs.inference.records import CompressionReport, ScalingEstimate
+from hpcxpcs.inference.records import Alternative, CompressionReport, ScalingEstimate
 from hpcxpcs.likelihood.interpolation import Floats
 
 MISFIT_SIGNIFICANCE = 1.0e-4
@@ -21,8 +22,8 @@ MISFIT_SIZE = 0.01
 FEWEST_FREEDOM = 30.0
 """Degrees of freedom below which σ is too uncertain (13 %) for χ² to judge a model."""
 
-STRONG_CORRELATION = 0.98
-"""Correlation above which two parameters are reported as hardly separable."""
+SETTLED_BY = 4.0
+"""Change of χ² up to which two fits are as good as each other: two standard deviations of one parameter."""
 
 INFLATION = 1.5
 """Ratio of robust to model-based error above which iid error bars are called too small."""
@@ -30,7 +31,10 @@ INFLATION = 1.5
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the verdict is based on; arrays over free parameters follow `names`."""
+    """What the verdict is based on; arrays over free parameters follow `names`, of alternatives `all_names`.
+
+    `companions` are, by name of a parameter, those that change their meaning when it is held.
+    """
 
     converged: bool
     exhausted: bool
@@ -49,6 +53,11 @@ class Evidence:
     rejects_shared_scaling: float | None
     asymmetry: Asymmetry | None
     noise_freedom: float
+    all_names: tuple[str, ...] = ()
+    rested: tuple[str, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    companions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    noise_scale: float = 1.0
 
 
 def chi_squared_tail(value: float, freedom: float) -> float:
@@ -81,6 +90,7 @@ def flags_of(evidence: Evidence) -> tuple[str, ...]:
     """Everything a careful reader should know, in plain words."""
     return (
         *_misfit(evidence),
+        *_rested(evidence),
         *(() if evidence.undetermined else _about_errors(evidence)),
         *_scaling(evidence),
         *_compression(evidence),
@@ -116,20 +126,47 @@ def _weak(evidence: Evidence) -> Iterator[str]:
     errors = np.sqrt(np.diag(evidence.covariance))[: len(evidence.names)]
     for name, error, width in zip(evidence.names, errors, evidence.widths, strict=True):
         if error > 0.5 * width:
-            yield f"{name} is hardly determined: its standard error is {error / width:.2g} of the width of its bounds"
+            yield f"{name} is hardly determined: its standard error is {error:.3g}"
 
 
 def _correlated(evidence: Evidence) -> Iterator[str]:
     errors = np.sqrt(np.clip(np.diag(evidence.covariance), 1e-300, None))
     correlation = evidence.covariance / np.outer(errors, errors)
     size = len(evidence.names)
+    told = {other.pair for other in evidence.alternatives}
+    yield from (_without(evidence, other) for other in evidence.alternatives)
     for i in range(size):
         for j in range(i):
-            if abs(correlation[i, j]) > STRONG_CORRELATION:
+            if abs(correlation[i, j]) > DEGENERATE and (evidence.names[j], evidence.names[i]) not in told:
                 yield (
-                    f"{evidence.names[j]} and {evidence.names[i]} are hardly separable "
+                    f"{evidence.names[j]} and {evidence.names[i]} are hard to tell apart "
                     f"(correlation {correlation[i, j]:+.3f}): quote them together"
                 )
+
+
+def _without(evidence: Evidence, other: Alternative) -> str:
+    """Which of two degenerate parameters to hold, and what the fit without it gives."""
+    first, second = other.pair
+    shown = ", ".join(
+        f"{name} = {other.values[k]:.5g} ± {other.uncertainty[k]:.2g}"
+        for k, name in enumerate(evidence.all_names)
+        if np.isfinite(other.uncertainty[k]) and name in evidence.companions[other.held]
+    )
+    start = f"{first} and {second} are hard to tell apart (correlation {other.correlation:+.3f}). "
+    without = f"Without {other.held} (initial_parameters.fixed_parameters: {{{other.held}: 0}}) "
+    if other.change / evidence.noise_scale**2 < SETTLED_BY:
+        return f"{start}{without}the fit gives {shown}, and χ² changes by {other.change:+.2f}: hold it"
+    return (
+        f"{start}{without}χ² changes by {other.change:+.1f} ({shown}): the data need it, quote both together"
+    )
+
+
+def _rested(evidence: Evidence) -> Iterator[str]:
+    for name in evidence.rested:
+        yield (
+            f"{name} is held at 0: these data do not tell it from the rest of its rate; left free, the two slide to a "
+            f"bound, or one of them to nothing, and χ² falls by less than {SETTLED_BY:g}"
+        )
 
 
 def _lopsided(evidence: Evidence) -> Iterator[str]:

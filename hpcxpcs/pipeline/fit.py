@@ -312,6 +312,8 @@ def known_truth(config: Config, data: TwoTime) -> dict[str, Any] | None:
     if (
         (data.frames[0] != 1 and config.analyzer_parameters.time_origin != "file")
         or truth.get("model") != config.analysis_mode
+        or not data.q_known
+        or data.time_unit != "s"
         or any(conventions.get(key) != value for key, value in truth.get("conventions", {}).items())
     ):
         hidden.add("parameters")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from hpcxpcs.config import Config, resolved_parameters
+from hpcxpcs.config import Config
 from hpcxpcs.errors import PosteriorError, Stopped
 from hpcxpcs.inference.certificate import Certificate
 from hpcxpcs.inference.combination import ShardDraws, certified, combined, disagreement
@@ -34,6 +34,7 @@ from hpcxpcs.pipeline.raw_check import (
 )
 from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.pipeline.sampling import finished_chains, task_function
+from hpcxpcs.pipeline.scale import parameters_of
 from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of
 from hpcxpcs.runtime.executors.in_process import InProcess
 from hpcxpcs.runtime.progress import telling
@@ -64,8 +65,9 @@ class Gathering:
         compile_log()
         self.config = config_of(self.run.plan)
         compile_cache(self.config.runtime.compilation_cache_dir, self.reporter.warn)
-        parameters = resolved_parameters(self.config)
-        self.prepared = restored(*likelihood_of(self.run), coordinates_of(self.run), parameters)
+        self.prepared = restored(
+            *likelihood_of(self.run), coordinates_of(self.run), parameters_of(self.run.plan)
+        )
         self.point, self.timings = point_of(self.run, self.reporter)
 
     def posterior(self) -> Posterior:

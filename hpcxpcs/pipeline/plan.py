@@ -12,10 +12,12 @@ from typing import Any
 
 from hpcxpcs import __version__
 from hpcxpcs.config import Config, resolved_parameters
+from hpcxpcs.config.resolve import recorded
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import ConfigError
 from hpcxpcs.inference.stream import STREAM_VERSION
 from hpcxpcs.likelihood.shard_count import default_count
+from hpcxpcs.pipeline.scale import RECORD, scale_of
 from hpcxpcs.runtime.plan import Plan, new_run_id
 from hpcxpcs.runtime.tasks import Task, new_task
 
@@ -36,7 +38,8 @@ def plan_for(config: Config, data: TwoTime) -> Plan:
             "compressed: set it to exact, or use --method nlsq"
         )
     options = config.optimization.cmc
-    free = sum(parameter.fixed is None for parameter in resolved_parameters(config))
+    parameters = resolved_parameters(config, scale_of(config, data))
+    free = sum(parameter.fixed is None for parameter in parameters)
     count = options.sharding.num_shards
     if count == "auto":
         count = default_count(data.n_phi * 0.5 * data.n_frames * (data.n_frames - 1), free)
@@ -57,7 +60,7 @@ def plan_for(config: Config, data: TwoTime) -> Plan:
         shards={"strategy": options.sharding.strategy, "count": count, "anchor": options.anchor},
         chains=chains,
         tasks=_sampling_tasks(config.optimization.method, count, chains),
-        extra={"config": _located(settings, config)},
+        extra={"config": _located(settings, config), RECORD: recorded(parameters)},
     )
 
 

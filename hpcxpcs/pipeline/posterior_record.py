@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
-from hpcxpcs.config import Config, resolved_parameters
+from hpcxpcs.config import Config
 from hpcxpcs.inference.certificate import Certificate
 from hpcxpcs.inference.consensus import Combined
 from hpcxpcs.inference.diagnostics import (
@@ -31,6 +31,7 @@ from hpcxpcs.inference.records import CompressionReport, PointFit
 from hpcxpcs.inference.target import Target, log_densities
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.pipeline.sampling import thresholds_of
+from hpcxpcs.pipeline.scale import parameters_of
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.sealed import Sealed
 
@@ -178,7 +179,7 @@ def assembled(
     found = physical_draws(prepared.space, prepared.full, z, (run.plan.seed, 4))
     values = found.values.reshape(chains, -1, found.values.shape[1])
     mixed, judgement = _quality(config, prepared, evidence)
-    parameters = resolved_parameters(config)
+    parameters = parameters_of(run.plan)
     names = names_of(prepared.space)
     units = {p.parameter.name: p.parameter.unit for p in parameters}
     verdict, words, warnings = _with_compression(evidence, compression)

@@ -12,7 +12,7 @@ import yaml
 from hpcxpcs.config.load import config_from_mapping
 from hpcxpcs.config.parameters import parameters_of
 
-_HEADER = "# Written with the simulated file it names: bounds from the parameter table, no start values.\n"
+_HEADER = "# Written with the simulated file it names: bounds, priors and starts come from the data.\n"
 _REDUNDANT = "# f2 is fixed: f0·exp(f1·(t − f2)) is the same function for any f2, with another f0.\n"
 
 
@@ -37,9 +37,6 @@ def _settings(truth: Mapping[str, Any], file_path: str) -> dict[str, Any]:
             "geometry": {"stator_rotor_gap": truth["gap"]},
         },
         "conventions": dict(truth["conventions"]),
-        "parameter_space": {
-            "bounds": [{"name": item.name, "min": item.lower, "max": item.upper} for item in table]
-        },
         "initial_parameters": {
             "parameter_names": [item.name for item in table],
             "fixed_parameters": fixed,

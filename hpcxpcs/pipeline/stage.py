@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from hpcxpcs.config import Config, resolved_parameters
+from hpcxpcs.config import Config, ResolvedParameter, resolved_parameters
+from hpcxpcs.config.plausible import check_parameters
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import DataError
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
@@ -28,6 +29,7 @@ from hpcxpcs.pipeline.compile_cache import compile_cache
 from hpcxpcs.pipeline.loading import held_bytes, loaded
 from hpcxpcs.pipeline.quality import refuse_poor
 from hpcxpcs.pipeline.reporter import Reporter
+from hpcxpcs.pipeline.scale import parameters_of, scale_of
 from hpcxpcs.pipeline.stored_fit import pack, unpack
 from hpcxpcs.runtime.machine import usable_cores
 from hpcxpcs.runtime.run import DONE, Run
@@ -90,19 +92,24 @@ def fitted_point(
     config: Config,
     reporter: Reporter,
     timings: dict[str, float],
+    parameters: Sequence[ResolvedParameter] | None = None,
     *,
     threads: int | None = None,
     still_wanted: Demand = always_wanted,
 ) -> tuple[PointFit, Fitted, Measurement, Model]:
     """The point fit of data already loaded, with as many threads as there are cores; adds seconds per phase to timings.
 
-    `still_wanted` is called between its steps, and ends it by raising.
+    `parameters` are those that a plan has recorded; without them the scale of the data decides. `still_wanted` is
+    called between its steps, and ends it by raising.
     """
     refuse_poor(config, data, reporter)
     compile_cache(config.runtime.compilation_cache_dir, reporter.warn)
     model = model_of(config, data.q, grid_of(data))
+    scale = scale_of(config, data)
+    parameters = parameters or resolved_parameters(config, scale)
+    for doubt in check_parameters(parameters, scale).at_least("warning"):
+        reporter.warn(doubt)
     measurement = measured(data, config, reporter, timings, threads or usable_cores(), still_wanted)
-    parameters = resolved_parameters(config)
     point, fitted = fit_in_stages(measurement, model, parameters, point_settings(config), reporter.phase)
     timings.update(point.timings)
     return point, fitted, measurement, model
@@ -114,7 +121,7 @@ def prepare(run: Run, reporter: Reporter) -> None:
     timings: dict[str, float] = {}
     reporter.phase(f"reading {config.data_file.name}")
     data = loaded(config, run.folder, reporter.warn)
-    point, fitted, measurement, _ = fitted_point(data, config, reporter, timings)
+    point, fitted, measurement, _ = fitted_point(data, config, reporter, timings, parameters_of(run.plan))
     cutting = f"cutting {run.plan.shards['count']} shards and " if run.plan.method == "cmc" else ""
     reporter.phase(f"{cutting}condensing the likelihood")
     begun = time.perf_counter()
@@ -146,7 +153,7 @@ def _prepared(
     space, full, chosen = prepare_full(
         point,
         fitted,
-        resolved_parameters(config),
+        parameters_of(run.plan),
         config.noise.scale == "sampled",
         run.plan.seed,
         1.0 if anchored else float(np.sqrt(count)),
@@ -181,7 +188,7 @@ def coordinates_of(run: Run) -> Coordinates:
     config = config_of(run.plan)
     first, step, count = arrays["grid"]
     model = model_of(config, float(arrays["q"]), TimeGrid(float(first), float(step), int(count)))
-    fixed = tuple((k, p.fixed) for k, p in enumerate(resolved_parameters(config)) if p.fixed is not None)
+    fixed = tuple((k, p.fixed) for k, p in enumerate(parameters_of(run.plan)) if p.fixed is not None)
     return Coordinates(model, reference_time(*map(float, arrays["time_range"])), fixed)
 
 

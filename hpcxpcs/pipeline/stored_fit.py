@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from hpcxpcs.inference.records import CompressionReport, PointFit, ScalingEstimate, SearchReport, StartRecord
+from hpcxpcs.inference.records import (
+    Alternative,
+    CompressionReport,
+    PointFit,
+    ScalingEstimate,
+    SearchReport,
+    StartRecord,
+)
 
 _PARTS: Mapping[type, Mapping[str, type]] = {
     PointFit: {
@@ -16,6 +23,7 @@ _PARTS: Mapping[type, Mapping[str, type]] = {
         "compression": CompressionReport,
         "starts": StartRecord,
         "search": SearchReport,
+        "alternatives": Alternative,
     },
 }
 """Fields that hold records, or tuples of records, of a known type."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from hpcxpcs.config.parameters import Parameter, model_named, parameter_named, parameters_of
+from hpcxpcs.config.scale import dimensionless
 from hpcxpcs.errors import ConfigError
 
 _DIFFUSION = {"D0": 1.2e4, "alpha": -0.4, "D_offset": 500.0}
@@ -35,7 +37,7 @@ def canonical_model(spelling: str) -> str:
 
 
 def true_parameters(model: str, changes: Mapping[str, float]) -> dict[str, float]:
-    """The physical parameters of a model in canonical order: TRUTH with `changes`, inside the bounds."""
+    """The physical parameters of a model in canonical order: TRUTH with `changes`, of any laboratory's size."""
     table = {parameter.name: parameter for parameter in parameters_of(model)}
     values = {name: TRUTH[model][name] for name in table}
     for spelling, value in changes.items():
@@ -43,15 +45,22 @@ def true_parameters(model: str, changes: Mapping[str, float]) -> dict[str, float
             name = parameter_named(spelling, model)
         except ValueError as error:
             raise ConfigError(f"parameter {spelling!r} {error}") from error
-        _check_bounds(model, table[name], value)
+        _check(table[name], value)
         values[name] = float(value)
     return values
 
 
-def _check_bounds(model: str, parameter: Parameter, value: float) -> None:
-    switched_off = parameter.zero_when_fixed and value == 0.0
-    if not (parameter.lower <= value <= parameter.upper or switched_off):
-        raise ConfigError(
-            f"parameter {parameter.name} = {value:g} is outside its bounds in {model}, "
-            f"[{parameter.lower:g}, {parameter.upper:g}] {parameter.unit}".rstrip()
-        )
+def _check(parameter: Parameter, value: float) -> None:
+    """Refuse what no data could show: amplitudes below 0, fractions outside 0..1, absurd exponents and directions."""
+    lower, upper = 0.0, math.inf
+    if parameter.kind in ("offset", "growth", "instant"):
+        lower = -math.inf
+    elif parameter.kind == "angle":
+        lower, upper = -360.0, 360.0
+    elif parameter.kind != "amplitude":
+        found = dimensionless(parameter)
+        lower, upper = found.lower, found.upper
+    positive = parameter.kind == "amplitude" and not parameter.zero_when_fixed
+    if not lower <= value <= upper or not math.isfinite(value) or (positive and value == 0.0):
+        limits = "must be positive" if positive else f"is outside of {lower:g} ... {upper:g}"
+        raise ConfigError(f"parameter {parameter.name} = {value:g} {limits} {parameter.unit}".rstrip())

@@ -168,6 +168,8 @@ def _space(answer: Answer, posterior: Posterior, k: int) -> dict[str, Any]:
     return {
         "unit": posterior.units[k],
         "bounds": _bounds(answer, posterior.names[k]),
+        "prior": answer.fit.priors.get(posterior.names[k]),
+        "from": answer.fit.origins.get(posterior.names[k]),
         "prior_std": posterior.summary.prior_std[k],
     }
 

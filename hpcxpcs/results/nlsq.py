@@ -23,7 +23,7 @@ from hpcxpcs.results.quality import (
     quality_warnings,
     strongest_correlations,
 )
-from hpcxpcs.results.records import SCHEMA_VERSION, Fit
+from hpcxpcs.results.records import SCHEMA_VERSION, Alternative, Fit
 
 
 def write_point_fit(folder: Path, fit: Fit, data: TwoTime, *, fault: Fault | None = None) -> tuple[Path, ...]:
@@ -55,6 +55,8 @@ def parameters_record(fit: Fit, data: TwoTime) -> dict[str, Any]:
             "per_angle": per_angle_noise(fit, data),
         },
         "parameters": {name: _parameter(fit, k) for k, name in enumerate(fit.names)},
+        "data_scale": dict(fit.data_scale),
+        "alternatives": [_alternative(fit, other) for other in fit.alternatives],
         "scaling": {
             "mode": fit.scaling.mode,
             "widths": dict(fit.scaling.widths),
@@ -146,8 +148,9 @@ def dataset_info(fit: Fit, data: TwoTime) -> dict[str, Any]:
         "total_data_points": int(np.sum(fit.pairs)),
         "data_points_per_angle": fit.pairs,
         "phi_angles": data.phi,
-        "q_value": data.q,
+        "q_value": data.q if data.q_known else None,
         "dt": data.dt,
+        "time_unit": data.time_unit,
         "frames": list(data.frames),
         **preprocessing_of(data),
     }
@@ -225,8 +228,24 @@ def _parameter(fit: Fit, k: int) -> dict[str, Any]:
         "robust_uncertainty": None if robust is None else robust[k],
         "unit": fit.units[k],
         "bounds": [fit.lower[k], fit.upper[k]],
+        "bounds_from": [fit.origins[fit.names[k]][side] for side in ("min", "max")],
         "at_bound": bool(fit.at_bound[k]),
         "fixed": bool(not fit.free[k] and not fit.at_bound[k]),
+    }
+
+
+def _alternative(fit: Fit, other: Alternative) -> dict[str, Any]:
+    """The fit without one of two parameters that the data hardly tell apart."""
+    return {
+        "pair": list(other.pair),
+        "correlation": other.correlation,
+        "held_at_zero": other.held,
+        "chi_squared_change": other.change,
+        "parameters": {
+            name: {"value": other.values[k], "uncertainty": other.uncertainty[k]}
+            for k, name in enumerate(fit.names)
+            if np.isfinite(other.uncertainty[k])
+        },
     }
 
 

@@ -49,13 +49,13 @@ class AnglePage:
         self._figure = Figure(figsize=(13.4, 3.45), dpi=DPI, layout="constrained")
         FigureCanvasAgg(self._figure)
         axes = self._figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.1))
-        self._data, self._fit = (heat_map(ax) for ax in axes[:2])
-        self._residual = heat_map(axes[2], DIFFERENCE)
+        self._data, self._fit = (heat_map(ax, unit=answer.data.time_unit) for ax in axes[:2])
+        self._residual = heat_map(axes[2], DIFFERENCE, answer.data.time_unit)
         self._figure.colorbar(self._fit, ax=axes[:2], label="c2", pad=0.02)
         self._scale = self._figure.colorbar(self._residual, ax=axes[2], pad=0.02)
         for ax, title in zip(axes[:3], ("data", "fit", "(data − fit) / σ"), strict=True):
             ax.set_title(title)
-        axes[0].set_ylabel("t1 (s)")
+        axes[0].set_ylabel(f"t1 ({answer.data.time_unit})")
         for ax in axes[1:3]:
             ax.tick_params(labelleft=False)
         self._curves = axes[3]
@@ -81,7 +81,7 @@ class AnglePage:
             (points,) = ax.plot([], [], "o", ms=3.2, color=colour, label=f"start in the {words} third")
             (line,) = ax.plot([], [], "-", lw=1.3, color=colour)
             lines.append((points, line))
-        _lag_axis(ax)
+        _lag_axis(ax, self._answer.data.time_unit)
         ax.set_ylabel("mean c2")
         ax.set_title("points: data, lines: fit")
         ax.legend(fontsize=8, frameon=False)
@@ -211,7 +211,7 @@ def _draw_mean_by_lag(ax: Axes, answer: Answer, summaries: Sequence[AngleSummary
     mean = mean_by_lag(totals.sum(axis=0), all_counts, groups)
     ax.plot(times, mean, "o-", ms=3, lw=1.2, color=DATA_COLOUR, label="all angles (grey: one by one)")
     ax.axhline(0.0, color=MUTED, lw=0.8)
-    _lag_axis(ax)
+    _lag_axis(ax, answer.data.time_unit)
     ax.set_ylabel("mean (data − fit) / σ")
     ax.set_title("does the model miss anything, by lag?")
     ax.legend(fontsize=8, frameon=False)
@@ -248,10 +248,10 @@ def _draw_truth(ax: Axes, phi: np.ndarray, truth: float | list[float] | None) ->
         ax.plot(phi, truth, "x", color=FIT_COLOUR, label="truth")
 
 
-def _lag_axis(ax: Axes) -> None:
+def _lag_axis(ax: Axes, unit: str) -> None:
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.set_xlabel("lag t2 − t1 (s)")
+    ax.set_xlabel(f"lag t2 − t1 ({unit})")
 
 
 def _half_and_half(summary: AngleSummary, contrast: float, offset: float) -> np.ndarray:

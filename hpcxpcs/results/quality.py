@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpcxpcs.config.plausible import check_values
+from hpcxpcs.config.plausible import DEGENERATE, check_values
+from hpcxpcs.config.scale import DataScale
 from hpcxpcs.results.records import Compression, Fit
 
 GOOD_REDUCED_CHI_SQUARED = (0.9, 1.1)
@@ -22,9 +23,6 @@ DETECTED = 5.0
 """Standard errors above 0 from which the contrast of an angle counts as a signal."""
 PHYSICAL = 3.0
 """Standard errors by which a contrast may lie below 0 or above 1."""
-STRONG_CORRELATION = 0.9
-"""Two parameters correlated more than this are told apart badly by the data."""
-
 QUALITY_RULE = (
     "good: the fit converged, no parameter is at a bound, and chi-squared per degree of freedom is within "
     f"{GOOD_REDUCED_CHI_SQUARED[0]}-{GOOD_REDUCED_CHI_SQUARED[1]}; "
@@ -143,7 +141,7 @@ def correlation_words(value: float) -> str:
     """What a correlation coefficient means for the reader of two error bars."""
     if abs(value) >= 0.99:
         return "these data determine only a combination of the two"
-    if abs(value) >= STRONG_CORRELATION:
+    if abs(value) >= DEGENERATE:
         return "hard to tell apart: quote the two together, with their correlation"
     return "partly shared information" if abs(value) >= 0.5 else "nearly independent"
 
@@ -205,7 +203,8 @@ def _implausible(fit: Fit) -> tuple[str, ...]:
         return ()
     fitted = [k for k in range(len(fit.names)) if math.isfinite(errors[k]) and errors[k] > 0]
     values = {fit.names[k]: float(fit.values[k]) for k in fitted}
-    return check_values(values, {fit.names[k]: float(errors[k]) for k in fitted}).at_least("warning")
+    known = {fit.names[k]: float(errors[k]) for k in fitted}
+    return check_values(values, known, DataScale(**fit.data_scale)).at_least("warning")
 
 
 def _chi_squared_warning(chi: float) -> list[str]:

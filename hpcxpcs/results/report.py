@@ -128,10 +128,10 @@ def _what_was_fitted(answer: Answer) -> Iterator[tuple[str, str]]:
     first, last = data.frames
     yield "file", str(data.provenance.get("file", "arrays in memory"))
     yield "model", fit.model
-    yield "wavevector q", f"{data.q:.6g} Å⁻¹"
+    yield "wavevector q", f"{data.q:.6g} Å⁻¹" if data.q_known else "unknown: rates are q²D and q·v"
     yield "angles φ", f"{data.n_phi}: {', '.join(f'{angle:g}°' for angle in data.phi)}"
-    yield "frames", f"{first} to {last} of the file ({data.n_frames} frames, {data.dt:g} s apart)"
-    yield "times", f"{data.t[0]:g} s to {data.t[-1]:g} s; t = 0 and the diagonal are never used"
+    yield "frames", f"{first} to {last} of the file ({data.n_frames} frames, {data.dt:g} {data.time_unit} apart)"
+    yield "times", f"{data.t[0]:g} to {data.t[-1]:g} {data.time_unit}; t = 0 and the diagonal are never used"
     yield "data points", f"{int(np.sum(fit.pairs)):,} pairs of frames, each counted once"
     free = f"{int(np.count_nonzero(fit.free))} of {len(fit.names)}"
     if notes := data.provenance.get("notes"):
@@ -141,7 +141,15 @@ def _what_was_fitted(answer: Answer) -> Iterator[tuple[str, str]]:
             f"preprocessing: {stage['stage'].replace('_', ' ')}",
             f"{stage['method']} {stage['parameters'] or ''}",
         )
+    yield "bounds", "; ".join(_range(fit, k) for k in range(len(fit.names)) if fit.free[k] or fit.at_bound[k])
     yield "free parameters", f"{free}, and the scaling of the angles ({fit.scaling.mode})"
+
+
+def _range(fit: Fit, k: int) -> str:
+    """Bounds of a parameter and where they come from."""
+    low, high = (fit.origins[fit.names[k]][side] for side in ("min", "max"))
+    source = low if low == high else f"{low}, {high}"
+    return f"{fit.names[k]} {fit.lower[k]:.3g} to {fit.upper[k]:.3g} ({source})"
 
 
 def _answer_tables(answer: Answer) -> dict[str, Any]:

@@ -12,12 +12,43 @@ import numpy as np
 from hpcxpcs.config import Config, config_from_mapping, resolved_parameters
 from hpcxpcs.data.noise import NoiseSpec
 from hpcxpcs.data.twotime import TwoTime
+from hpcxpcs.pipeline.scale import scale_of
 from hpcxpcs.pipeline.simulate import simulate_twotime
 from hpcxpcs.pipeline.simulation_spec import SimulationSpec
 from hpcxpcs.pipeline.truth import true_parameters
 from tests.calibration.raw_posterior import Known, RawPosterior
 
 Q, GAP, DT = 0.0054, 2.0e6, 0.1
+
+
+def _between(low: float, high: float, kind: str, *values: float) -> dict[str, Any]:
+    names = {"lognormal": ("median", "sigma"), "truncated_normal": ("mu", "sigma"), "uniform": ()}[kind]
+    return {"min": low, "max": high, "prior": {"type": kind, **dict(zip(names, values, strict=True))}}
+
+
+_SLOW = _between(100.0, 1e6, "lognormal", 1e4, 2.0)
+_EXPONENT = _between(-5.0, 5.0, "truncated_normal", 0.0, 1.0)
+_CONSTANT = _between(-1e5, 1e5, "truncated_normal", 0.0, 3e3)
+BELIEVED: Mapping[str, Mapping[str, Any]] = {
+    "D0": _between(100.0, 1e5, "lognormal", 3e3, 2.0),
+    "alpha": _between(-2.0, 2.0, "truncated_normal", 0.0, 1.0),
+    "D_offset": _CONSTANT,
+    "gamma_dot_t0": _between(1e-6, 0.5, "lognormal", 0.01, 2.0),
+    "beta": _between(-2.0, 2.0, "truncated_normal", 0.0, 1.0),
+    "gamma_dot_t_offset": _between(-0.1, 0.1, "truncated_normal", 0.0, 0.03),
+    "D0_ref": _SLOW,
+    "alpha_ref": _EXPONENT,
+    "D_offset_ref": _CONSTANT,
+    "D0_sample": _SLOW,
+    "alpha_sample": _EXPONENT,
+    "D_offset_sample": _CONSTANT,
+    "v0": _between(1e-6, 1e4, "lognormal", 1e3, 2.0),
+    "v_offset": _between(-100.0, 100.0, "truncated_normal", 0.0, 50.0),
+    "f1": _between(-10.0, 10.0, "truncated_normal", 0.0, 5.0),
+    "f2": _between(-1e4, 1e4, "truncated_normal", 0.0, 1e3),
+    "phi0": _between(-10.0, 10.0, "truncated_normal", 0.0, 5.0),
+}
+"""Bounds and priors of one laboratory's parameters: the stored references rest on them."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +97,20 @@ class Case:
             "initial_parameters": {"fixed_parameters": dict(self.fixed)},
             "scaling": {"mode": self.scaling},
             "noise": {"sigma": self.noise, "scale": "sampled"},
+            "parameter_space": {"bounds": list(self.bounds)},
             **sections,
         }
 
+    @property
+    def bounds(self) -> tuple[dict[str, Any], ...]:
+        """Bounds and priors of the references, which were made with these."""
+        names = true_parameters(self.model, {})
+        return tuple({"name": name, **BELIEVED[name]} for name in names if name in BELIEVED)
+
     def reference(self, widths: tuple[float, float] | None) -> RawPosterior:
         """The posterior from raw pairs; `widths` are the pooling widths of a hierarchical scaling."""
-        parameters = resolved_parameters(self.config())
+        data = self.data()
+        parameters = resolved_parameters(self.config(), scale_of(self.config(), data))
         known = Known(
             self.model,
             Q,
@@ -81,7 +120,6 @@ class Case:
             {k: p.fixed for k, p in enumerate(parameters) if p.fixed is not None},
             [(p.prior.kind, dict(p.prior.values), p.lower, p.upper) for p in parameters],
         )
-        data = self.data()
         matrices = np.stack([data.angle(k).c2 for k in range(data.n_phi)])
         return RawPosterior(known, matrices, data.phi, DT)
 

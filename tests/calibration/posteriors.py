@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from hpcxpcs.config import Config, resolved_parameters
+from hpcxpcs.config import Config, ResolvedParameter, resolved_parameters
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.inference import nuts
 from hpcxpcs.inference.certificate import Certificate
@@ -26,6 +26,7 @@ from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.shards import partition, shard_moments
 from hpcxpcs.physics.model import TimeGrid
 from hpcxpcs.pipeline.choices import point_settings
+from hpcxpcs.pipeline.scale import scale_of
 from hpcxpcs.pipeline.stage import model_of
 from tests.calibration.cases import CASES, case_data
 
@@ -38,6 +39,7 @@ class Fit:
 
     config: Config
     measurement: Measurement
+    parameters: tuple[ResolvedParameter, ...]
     point: PointFit
     fitted: Fitted
 
@@ -65,15 +67,16 @@ class Fit:
 @cache
 def _full(fit: Fit, width: float) -> tuple[Space, Target, Condensation]:
     sampled = fit.config.noise.scale == "sampled"
-    return prepare_full(fit.point, fit.fitted, resolved_parameters(fit.config), sampled, SEED, width)
+    return prepare_full(fit.point, fit.fitted, fit.parameters, sampled, SEED, width)
 
 
 def fitted(data: TwoTime, config: Config) -> Fit:
     """The point fit of data in memory."""
     measurement = measure(data, 1 << 30)
     model = model_of(config, data.q, TimeGrid(float(data.t[0]), float(data.dt), data.n_frames))
-    point, stages = fit_in_stages(measurement, model, resolved_parameters(config), point_settings(config))
-    return Fit(config, measurement, point, stages)
+    parameters = resolved_parameters(config, scale_of(config, data))
+    point, stages = fit_in_stages(measurement, model, parameters, point_settings(config))
+    return Fit(config, measurement, parameters, point, stages)
 
 
 @cache

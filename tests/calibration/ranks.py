@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from hpcxpcs.config import config_from_mapping, resolved_parameters
+from hpcxpcs.config import DataScale, config_from_mapping, resolved_parameters
 from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.inference import nuts
 from hpcxpcs.inference.combination import certified, combined
@@ -63,7 +63,8 @@ class Experiment:
     def parameters(self):
         """Priors and bounds of the three parameters; no offset below zero."""
         bounds = [{"name": name, "prior": prior} for name, prior in PRIORS.items()]
-        bounds[2]["min"] = 0.0
+        bounds[0] |= {"min": 100.0, "max": 1.0e5}
+        bounds[2] |= {"min": 0.0, "max": 1.0e5}
         return resolved_parameters(
             config_from_mapping(
                 {
@@ -72,7 +73,8 @@ class Experiment:
                     "analyzer_parameters": {"scattering": {"wavevector_q": Q}},
                     "parameter_space": {"bounds": bounds},
                 }
-            )
+            ),
+            DataScale(Q, 2.0e6, DT, DT, DT * (FRAMES - 1)),
         )
 
     @cached_property

@@ -36,7 +36,7 @@ class AtBound(Case):
         )
 
     def mapping(self, file: str = "simulated.hdf", **sections):
-        bounds = {"bounds": [{"name": "D_offset", "min": 0.0}]}
+        bounds = {"bounds": [one if one["name"] != "D_offset" else {**one, "min": 0.0} for one in self.bounds]}
         noise = {"sigma": self.noise, "scale": "fixed"}
         return super().mapping(file, **{"parameter_space": bounds, "noise": noise, **sections})
 

@@ -27,7 +27,7 @@ FILES = {
 KEYS = {
     "nlsq/parameters.json": {
         *("schema_version", "analysis_mode", "conventions", "convergence_status", "chi_squared"),
-        *("reduced_chi_squared", "parameters", "scaling", "sigma", "noise_scale"),
+        *("reduced_chi_squared", "parameters", "scaling", "sigma", "noise_scale", "data_scale", "alternatives"),
     },
     "nlsq/analysis_results_nlsq.json": {
         *("schema_version", "fit_quality", "dataset_info", "optimization_summary", "correlations"),
@@ -46,7 +46,7 @@ KEYS = {
         *("command", "start", "end", "sha256", "cpu_count", "timings", "phases"),
     },
 }
-PARAMETER_KEYS = {"value", "uncertainty", "robust_uncertainty", "unit", "bounds", "at_bound", "fixed"}
+PARAMETER_KEYS = {"value", "uncertainty", "robust_uncertainty", "unit", "bounds", "bounds_from", "at_bound", "fixed"}
 NAMES = ("D0", "alpha", "D_offset")
 
 

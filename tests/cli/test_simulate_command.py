@@ -118,7 +118,7 @@ def test_a_malformed_option_is_refused_with_its_form(arguments, words, tmp_path)
     [
         (["statik"], "did you mean 'static'"),
         (["static", "--set", "alhpa=1"], "did you mean 'alpha'"),
-        (["static", "--set", "D0=1"], "outside its bounds"),
+        (["static", "--set", "D0=-1"], "D0 = -1 must be positive"),
         (["static", "--frames", "4"], "at least 8"),
     ],
 )

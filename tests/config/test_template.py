@@ -86,7 +86,8 @@ def test_given_a_template_then_every_reader_of_yaml_takes_its_numbers_for_number
     numbers = [
         value
         for entry in bounds
-        for value in (entry["min"], entry["max"], *list(entry["prior"].values())[1:])
+        for value in (entry["min"], entry["max"], *list((entry["prior"] or {}).values())[1:])
+        if value is not None
     ]
     assert all(isinstance(number, float) for number in numbers)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcxpcs.config import config_from_mapping, resolved_parameters
+from hpcxpcs.config import DataScale, config_from_mapping, resolved_parameters
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.data.noise import NoiseSpec
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
@@ -24,6 +24,15 @@ from hpcxpcs.pipeline.truth import true_parameters
 
 SHEAR = {"D0": 2.0e4, "alpha": -0.3, "D_offset": 1.0e3, "gamma_dot_t0": 3.0e-4}
 """A flow in which 60 frames of 0.1 s determine all seven parameters."""
+
+
+SCALE = DataScale(0.0054, 2.0e6, 0.1, 0.1, 5.9)
+"""That of 60 frames of 0.1 s."""
+
+
+def scale_of(spec: SimulationSpec) -> DataScale:
+    """The scale of a simulated measurement."""
+    return DataScale(spec.q, spec.gap, spec.dt, spec.dt, spec.dt * (spec.frames - 1))
 
 
 @dataclass(frozen=True)
@@ -42,16 +51,12 @@ class Case:
 
     def told(self, **sections: Any) -> Case:
         """The same measurement, the parameters configured otherwise."""
-        return replace(self, parameters=parameters_for(self.model.name, **sections))
+        return replace(self, parameters=parameters_for(self.model.name, scale=scale_of(self.spec), **sections))
 
     @property
     def limits(self) -> Limits:
         """Bounds and time range as the fit uses them."""
-        return Limits(
-            np.array([p.lower for p in self.parameters]),
-            np.array([p.upper for p in self.parameters]),
-            *self.measurement.time_range,
-        )
+        return Limits.of(self.parameters, *self.measurement.time_range)
 
     @property
     def coordinates(self) -> Coordinates:
@@ -72,8 +77,9 @@ def parameters_for(
     fixed: Mapping[str, float] | None = None,
     start: Mapping[str, float] | None = None,
     bounds: Sequence[Mapping[str, Any]] = (),
+    scale: DataScale = SCALE,
 ) -> tuple[ResolvedParameter, ...]:
-    """The parameters of a model with some fixed, started or bounded otherwise."""
+    """The parameters of a model with some fixed, started or bounded otherwise, for data of a scale."""
     initial: dict[str, Any] = {"fixed_parameters": dict(fixed or {})}
     if start:
         initial |= {"parameter_names": list(start), "values": list(start.values())}
@@ -86,7 +92,7 @@ def parameters_for(
             "parameter_space": {"bounds": [dict(bound) for bound in bounds]},
         }
     )
-    return resolved_parameters(config)
+    return resolved_parameters(config, scale)
 
 
 def simulated(
@@ -119,7 +125,8 @@ def simulated(
         grid=TimeGrid(0.0, made.dt, made.frames),
     )
     truth = np.array(list(true_parameters(model, parameters or {}).values()))
-    return Case(measure(simulate_twotime(made), 1 << 30), physics, parameters_for(model, fixed), truth, made)
+    parameters_of_it = parameters_for(model, fixed, scale=scale_of(made))
+    return Case(measure(simulate_twotime(made), 1 << 30), physics, parameters_of_it, truth, made)
 
 
 def fit(case: Case, **settings: Any) -> PointFit:

@@ -12,13 +12,13 @@ from hpcxpcs.inference.records import PointSettings
 from hpcxpcs.inference.scout import LEFT, SAME, effort, scout
 from hpcxpcs.inference.starts import candidate_starts, scout_frames
 from hpcxpcs.physics.model import build_model
-from tests.inference.fitting import deviations, fit, parameters_for, simulated
+from tests.inference.fitting import SCALE, deviations, fit, parameters_for, simulated
 
 
 def candidates(name, seed=1, count=64, **sections):
     parameters = parameters_for(name, **sections)
     model = build_model(name, q=0.0054)
-    return parameters, candidate_starts(model, parameters, 0.7, 6.0, count, seed)
+    return parameters, candidate_starts(model, parameters, SCALE, count, seed)
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)

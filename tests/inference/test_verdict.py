@@ -91,8 +91,8 @@ def inflated(factor):
 FLAGS = {
     "misfit": ({"chi_squared": 6000.0}, "reduced χ² is 1.202"),
     "no freedom": ({"degrees_of_freedom": 0.0}, "no degrees of freedom"),
-    "weak": ({"widths": np.array([150.0, 4.0])}, "D0 is hardly determined: its standard error is 0.67"),
-    "correlated": (correlated(-0.995), "D0 and alpha are hardly separable (correlation -0.995)"),
+    "weak": ({"widths": np.array([150.0, 4.0])}, "D0 is hardly determined: its standard error is 100"),
+    "correlated": (correlated(-0.995), "D0 and alpha are hard to tell apart (correlation -0.995)"),
     "lopsided": (lopsided(True, False), "95 % intervals are about D0 9000 to 1.3e+04"),
     "curved": (lopsided(False, False, curved=True), "far from a parabola"),
     "inflated": (inflated(2.0), "quote the robust ones (D0 ×2, alpha ×2)"),

@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from hpcxpcs.config.load import load_config
-from hpcxpcs.config.parameters import MODEL_NAMES, parameters_of
+from hpcxpcs.config import MODEL_NAMES, DataScale, config_from_mapping, load_config, resolved_parameters
 from hpcxpcs.data.formats import open_file, read_truth
 from hpcxpcs.data.noise import NoiseSpec
 from hpcxpcs.data.select import load
@@ -187,7 +186,7 @@ def test_a_rate_that_diverges_at_time_zero_gives_finite_matrices(noise):
     assert np.isfinite(twotime.angle(0).c2).all()
 
 
-def test_the_written_configuration_has_bounds_no_start_and_a_relative_path(tmp_path):
+def test_the_written_configuration_has_no_bounds_no_start_and_a_relative_path(tmp_path):
     folder = tmp_path / "configs"
     spec = small("two_component", output=tmp_path / "data" / "a.hdf", config=folder / "a.yaml")
     simulate(spec)
@@ -196,8 +195,7 @@ def test_the_written_configuration_has_bounds_no_start_and_a_relative_path(tmp_p
     assert config.experimental_data.file_path == "../data/a.hdf"
     assert config.initial_parameters.values is None
     assert config.initial_parameters.fixed_parameters == {"f2": 1.0}
-    bounds = {bound.name: (bound.min, bound.max) for bound in config.parameter_space.bounds}
-    assert bounds == {item.name: (item.lower, item.upper) for item in parameters_of("two_component")}
+    assert config.parameter_space.bounds == ()
 
 
 def test_conventions_reach_the_model_the_truth_and_the_configuration(tmp_path):
@@ -284,8 +282,15 @@ def test_a_velocity_switched_off_is_legal():
 
 @pytest.mark.parametrize("model", MODEL_NAMES)
 def test_the_default_truth_lies_inside_the_bounds(model):
-    for item in parameters_of(model):
-        assert item.lower < TRUTH[model][item.name] < item.upper
+    config = config_from_mapping(
+        {
+            "analysis_mode": model,
+            "experimental_data": {"file_path": "a.h5"},
+            "analyzer_parameters": {"scattering": {"wavevector_q": 0.0054}},
+        }
+    )
+    for item in resolved_parameters(config, DataScale(0.0054, 2.0e6, 0.1, 0.1, 100.0)):
+        assert item.lower < TRUTH[model][item.parameter.name] < item.upper
 
 
 def test_the_default_shear_is_resolved_by_the_frames():

@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hpcxpcs.config import resolved_parameters
 from hpcxpcs.data.select import load
 from hpcxpcs.errors import ConfigError
 from hpcxpcs.inference.prepared import Prepared, restored
 from hpcxpcs.inference.target import log_densities
 from hpcxpcs.likelihood.shards import STRATEGIES
 from hpcxpcs.pipeline.begin import begin, is_prepared
-from hpcxpcs.pipeline.choices import config_of, configured
+from hpcxpcs.pipeline.choices import configured
 from hpcxpcs.pipeline.plan import plan_for
 from hpcxpcs.pipeline.reporter import Silent
+from hpcxpcs.pipeline.scale import parameters_of
 from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of, prepare
 from hpcxpcs.runtime.run import Run
 from tests.cli.fitting import simulated
@@ -50,7 +50,7 @@ def prepared_run(config_file: Path, folder: Path, *overrides: str, reporter: Sil
 
 def read(run: Run) -> Prepared:
     """The prepared likelihood as a worker reads it."""
-    return restored(*likelihood_of(run), coordinates_of(run), resolved_parameters(config_of(run.plan)))
+    return restored(*likelihood_of(run), coordinates_of(run), parameters_of(run.plan))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

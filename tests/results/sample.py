@@ -75,6 +75,9 @@ class PointFit:
     free: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
+    priors: dict[str, dict[str, str | float]]
+    origins: dict[str, dict[str, str]]
+    data_scale: dict[str, float]
     at_bound: np.ndarray
     uncertainty: np.ndarray
     robust_uncertainty: np.ndarray | None
@@ -98,6 +101,7 @@ class PointFit:
     recovery_actions: tuple[str, ...] = ()
     starts: tuple[Start, ...] = ()
     flags: tuple[str, ...] = ()
+    alternatives: tuple[Any, ...] = ()
     gradient_balance: dict[str, float] = field(default_factory=dict)
     condition_number: float = 3.1e4
     compression: Compression = field(default_factory=Compression)
@@ -150,6 +154,9 @@ def sample_fit(n_phi: int = len(PHI), pairs: int = 741, seed: int = 11, **change
         free=np.ones(7, bool),
         lower=np.array([100.0, -2.0, -1e5, 1e-6, -2.0, -0.1, -30.0]),
         upper=np.array([1e5, 2.0, 1e5, 0.5, 2.0, 0.1, 30.0]),
+        priors={name: {"type": "uniform"} for name in NAMES},
+        origins={name: {"min": "data", "max": "configuration", "prior": "configuration"} for name in NAMES},
+        data_scale={"q": 0.0054, "gap": 2.0e6, "dt": 0.1, "first": 0.1, "last": 3.9},
         at_bound=np.zeros(7, bool),
         uncertainty=deviation[:7],
         robust_uncertainty=1.5 * deviation[:7],

@@ -39,6 +39,7 @@ def test_given_a_fit_then_parameters_json_holds_the_answer(data):
         "robust_uncertainty": 180.0,
         "unit": "Å²/s^(1+alpha)",
         "bounds": [100.0, 1e5],
+        "bounds_from": ["data", "configuration"],
         "at_bound": False,
         "fixed": False,
     }
@@ -90,6 +91,7 @@ def test_given_a_fit_then_the_analysis_says_how_good_it_is_and_what_was_fitted(d
         "data_points_per_angle": [741, 741, 741],
         "phi_angles": list(PHI),
         "q_value": 0.0054,
+        "time_unit": "s",
         "dt": 0.1,
         "frames": [1, 40],
     }

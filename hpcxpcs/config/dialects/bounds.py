@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hpcxpcs.config.dialects.priors import prior_from_moments
@@ -15,6 +16,23 @@ ORIGIN: KeyPath = ("parameter_space", "bounds")
 SCALING = ("contrast", "offset")
 LABELS = ("unit", "log_space", "description", "type", "prior_mu", "prior_sigma")
 OURS = ("name", "min", "max", "prior")
+_TRANSPORT = {"D0": (100.0, 1e5), "alpha": (-2.0, 2.0), "D_offset": (-1e5, 1e5)}
+_COMPONENT = {"D0": (100.0, 1e6), "alpha": (-5.0, 5.0), "D_offset": (-1e5, 1e5)}
+PUBLISHED: Mapping[str, tuple[float, float]] = {
+    **_TRANSPORT,
+    "gamma_dot_t0": (1e-6, 0.5),
+    "beta": (-2.0, 2.0),
+    "gamma_dot_t_offset": (-0.1, 0.1),
+    "phi0": (-10.0, 10.0),
+    **{f"{name}_{part}": limits for part in ("ref", "sample") for name, limits in _COMPONENT.items()},
+    "v0": (1e-6, 1e4),
+    "v_offset": (-100.0, 100.0),
+    "f0": (0.0, 1.0),
+    "f1": (-10.0, 10.0),
+    "f2": (-1e4, 1e4),
+    "f3": (0.0, 1.0),
+}
+"""Default bounds of the older programs, which a prior without stated moments refers to."""
 
 
 def translate_bounds(work: Work, model: str) -> list[dict[str, Any]]:
@@ -90,16 +108,25 @@ def _entry(work: Work, entry: dict[str, Any], place: KeyPath, model: str) -> dic
         return made
     try:
         made["prior"] = prior_from_moments(kind or "TruncatedNormal", mu, sigma, *limits)
+        stretch_over(made, limits)
     except ValueError as error:
         work.refuse((*place, "type") if kind is not None else place, str(error))
     return made
 
 
+def stretch_over(entry: dict[str, Any], limits: tuple[float, float]) -> None:
+    """State the bounds of a prior whose shape is stretched over them."""
+    if entry["prior"]["type"] == "beta_scaled":
+        entry.setdefault("min", limits[0])
+        entry.setdefault("max", limits[1])
+
+
 def read_limits(entry: dict[str, Any], parameter: Parameter) -> tuple[float, float] | None:
-    """Bounds as written, or those of the table; None when they are in error, which their check tells."""
+    """Bounds as written, or the published ones; None when they are in error, which their check tells."""
+    usual = PUBLISHED[parameter.name]
     try:
-        lower = read_number(entry.get("min", parameter.lower))
-        upper = read_number(entry.get("max", parameter.upper))
+        lower = read_number(entry.get("min", usual[0]))
+        upper = read_number(entry.get("max", usual[1]))
     except ValueError:
         return None
     return (lower, upper) if lower < upper else None

@@ -13,6 +13,7 @@ from hpcxpcs.config.dialects.bounds import (
     note_entry,
     parameter_or_none,
     read_limits,
+    stretch_over,
     translate_bounds,
 )
 from hpcxpcs.config.dialects.heterodyne_keys import GROUPS
@@ -235,6 +236,7 @@ def _bounds_of(work: Work, name: str, keys: dict[str, Any], place: KeyPath, mode
     elif keys.get("prior") is not None and limits:
         try:
             made["prior"] = prior_from_params(keys["prior"], params, *limits)
+            stretch_over(made, limits)
         except ValueError as error:
             work.refuse((*place, "prior"), str(error))
     elif params and keys.get("prior") is None:

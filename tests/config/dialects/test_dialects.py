@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hpcxpcs.config import Config, load_config, resolved_parameters
+from hpcxpcs.config import Config, load_config, parameter_choices
 from hpcxpcs.config.dialects import TABLES, Fate, dialect_of, from_old
 from hpcxpcs.config.dialects.rules import rule_for
 from hpcxpcs.config.document import Document, read_document
@@ -90,7 +90,7 @@ def test_given_two_components_when_read_then_the_sign_and_clip_are_those_of_thei
 
 
 def test_given_values_null_when_read_then_starts_come_from_the_data() -> None:
-    assert all(one.start is None for one in resolved_parameters(read("homodyne_laminar")))
+    assert all(one.start is None for one in parameter_choices(read("homodyne_laminar")))
 
 
 def test_given_values_with_contrast_among_them_when_read_then_only_physics_keeps_its_start() -> None:
@@ -99,7 +99,7 @@ def test_given_values_with_contrast_among_them_when_read_then_only_physics_keeps
         initial_parameters__parameter_names=["contrast", "D0", "offset", "alpha", "D_offset"],
         initial_parameters__values=[0.3, 2e3, 1.0, -0.7, 5.0],
     )
-    assert [one.start for one in resolved_parameters(config)] == [2e3, -0.7, 5.0]
+    assert [one.start for one in parameter_choices(config)] == [2e3, -0.7, 5.0]
 
 
 @pytest.mark.parametrize("given_values", [None, [2e3, -0.7, 5.0]])
@@ -109,7 +109,7 @@ def test_given_fixed_parameters_when_read_then_they_are_held(given_values: list[
         initial_parameters__fixed_parameters={"alpha": -0.5},
         initial_parameters__values=given_values,
     )
-    assert [one.fixed for one in resolved_parameters(config)] == [None, -0.5, None]
+    assert [one.fixed for one in parameter_choices(config)] == [None, -0.5, None]
 
 
 def test_given_fixed_names_when_read_then_they_are_held_at_their_start() -> None:
@@ -118,7 +118,7 @@ def test_given_fixed_names_when_read_then_they_are_held_at_their_start() -> None
         initial_parameters__fixed_parameters=["D_offset"],
         initial_parameters__values=[2e3, -0.7, 5.0],
     )
-    assert [one.fixed for one in resolved_parameters(config)] == [None, None, 5.0]
+    assert [one.fixed for one in parameter_choices(config)] == [None, None, 5.0]
     assert "has no value" in refused("homodyne_static", initial_parameters__fixed_parameters=["D_offset"])
 
 
@@ -129,7 +129,7 @@ def test_given_active_parameters_when_read_then_all_others_are_held(values: list
         initial_parameters__active_parameters=["D0", "contrast"],
         initial_parameters__values=values,
     )
-    assert [one.fixed is None for one in resolved_parameters(config)] == [True, False, False]
+    assert [one.fixed is None for one in parameter_choices(config)] == [True, False, False]
 
 
 def test_given_contrast_and_offset_held_when_read_then_scaling_is_constant() -> None:
@@ -223,7 +223,6 @@ def test_given_a_path_from_the_working_directory_when_read_then_the_file_is_foun
         ({"type": "HalfNormal", "prior_sigma": 700}, "half_normal", (700.0,)),
         ({"type": "BetaScaled", "prior_mu": 600, "prior_sigma": 250}, "beta_scaled", (1.5, 1.5)),
         ({"type": "BetaScaled"}, "beta_scaled", (2.0, 2.0)),
-        ({}, "lognormal", (3e3, 2.0)),
     ],
 )
 def test_given_a_prior_in_the_short_form_when_read_then_ours_is_the_same(
@@ -232,13 +231,19 @@ def test_given_a_prior_in_the_short_form_when_read_then_ours_is_the_same(
     bounds = [{"name": "D0", "min": 100, "max": 1100, "unit": "Å²/s", **entry}]
     if "prior_mu" in entry and entry["prior_mu"] == 2e3:
         bounds[0]["max"] = 3000
-    prior = resolved_parameters(read("homodyne_static", parameter_space__bounds=bounds))[0].prior
+    prior = parameter_choices(read("homodyne_static", parameter_space__bounds=bounds))[0].prior
     assert prior.kind == kind
     assert [value for _, value in prior.values] == pytest.approx(values)
 
 
+def test_given_bounds_without_a_prior_when_read_then_the_data_decide_about_it() -> None:
+    bounds = [{"name": "D0", "min": 100, "max": 1100, "unit": "Å²/s"}]
+    found = parameter_choices(read("homodyne_static", parameter_space__bounds=bounds))[0]
+    assert (found.lower, found.upper, found.prior) == (100.0, 1100.0, None)
+
+
 def test_given_grouped_parameters_when_read_then_values_bounds_and_priors_are_theirs() -> None:
-    found = {one.parameter.name: one for one in resolved_parameters(read("heterodyne_grouped"))}
+    found = {one.parameter.name: one for one in parameter_choices(read("heterodyne_grouped"))}
     assert (found["D0_ref"].start, found["D0_ref"].lower, found["D0_ref"].upper) == (5e3, 100.0, 1e4)
     assert found["D0_ref"].prior.kind == "lognormal"
     assert found["f0"].prior.values == (("a", 2.0), ("b", 3.0))
@@ -248,14 +253,14 @@ def test_given_grouped_parameters_when_read_then_values_bounds_and_priors_are_th
 def test_given_flat_and_grouped_parameters_when_read_then_the_group_wins() -> None:
     names = ["D0_ref", "alpha_ref", "D_offset_ref"]
     flat = {"parameter_names": names, "values": [7e3, 0.2, 0.0]}
-    found = resolved_parameters(read("heterodyne_grouped", initial_parameters=flat))
+    found = parameter_choices(read("heterodyne_grouped", initial_parameters=flat))
     assert found[0].start == 5e3
     assert found[1].fixed == 0.0
 
 
 def test_given_a_reduced_model_when_all_parameters_are_listed_then_those_it_has_are_taken() -> None:
     config = read("heterodyne_grouped", optimization={"nlsq": {"analysis_mode": "static_ref"}})
-    assert [one.parameter.name for one in resolved_parameters(config)] == [
+    assert [one.parameter.name for one in parameter_choices(config)] == [
         "D0_ref",
         "alpha_ref",
         "D_offset_ref",

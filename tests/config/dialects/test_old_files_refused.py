@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hpcxpcs.config import config_from_mapping, load_config, resolved_parameters
+from hpcxpcs.config import config_from_mapping, load_config, parameter_choices
 from hpcxpcs.config.dialects import Fate, from_old
 from hpcxpcs.config.document import Document
 from hpcxpcs.errors import ConfigError, OldConfigurationWarning
@@ -139,7 +139,7 @@ def test_given_any_subset_of_keys_when_read_then_it_is_a_configuration_or_one_cl
             assert ":" in str(error)
         else:
             assert config.optimization.method == "nlsq"
-            assert resolved_parameters(config)
+            assert parameter_choices(config)
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)

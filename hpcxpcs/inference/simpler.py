@@ -1,0 +1,194 @@
+"""The fit without a parameter that the data hardly tell from another: which one to hold, and what comes out then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+
+from hpcxpcs.config.plausible import DEGENERATE
+from hpcxpcs.config.resolve import ResolvedParameter
+from hpcxpcs.inference.bounds import Settled, settle_bounds
+from hpcxpcs.inference.coordinates import Coordinates
+from hpcxpcs.inference.covariance import Estimate, information, inverted
+from hpcxpcs.inference.objective import Objective, linearised
+from hpcxpcs.inference.records import Alternative, PointSettings
+from hpcxpcs.inference.recovery import minimise_or_recover
+from hpcxpcs.inference.trust_region import minimise
+from hpcxpcs.inference.verdict import SETTLED_BY
+from hpcxpcs.likelihood.gaussian import Normal, chi_squared_per_angle, profiled
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.physics.model import RateTerm
+
+FIRST_TO_HOLD = ("offset", "growth", "exponent")
+"""Kinds of parameters that have a value without effect, 0, in the order in which they are given up: a constant part
+first, because a rate without it is the simpler law."""
+
+NOTHING = 0.01
+"""Share of a rate below which one of its parts counts as nothing, where χ² does not ask for it."""
+
+MOST_TRIED = 3
+"""Parameters that are held, one at a time, to see what comes out."""
+
+STIFF = 1.0e4
+"""A parameter is held by a spring that lets it move by its standard error over this: 1e-4 sd."""
+
+
+def alternatives(
+    parameters: Sequence[ResolvedParameter],
+    settled: Settled,
+    covariance: Floats,
+    chi_squared: float,
+    scale: float,
+    settings: PointSettings,
+) -> tuple[Alternative, ...]:
+    """The fit with one of each degenerate pair held at 0, worst pair first; `covariance` begins with the free (f)."""
+    free = settled.objective.coordinates.free
+    errors = np.sqrt(np.diag(covariance)[: len(free)])
+    if not np.all(np.isfinite(errors) & (errors > 0.0)):
+        return ()
+    correlation = covariance[: len(free), : len(free)] / np.outer(errors, errors)
+    found: dict[int, Alternative] = {}
+    for i, j in _degenerate(correlation):
+        held = _to_hold(parameters, free[i], free[j])
+        if held is None or held in found or len(found) == MOST_TRIED:
+            continue
+        error = float(errors[free.index(held)])
+        pair = (parameters[free[i]].parameter.name, parameters[free[j]].parameter.name)
+        if not parameters[held].lower <= 0.0 <= parameters[held].upper:
+            continue
+        values, spread, chi, converged = _held_at_zero(settled, held, error, scale, settings)
+        if converged:
+            name = parameters[held].parameter.name
+            found[held] = Alternative(pair, float(correlation[i, j]), name, values, spread, chi - chi_squared)
+    return tuple(found.values())
+
+
+def _degenerate(correlation: Floats) -> list[tuple[int, int]]:
+    """Pairs of places whose correlation is above DEGENERATE, strongest first."""
+    size = len(correlation)
+    pairs = [(i, j) for i in range(size) for j in range(i + 1, size) if abs(correlation[i, j]) > DEGENERATE]
+    return sorted(pairs, key=lambda pair: -abs(float(correlation[pair])))
+
+
+def _to_hold(parameters: Sequence[ResolvedParameter], i: int, j: int) -> int | None:
+    """Which of two parameters can be held at 0 and leave the simpler law; None when neither."""
+    kinds = {k: parameters[k].parameter.kind for k in (i, j)}
+    able = [k for k in (i, j) if kinds[k] in FIRST_TO_HOLD]
+    return min(able, key=lambda k: FIRST_TO_HOLD.index(kinds[k])) if able else None
+
+
+def _held_at_zero(
+    settled: Settled, index: int, error: float, scale: float, settings: PointSettings
+) -> tuple[Floats, Floats, float, bool]:
+    """Values (p,), standard errors (p,), χ² and whether it converged, of the fit with one parameter at 0."""
+    objective = settled.objective
+    start = objective.coordinates.from_physical(without(objective.coordinates, settled.theta, index))
+    found = minimise(
+        objective,
+        start,
+        max_evaluations=settings.max_iterations,
+        tolerance=settings.tolerance,
+        expand=_spring(objective, index, STIFF / error),
+    )
+    theta = np.asarray(objective.theta(found.u)).copy()
+    theta[index] = 0.0
+    products = objective.products(found.u, tangents=False)
+    solution = profiled(objective.scaling, products, objective.sigma).solution
+    chi = float(np.sum(np.asarray(chi_squared_per_angle(products, solution.per_angle, objective.sigma))))
+    free = objective.coordinates.free
+    estimate = Estimate(theta, free, np.asarray(solution.per_angle), np.asarray(objective.sigma) * scale)
+    source, model = objective.source, objective.coordinates.model
+    total, _ = information(
+        estimate, objective.scaling, source.products(model, jnp.asarray(theta), estimate.tangents)
+    )
+    kept = [k for k in range(len(total)) if k >= len(free) or free[k] != index]
+    variance = np.diag(inverted(total[np.ix_(kept, kept)])[0])
+    spread = np.full(theta.size, np.nan)
+    others = [k for k in free if k != index]
+    spread[others] = np.sqrt(np.clip(variance[: len(others)], 0.0, None))
+    return theta, spread, chi, found.converged
+
+
+def _spring(objective: Objective, index: int, stiffness: float) -> Callable[[Floats], Normal]:
+    """The expansion of an objective with a parameter bound to 0: nothing has to be compiled for it."""
+
+    def expand(u: Floats) -> Normal:
+        normal = objective.expand(u)
+        theta, slopes = linearised(objective.coordinates, jnp.asarray(u))
+        excess, row = stiffness * theta[index], stiffness * slopes[index]
+        return normal._replace(
+            cost=normal.cost + 0.5 * excess**2,
+            gradient=normal.gradient + row * excess,
+            information=normal.information + jnp.outer(row, row),
+        )
+
+    return expand
+
+
+def without(coordinates: Coordinates, theta: Floats, index: int) -> Floats:
+    """Parameters (p,) with one at 0; a rate that loses its offset or exponent keeps its value in mid-window."""
+    changed = theta.copy()
+    changed[index] = 0.0
+    for rate in coordinates.model.rates:
+        if index not in (rate.offset, rate.exponent):
+            continue
+        power = theta[rate.amplitude] * coordinates.t_ref ** theta[rate.exponent]
+        value = power + theta[rate.offset] if index == rate.offset else power
+        if index == rate.offset and rate.exponent in coordinates.free and value > 0.0:
+            changed[rate.exponent] = theta[rate.exponent] * power / value
+        if rate.amplitude in coordinates.free and (value > 0.0 or not rate.nonnegative):
+            changed[rate.amplitude] = value * coordinates.t_ref ** -changed[rate.exponent]
+    return changed
+
+
+def rest_idle_offsets(
+    objective: Objective,
+    settled: Settled,
+    settings: PointSettings,
+    scale: float,
+) -> Settled:
+    """Where the power law of a rate has lost its meaning, the fit with the constant part at 0, if χ² allows it.
+
+    A rate that does not change with time is A·t^p at p = 0 as well as B: the fit then slides along A + B until a bound
+    stops it, or to where one part is nothing beside the other, and its numbers say nothing. `objective` is the one
+    without anything held, `scale` that of its noise.
+    """
+    for rate in objective.coordinates.model.rates:
+        if not _lost(settled, rate) or rate.offset not in objective.coordinates.free:
+            continue
+        if not objective.limits.lower[rate.offset] <= 0.0 <= objective.limits.upper[rate.offset]:
+            continue
+        rested = (*settled.rested, rate.offset)
+        other = _rested(objective, settled, rested, settings)
+        worse = 2.0 * (other.minimum.cost - settled.minimum.cost) / scale**2
+        if not _lost(other, rate) and other.minimum.converged and worse < SETTLED_BY:
+            settled = replace(other, rested=rested)
+    return settled
+
+
+def _lost(settled: Settled, rate: RateTerm) -> bool:
+    """Whether a coefficient of a rate is at a bound, or one part nothing beside the other."""
+    if {rate.amplitude, rate.exponent, rate.offset} & set(settled.held):
+        return True
+    theta, t_ref = settled.theta, settled.objective.coordinates.t_ref
+    power = theta[rate.amplitude] * t_ref ** theta[rate.exponent]
+    value = power + theta[rate.offset]
+    return bool(abs(power) < NOTHING * abs(value) or abs(value) < NOTHING * abs(power))
+
+
+def _rested(
+    objective: Objective, settled: Settled, offsets: Sequence[int], settings: PointSettings
+) -> Settled:
+    """The fit with some offsets at 0, everything else free again."""
+    theta = settled.theta
+    for index in offsets:
+        theta = without(objective.coordinates, theta, index)
+    fixed = (*objective.coordinates.fixed, *((index, 0.0) for index in offsets))
+    simpler = replace(objective, coordinates=replace(objective.coordinates, fixed=fixed))
+    start = simpler.coordinates.from_physical(np.clip(theta, objective.limits.lower, objective.limits.upper))
+    minimum, actions = minimise_or_recover(simpler, start, settings)
+    found = settle_bounds(simpler, minimum, settings)
+    return replace(found, actions=(*settled.actions, *actions, *found.actions))
