@@ -117,7 +117,7 @@ QUIET = {
     "significant but small misfit": {"chi_squared": 1.005e7, "degrees_of_freedom": 1e7},
     "large but insignificant misfit": {"chi_squared": 110.0, "degrees_of_freedom": 100.0},
     "a fit that is too good": {"chi_squared": 4500.0},
-    "correlation just tolerable": correlated(0.97),
+    "correlation just tolerable": correlated(0.94),
     "inflation just tolerable": inflated(1.4),
     "no robust covariance": {"robust": None},
     "contrast above 1 within its error": scaled(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcxpcs.config import config_from_mapping, load_config, resolved_parameters
+from hpcxpcs.config import config_from_mapping, load_config, parameter_choices
 from hpcxpcs.config.dialects import Fate, Record, dialect_of, from_old, warning
 from hpcxpcs.config.dialects.text import page
 from hpcxpcs.config.document import Document, read_document
@@ -63,7 +63,7 @@ def test_given_homodynes_example_when_read_then_flat_keys_mean_the_nested_ones()
     assert config.analyzer_parameters.geometry.stator_rotor_gap == 2.0e6
     assert config.runtime.data_cache == "auto"
     assert ranges("homodyne_document") == [(-90, 90)]
-    first, second, third, *others = resolved_parameters(config)
+    first, second, third, *others = parameter_choices(config)
     assert [one.start for one in (first, second, third)] == [10000, 0.5, 100]
     assert [one.start for one in others] == [None] * 4
     assert first.prior.values == (("mu", 10000.0), ("sigma", 5000.0))
@@ -239,9 +239,9 @@ def test_given_a_number_of_divergences_when_read_then_it_is_their_share(
 def test_given_groups_in_the_analyzers_section_when_read_then_those_in_parameters_win() -> None:
     group = {"D0_ref": {"value": 7e3, "vary": True}, "alpha_ref": {"value": 0.3, "vary": False}}
     alone = read("heterodyne_document", analyzer_parameters__reference=group, parameters=...)
-    assert (resolved_parameters(alone)[0].start, resolved_parameters(alone)[1].fixed) == (7e3, 0.3)
+    assert (parameter_choices(alone)[0].start, parameter_choices(alone)[1].fixed) == (7e3, 0.3)
     both = read("heterodyne_document", analyzer_parameters__reference=group)
-    assert (resolved_parameters(both)[0].start, resolved_parameters(both)[1].fixed) == (5e3, 0.0)
+    assert (parameter_choices(both)[0].start, parameter_choices(both)[1].fixed) == (5e3, 0.0)
 
 
 @pytest.mark.parametrize("prefix", ["analysis.", ""])
