@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from hpcxpcs.errors import StoreError
+from hpcxpcs.files.array_store import TAG_FILE
 from hpcxpcs.files.atomic import Fault, atomic_create_bytes, atomic_write_bytes, sync_folder, writing
 from hpcxpcs.files.places import not_a_file, refuse_link
 from hpcxpcs.runtime import claims, failures, sealed
@@ -197,10 +198,14 @@ def _refuse_point_fit(folder: Path) -> None:
 
 
 def _refuse_foreign_work(folder: Path) -> None:
-    """Refuse to begin where folders of a run have files already: a fresh start would remove them one day."""
+    """Refuse to begin where folders of a run have files already: a fresh start would remove them one day.
+
+    Matrices that a point fit has kept there are ours, and made again when they are missing.
+    """
     for name in (name for name in _WORK_FOLDERS if name not in ("logs", "claims")):
         with suppress(FileNotFoundError, NotADirectoryError):
-            held = next((entry.name for entry in (folder / name).iterdir()), None)
+            entries = (entry for entry in (folder / name).iterdir() if not (entry / TAG_FILE).exists())
+            held = next((entry.name for entry in entries), None)
             if held is not None and not os.path.lexists(folder / PLAN_FILE):
                 raise StoreError(
                     f"{folder / name}: holds files ({held}), but there is no run here ({PLAN_FILE}): choose another "

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpcxpcs.errors import OutputError, PlanMismatch, StoreError, TornFile
+from hpcxpcs.files.array_store import TAG_FILE
 from hpcxpcs.runtime import claims
 from hpcxpcs.runtime.failures import MOST_ATTEMPTS, forget_failures, record_failure
 from hpcxpcs.runtime.run import PLAN_FILE, Run, discard, set_aside_damaged, state_of
@@ -52,6 +53,15 @@ def test_given_a_run_then_each_task_has_its_file(run):
 def test_given_the_same_plan_again_then_the_first_run_is_continued(run):
     again = Run.create(run.folder, sample_plan(run_id="another", created="later"))
     assert again.plan.run_id == run.plan.run_id
+
+
+def test_given_matrices_that_a_point_fit_has_kept_then_a_run_begins_beside_them(tmp_path):
+    kept = tmp_path / "run" / "data" / "cache"
+    kept.mkdir(parents=True)
+    (kept / TAG_FILE).write_text("")
+    (kept / "matrix").write_text("")
+    assert Run.create(tmp_path / "run", sample_plan()).folder == tmp_path / "run"
+    assert (kept / "matrix").exists()
 
 
 def test_given_another_plan_then_it_is_refused_and_the_run_stays(run):
