@@ -74,6 +74,7 @@ def answer_text(found: FitRun) -> str:
         f"reduced {point.reduced_chi_squared:.4f}",
         f"data     {compression.pairs} pairs, {how}",
         *(f"note     {note}" for note in _shortened(found.data.provenance.get("notes", ()))),
+        *([] if point.exchange is None else [f"labels   {point.exchange.words}"]),
         *(f"careful  {warning}" for warning in quality_warnings(point)),
         f"verdict  {verdict(point, found.exit_code)}",
         f"numbers  {found.results / 'nlsq' / 'parameters.json'}",

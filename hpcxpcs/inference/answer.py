@@ -101,6 +101,7 @@ def assemble(
         condition_number=evaluated.covariances.condition,
         compression=fitted.report,
         timings=dict(progress.timings),
+        exchange=fitted.exchange,
     )
 
 

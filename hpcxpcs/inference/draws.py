@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from hpcxpcs.config.resolve import ResolvedParameter
-from hpcxpcs.inference.scout import TWO_COMPONENTS
 from hpcxpcs.inference.target import Space, Target, described
 from hpcxpcs.likelihood.interpolation import Floats
-from hpcxpcs.physics.heterodyne import ordered
 
 PRIOR_DRAWS = 4096
 """Evenly spaced quantiles from which a prior's standard deviation is computed."""
@@ -42,14 +39,11 @@ def names_of(space: Space) -> tuple[str, ...]:
 
 
 def physical_draws(space: Space, target: Target, z: Floats, seed: Sequence[int]) -> Physical:
-    """Describe draws z (n, d) of a target, with one draw of the scaling for each; two components stand in order."""
+    """Describe draws z (n, d) of a target, with one draw of the scaling for each."""
     scaling = target.scaling
     numbers = np.random.default_rng(seed).standard_normal((len(z), scaling.precision.size))
     theta, scale, coefficients = described(space, target, jnp.asarray(z), jnp.asarray(numbers))
     coordinates = space.support.coordinates
-    if coordinates.model.name in TWO_COMPONENTS and not coordinates.fixed:
-        first, last = space.support.first, space.support.last
-        theta = jax.vmap(lambda one: ordered(one, first, last))(theta)
     parameters = np.asarray(theta)
     columns = [parameters[:, list(coordinates.free)]]
     if space.samples_noise:

@@ -24,11 +24,12 @@ from hpcxpcs.inference.compression import (
     posterior_cloud,
 )
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
+from hpcxpcs.inference.exchange import TWO_COMPONENTS, labelled
 from hpcxpcs.inference.measurement import Measurement, difference_noise, stated_noise
 from hpcxpcs.inference.objective import Limits, Objective
 from hpcxpcs.inference.records import CompressionReport, PointFit, PointSettings
 from hpcxpcs.inference.scaling_choice import Scaled, minimise_scaled
-from hpcxpcs.inference.scout import TWO_COMPONENTS, Scouting, scout
+from hpcxpcs.inference.scout import Scouting, scout
 from hpcxpcs.inference.simpler import rest_idle_offsets
 from hpcxpcs.inference.stages import Fitted, Noise, Progress, Report, Represented
 from hpcxpcs.inference.trust_region import Minimum
@@ -38,7 +39,6 @@ from hpcxpcs.likelihood.cells import geometric_cells
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.moments import Moments
 from hpcxpcs.likelihood.scaling import build_scaling
-from hpcxpcs.physics.heterodyne import ordered
 from hpcxpcs.physics.model import Model
 
 RIVAL = 30.0
@@ -94,7 +94,7 @@ def fit_in_stages(
             _first_noise(measurement, settings),
             _user_start(parameters),
         )
-    fitted = _fit_with_error_control(measurement, scouting, settings, progress)
+    fitted = _fit_with_error_control(measurement, scouting, parameters, settings, progress)
     answer = assemble(measurement, parameters, settings, scouting, fitted, progress)
     return replace(answer, seconds=time.perf_counter() - begun), fitted
 
@@ -127,13 +127,17 @@ def _user_start(parameters: Sequence[ResolvedParameter]) -> Floats | None:
 
 
 def _fit_with_error_control(
-    measurement: Measurement, scouting: Scouting, settings: PointSettings, progress: Progress
+    measurement: Measurement,
+    scouting: Scouting,
+    parameters: Sequence[ResolvedParameter],
+    settings: PointSettings,
+    progress: Progress,
 ) -> Fitted:
     """Compress, fit and check; refine the cells until the check passes, else fit the raw pairs."""
     model = scouting.objective.coordinates.model
     if model.integrator != "exact":
         represented = _raw_representation(measurement, settings, progress)
-        return _fit_on(measurement, scouting, represented, settings, progress, 1)
+        return _fit_on(measurement, scouting, represented, parameters, settings, progress, 1)
     allowed = ALLOWANCE * settings.compression_tolerance
     thetas = _scouted_sets(scouting, settings)
     starts = [m.u for m in _rivals(scouting)]
@@ -141,14 +145,18 @@ def _fit_with_error_control(
         represented = _compressed_representation(measurement, scouting, thetas, allowed, settings, progress)
         if represented.is_raw:
             break
-        fitted = _fit_on(measurement, scouting, represented, settings, progress, attempt, starts)
+        fitted = _fit_on(
+            measurement, scouting, represented, parameters, settings, progress, attempt, starts
+        )
         if fitted.report.error <= settings.compression_tolerance:
             return fitted
         allowed /= REFINE
         thetas = _cloud(fitted.settled.objective, fitted.settled.minimum, settings)[: 1 + SCOUTED_DRAWS]
         starts = [scouting.objective.coordinates.from_physical(fitted.settled.theta)]
     represented = _raw_representation(measurement, settings, progress)
-    return _fit_on(measurement, scouting, represented, settings, progress, ROUNDS + 1, starts)
+    return _fit_on(
+        measurement, scouting, represented, parameters, settings, progress, ROUNDS + 1, starts
+    )
 
 
 def _rivals(scouting: Scouting) -> list[Minimum]:
@@ -223,12 +231,13 @@ def _fit_on(
     measurement: Measurement,
     scouting: Scouting,
     represented: Represented,
+    parameters: Sequence[ResolvedParameter],
     settings: PointSettings,
     progress: Progress,
     attempt: int,
     starts: Sequence[Floats] | None = None,
 ) -> Fitted:
-    """Minimise from every start, keep the best, hold what is at a bound, and measure the compression error."""
+    """Minimise from every start, keep the best, hold what is at a bound, name the components, check the compression."""
     objective = replace(
         scouting.objective,
         source=represented.source,
@@ -242,14 +251,19 @@ def _fit_on(
         ]
         for number, end in enumerate(ends, 1):
             _tell(end.minimum, number, attempt)
-        scaled = _in_order(min(ends, key=_rank), measurement, settings)
+        scaled, exchange = min(ends, key=_rank), None
         settled = settle_bounds(scaled.objective, scaled.minimum, settings)
+        if objective.coordinates.model.name in TWO_COMPONENTS:
+            pairs = float(np.sum(represented.moments.pairs))
+            scaled, settled, exchange = labelled(
+                scaled, settled, measurement.phi, parameters, settings, pairs
+            )
         scale = max(
             float(np.sqrt(2.0 * settled.minimum.cost / np.sum(represented.moments.pairs))), SMALLEST_SCALE
         )
         settled = rest_idle_offsets(scaled.objective, settled, settings, scale)
     report = _compression_report(measurement, represented, settled, settings, progress, attempt)
-    return Fitted(scaled, settled, represented, report)
+    return Fitted(scaled, settled, represented, report, exchange)
 
 
 def _tell(minimum: Minimum, number: int, attempt: int) -> None:
@@ -265,19 +279,6 @@ def _tell(minimum: Minimum, number: int, attempt: int) -> None:
 def _rank(scaled: Scaled) -> float:
     cost = scaled.minimum.cost
     return cost if np.isfinite(cost) else float("inf")
-
-
-def _in_order(scaled: Scaled, measurement: Measurement, settings: PointSettings) -> Scaled:
-    """Resolve the exchange symmetry of two components: the sample is the faster one."""
-    coordinates = scaled.objective.coordinates
-    if coordinates.model.name not in TWO_COMPONENTS or coordinates.fixed:
-        return scaled
-    theta = scaled.objective.theta(scaled.minimum.u)
-    first, last = measurement.time_range
-    exchanged = np.asarray(ordered(theta, first, last))
-    if np.allclose(exchanged, np.asarray(theta), rtol=1e-12):
-        return scaled
-    return minimise_scaled(scaled.objective, coordinates.from_physical(exchanged), measurement.phi, settings)
 
 
 def _compression_report(

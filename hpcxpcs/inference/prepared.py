@@ -13,6 +13,7 @@ import numpy as np
 
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
+from hpcxpcs.inference.exchange import lead_of
 from hpcxpcs.inference.laplace import Anchor, anchor, find_mode
 from hpcxpcs.inference.prior_density import PriorTerms, supported
 from hpcxpcs.inference.records import PointFit
@@ -66,11 +67,15 @@ def space_of(
     parameters: Sequence[ResolvedParameter],
     time_range: tuple[float, float],
     samples_noise: bool,
+    lead: int = 0,
 ) -> Space:
-    """The sampling space of a model's parameters on a time range (s); the softness of its support is the target's."""
+    """The sampling space of a model's parameters on a time range (s); the softness of its support is the target's.
+
+    `lead` is the order of two components, as Support takes it.
+    """
     lower, upper = zip(*(supported(parameter) for parameter in parameters), strict=True)
     unused = (1.0,) * len(model_coordinates.free)
-    support = Support(model_coordinates, lower, upper, *time_range, unused)
+    support = Support(model_coordinates, lower, upper, *time_range, unused, lead)
     return Space(support, PriorTerms.of(parameters), samples_noise)
 
 
@@ -92,7 +97,7 @@ def prepare_full(
     scale = max(point.noise_scale, SMALLEST_SCALE)
     transform = whitening(replace(objective, coordinates=coordinates).expand(u)) * scale
     spread = np.sqrt((transform**2).sum(axis=1))
-    space = space_of(coordinates, parameters, time_range, samples_noise)
+    space = space_of(coordinates, parameters, time_range, samples_noise, lead_of(point, coordinates.t_ref))
     support = space.support.softened(u, spread)
     origin = support.from_coordinates(u)
     if samples_noise:
@@ -195,6 +200,7 @@ def stored(prepared: Prepared) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "samples_noise": prepared.space.samples_noise,
         "shards": len(prepared.shards),
         "points": prepared.points,
+        "lead": prepared.space.support.lead,
     }
     return arrays, values
 
@@ -207,7 +213,7 @@ def restored(
 ) -> Prepared:
     """What `stored` kept, for the model and the parameters it was made with."""
     first, last = map(float, arrays["time_range"])
-    space = space_of(coordinates, parameters, (first, last), values["samples_noise"])
+    space = space_of(coordinates, parameters, (first, last), values["samples_noise"], values["lead"])
     scaling = Scaling(values["scaling_mode"], *(jnp.asarray(arrays[f"scaling/{name}"]) for name in _SCALING))
     nothing = jnp.zeros(space.size + scaling.precision.size)
     full = Target(

@@ -105,12 +105,29 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """The solution in which the two components have each other's names, and what decided against it.
+
+    `decided_by` is data, order, priors or settings (fixed values and bounds); `difference` is its χ² minus that of the
+    quoted solution in units of the noise (∞: there is none), `values` (p,) its parameters, `indifferent` says that the
+    data do not tell the two apart.
+    """
+
+    decided_by: str
+    difference: float
+    values: Floats
+    indifferent: bool
+    words: str
+
+
+@dataclass(frozen=True)
 class PointFit:
     """Estimate, errors and the evidence for trusting them; arrays over parameters are (p,) in canonical order.
 
     `covariance` belongs to `covariance_names`: the free parameters, then contrast[a] and offset[a] of every angle.
     Uncertainties are NaN for parameters that are fixed or at a bound. `priors` and `origins` (where min, max and prior
     come from: configuration, data or table) are by name; `data_scale` is what those from the data follow from.
+    `exchange` is None for models of one component.
     """
 
     model: str
@@ -153,6 +170,7 @@ class PointFit:
     compression: CompressionReport
     timings: dict[str, float]
     search: SearchReport = SearchReport()
+    exchange: Exchange | None = None
 
     @property
     def ok(self) -> bool:

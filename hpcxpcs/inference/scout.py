@@ -15,6 +15,7 @@ from jax import Array
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.config.scale import PERIOD, DataScale
 from hpcxpcs.inference.coordinates import Coordinates
+from hpcxpcs.inference.exchange import TWO_COMPONENTS, mirrored
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.objective import Limits, Objective
 from hpcxpcs.inference.records import PointSettings, SearchReport, StartRecord
@@ -25,7 +26,6 @@ from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Compiled, no_tangents
 from hpcxpcs.likelihood.raw import RawTiles, frame_subset
 from hpcxpcs.likelihood.scaling import Scaling, build_scaling
-from hpcxpcs.physics.heterodyne import swapped
 
 FEWEST_PAIRS, MOST_PAIRS = 10_000, 200_000
 """Raw pairs scouted when the signal is at least as strong as the noise, and at most."""
@@ -35,9 +35,6 @@ MANY = 8
 
 NEIGHBOURHOOD, MOST_TURNS = 0.02, 3
 """Share of the range of phi0 that counts as the minimum already found, and how many others are tried."""
-
-TWO_COMPONENTS = ("two_component", "static_both")
-"""Models whose components can trade places."""
 
 SAME_BASIN = 0.5
 """Minima whose ½χ² differ by less than this count as one."""
@@ -160,8 +157,7 @@ def _exchanged(objective: Objective, best: Minimum, limits: Limits) -> list[Floa
     coordinates = objective.coordinates
     if coordinates.model.name not in TWO_COMPONENTS:
         return []
-    theta = np.asarray(swapped(objective.theta(best.u)))
-    return [coordinates.from_physical(np.clip(theta, limits.lower, limits.upper))]
+    return [coordinates.from_physical(mirrored(coordinates, limits, np.asarray(objective.theta(best.u)))[0])]
 
 
 def _turned(objective: Objective, tiles: RawTiles, best: Minimum, count: int) -> list[Floats]:

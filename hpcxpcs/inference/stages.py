@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hpcxpcs.inference.bounds import Settled
-from hpcxpcs.inference.records import CompressionReport
+from hpcxpcs.inference.records import CompressionReport, Exchange
 from hpcxpcs.inference.scaling_choice import Scaled
 from hpcxpcs.likelihood.adapt import Partition
 from hpcxpcs.likelihood.interpolation import Floats
@@ -64,3 +64,4 @@ class Fitted:
     settled: Settled
     represented: Represented
     report: CompressionReport
+    exchange: Exchange | None = None

@@ -7,6 +7,7 @@ given both. Each interval is filled by a soft clip, which is the identity except
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -27,6 +28,9 @@ SMALLEST_SHARE = 40.0
 
 EDGE = 1.0e-6
 """A start at a bound is moved inside by this share of the interval."""
+
+SLOWEST = 1.0e-300
+"""Stands for a rate at or below zero where its logarithm is taken."""
 
 SOFTEST = 0.25
 """Largest softness of a clip, as a share of its interval."""
@@ -57,6 +61,9 @@ def soft_clip_inverse(value: Array, low: Array, high: Array, softness: Array) ->
 class Support:
     """The map x (f,) → fit coordinates u (f,) for bounds lower, upper (p,) and a time range (s); hashable.
 
+    With a `lead` of 1 the sample's transport in the middle of the window stays above the reference's, with −1 below:
+    one of two labellings that fit alike. 0 leaves the order open.
+
     `softness` (f,) is in units of each fit coordinate; compiled functions take it as an argument, which depends on
     the data, instead of this one.
     """
@@ -67,6 +74,7 @@ class Support:
     first: float
     last: float
     softness: tuple[float, ...]
+    lead: int = 0
 
     def to_coordinates(self, x: Array, softness: Array | None = None) -> tuple[Array, Array]:
         """Fit coordinates u (f,) of sampling coordinates x (f,), and log |∂u/∂x|."""
@@ -143,6 +151,43 @@ class _Step:
 
     def interval(self, support: Support, u: Array) -> tuple[Array, Array]:
         """Ends of the coordinate's interval, given the coordinates of earlier steps in u (f,)."""
+        low, high = self._bounds(support, u)
+        if support.lead == 0 or self.rate is None or self.rate.name != "sample_transport":
+            return low, high
+        end, rising = self._equality(support, u)
+        if end is None:
+            return low, high
+        if rising == (support.lead > 0):
+            return jnp.maximum(low, end), high
+        return low, jnp.minimum(high, end)
+
+    def _equality(self, support: Support, u: Array) -> tuple[Array | None, bool]:
+        """The coordinate at which both components are equally fast, and whether the sample is faster above it.
+
+        None where a later step decides, or none can.
+        """
+        coordinates, rate = support.coordinates, self.rate
+        place = {index: k for k, index in enumerate(coordinates.free)}
+        assert rate is not None
+        if self.index != [step.index for step in support._steps() if step.rate is rate][-1]:
+            return None, True
+        reference = next(r for r in coordinates.model.rates if r.name == "reference_transport")
+        speed = _speed(reference, coordinates, place, u)
+        if self.index == rate.amplitude and rate.offset in place:
+            return jnp.log(speed), True
+        fixed, log_t = dict(coordinates.fixed), float(np.log(coordinates.t_ref))
+        if self.index == rate.amplitude:
+            return jnp.log(jnp.maximum(speed - fixed[rate.offset], SLOWEST)), True
+        if self.index == rate.offset:
+            exponent = u[place[rate.exponent]] if rate.exponent in place else fixed[rate.exponent]
+            return speed - fixed[rate.amplitude] * jnp.exp(exponent * log_t), True
+        if log_t == 0.0:
+            return None, True
+        power = jnp.maximum((speed - fixed[rate.offset]) / fixed[rate.amplitude], SLOWEST)
+        return jnp.log(power) / log_t, log_t > 0.0
+
+    def _bounds(self, support: Support, u: Array) -> tuple[Array, Array]:
+        """Ends of the interval as bounds and non-negative rates set them."""
         low, high = jnp.asarray(support.lower[self.index]), jnp.asarray(support.upper[self.index])
         if self.rate is None:
             return low, high
@@ -169,6 +214,18 @@ class _Step:
             )
             return jnp.maximum(low, lowest), high
         return low, high
+
+
+def _speed(rate: RateTerm, coordinates: Coordinates, place: Mapping[int, int], u: Array) -> Array:
+    """A non-negative rate at t_ref, from fit coordinates u (f,) of its free members."""
+    fixed, log_t = dict(coordinates.fixed), float(np.log(coordinates.t_ref))
+    if rate.amplitude in place and rate.offset in place:
+        return jnp.exp(u[place[rate.amplitude]])
+    if rate.amplitude in place:
+        return jnp.exp(u[place[rate.amplitude]]) + fixed[rate.offset]
+    exponent = u[place[rate.exponent]] if rate.exponent in place else fixed[rate.exponent]
+    offset = u[place[rate.offset]] if rate.offset in place else fixed[rate.offset]
+    return fixed[rate.amplitude] * jnp.exp(exponent * log_t) + offset
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from hpcxpcs.physics.rates import Scalar, TimeGrid, power, rate_integral
+from hpcxpcs.physics.rates import Scalar, TimeGrid, power
 
 CONVENTIONS = ("physical", "heterodyne-2")
 
@@ -22,6 +22,7 @@ _REDUCED_SIZE = 6
 _LARGEST_EXPONENT = 100.0
 _GATE_SHARPNESS = 50.0
 _PUBLISHED_SHORTEST_TIME = 1e-10
+_SLOWEST = 1e-300
 
 
 def _clip_hard(x: Array) -> Array:
@@ -70,16 +71,12 @@ def sampled_rate(
     return jnp.where(values > 0.0, values, 0.0) if floored else values
 
 
-def _transported(theta: Array, component: slice, start: ArrayLike, end: ArrayLike) -> Array:
-    amplitude, exponent, offset = theta[component]
-    return rate_integral(end, amplitude, exponent, offset) - rate_integral(start, amplitude, exponent, offset)
-
-
 def swapped(theta: ArrayLike) -> Array:
-    """Exchange the components of two_component (14,) or static_both (6,) parameters with a constant fraction.
+    """Exchange the names of the two components in two_component (14,) or static_both (6,) parameters: same shape f.
 
-    The two transports trade places and the fraction x = f0 + f3 (f1 = 0) becomes 1 − x. Only the sum is
-    identified: f3 is kept as far as the new sum allows. Exact for 0 <= x <= 1.
+    The two transports trade places and the fraction x(t) becomes 1 − x(t). With a constant fraction x = f0 + f3
+    (f1 = 0) only the sum is identified, and f3 is kept as far as the new sum allows; a varying fraction needs −f0
+    and 1 − f3, of which the first lies outside bounds that keep f0 positive. Exact, for clipped fractions too.
     """
     full = jnp.asarray(theta, jnp.float64)
     exchanged = jnp.concatenate([full[_SAMPLE], full[_REFERENCE], full[6:]])
@@ -87,17 +84,19 @@ def swapped(theta: ArrayLike) -> Array:
         return exchanged
     remainder = 1.0 - _clip_hard(full[_F0] + full[_F3])
     constant = jnp.minimum(full[_F3], remainder)
-    return exchanged.at[_F0].set(remainder - constant).at[_F3].set(constant)
+    still = full[_F1] == 0.0
+    f0 = jnp.where(still, remainder - constant, -full[_F0])
+    return exchanged.at[_F0].set(f0).at[_F3].set(jnp.where(still, constant, 1.0 - full[_F3]))
 
 
-def ordered(theta: ArrayLike, start: ArrayLike, end: ArrayLike) -> Array:
-    """Name the components of two_component (14,) or static_both (6,) so that the sample is the faster one.
+def sample_lead(theta: ArrayLike, t: Scalar) -> Array:
+    """ln of the sample's transport over the reference's at t (s), from two_component or static_both parameters.
 
-    Swapping the components is an exact symmetry when the fraction is constant (f1 = 0), which makes
-    posteriors bimodal. The faster component has the larger integral of J from start to end (seconds).
-    Parameters with a varying fraction are returned as they are.
+    Its sign says which component is the faster one. Transports at or below zero count as the smallest number.
     """
     full = jnp.asarray(theta, jnp.float64)
-    reference_faster = _transported(full, _REFERENCE, start, end) > _transported(full, _SAMPLE, start, end)
-    constant_fraction = full.size == _REDUCED_SIZE or full[_F1] == 0.0
-    return jnp.where(constant_fraction & reference_faster, swapped(full), full)
+    reference, sample = (
+        jnp.log(jnp.maximum(full[k] * power(jnp.asarray(t), full[k + 1]) + full[k + 2], _SLOWEST))
+        for k in (_REFERENCE.start, _SAMPLE.start)
+    )
+    return sample - reference

@@ -23,8 +23,9 @@ from hpcxpcs.inference.diagnostics import (
     z_against,
 )
 from hpcxpcs.inference.draws import Physical, names_of, physical_draws, prior_std
+from hpcxpcs.inference.exchange import exchanged_share
 from hpcxpcs.inference.heterogeneity import Heterogeneity
-from hpcxpcs.inference.modes import find_modes
+from hpcxpcs.inference.modes import Modes, find_modes
 from hpcxpcs.inference.posterior import ParameterSummary, Posterior, SampleStatistics, ShardRecord
 from hpcxpcs.inference.prepared import Prepared
 from hpcxpcs.inference.records import CompressionReport, PointFit
@@ -37,6 +38,9 @@ from hpcxpcs.runtime.sealed import Sealed
 
 GROSS_ERROR = 0.5
 """Compression error (nats) from which a posterior is rejected: half a nat moves means by a sizeable part of an sd."""
+
+MIXED = 0.001
+"""Share of draws with the components exchanged, in a posterior of two peaks, from which they are two answers in one."""
 
 HDI_PROBABILITY = 0.95
 
@@ -182,7 +186,11 @@ def assembled(
     parameters = parameters_of(run.plan)
     names = names_of(prepared.space)
     units = {p.parameter.name: p.parameter.unit for p in parameters}
+    modes = find_modes(z, seed=run.plan.seed)
     verdict, words, warnings = _with_compression(evidence, compression)
+    mixed = mixed_labels(point, modes, found.theta, prepared.space.support.coordinates.t_ref)
+    if mixed is not None:
+        verdict, words, warnings = "rejected", mixed, (*warnings, mixed)
     shape = (*values.shape[:2], -1)
     return Posterior(
         names=names,
@@ -202,7 +210,7 @@ def assembled(
         statistics=_statistics(prepared, evidence),
         shards=tuple(_shard_record(prepared, shard, run.plan.seed) for shard in evidence.shards),
         heterogeneity=evidence.disagreement,
-        modes=find_modes(z, seed=run.plan.seed),
+        modes=modes,
         certificate=evidence.certificate,
         compression=compression,
         judgement=judgement,
@@ -230,6 +238,19 @@ def _with_compression(evidence: Evidence, compression: CompressionReport) -> tup
     if error > GROSS_ERROR:
         return "rejected", text, (text,)
     return evidence.verdict, evidence.words, (text,)
+
+
+def mixed_labels(point: PointFit, modes: Modes, theta: Floats, t_ref: float) -> str | None:
+    """Why draws theta (n, p) of two components with separate peaks are no single answer; None if they are one."""
+    if point.exchange is None or modes.count < 2:
+        return None
+    share = exchanged_share(theta, point.values, t_ref)
+    if share <= MIXED:
+        return None
+    return (
+        f"in {share:.1%} of the draws the two components have each other's names: two answers in one; "
+        "fix a parameter that tells the components apart, or narrow its bounds"
+    )
 
 
 def _quality(config: Config, prepared: Prepared, evidence: Evidence) -> tuple[Mixing, Judgement]:

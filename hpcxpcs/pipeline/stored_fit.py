@@ -11,6 +11,7 @@ import numpy as np
 from hpcxpcs.inference.records import (
     Alternative,
     CompressionReport,
+    Exchange,
     PointFit,
     ScalingEstimate,
     SearchReport,
@@ -24,6 +25,7 @@ _PARTS: Mapping[type, Mapping[str, type]] = {
         "starts": StartRecord,
         "search": SearchReport,
         "alternatives": Alternative,
+        "exchange": Exchange,
     },
 }
 """Fields that hold records, or tuples of records, of a known type."""
@@ -66,7 +68,7 @@ def unpack(kind: type, arrays: Mapping[str, np.ndarray], values: Mapping[str, An
             found[field.name] = tuple(
                 unpack(part, arrays, values, f"{name}.{index}.") for index in range(values[f"{name}.count"])
             )
-        elif part is not None and not isinstance(values.get(name), list):
+        elif part is not None and name not in values:
             found[field.name] = unpack(part, arrays, values, f"{name}.")
         elif field.default is MISSING or name in arrays or name in values:
             found[field.name] = _value(name, arrays, values)

@@ -14,7 +14,7 @@ from hpcxpcs.files.json_safe import write_json
 from hpcxpcs.results.cmc_diagnostics import diagnostics_record, r_hat_of
 from hpcxpcs.results.inference_data import inference_data_file
 from hpcxpcs.results.marginals import Marginals, marginals
-from hpcxpcs.results.nlsq import dataset_info, preprocessing_of, stage_names, utc_now
+from hpcxpcs.results.nlsq import dataset_info, labels_of, preprocessing_of, stage_names, utc_now
 from hpcxpcs.results.posterior_records import Posterior
 from hpcxpcs.results.quality import correlation_words
 from hpcxpcs.results.records import SCHEMA_VERSION, Answer
@@ -74,6 +74,7 @@ def parameters_record(answer: Answer, posterior: Posterior) -> dict[str, Any]:
         "sampling_summary": sampling_summary(posterior),
         "convergence": _convergence(posterior),
         "parameters": {name: _parameter(answer, posterior, k) for k, name in enumerate(posterior.names)},
+        **labels_of(fit),
         "fixed_parameters": {
             name: {"value": fit.values[k], "unit": fit.units[k]}
             for k, name in enumerate(fit.names)

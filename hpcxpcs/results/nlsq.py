@@ -57,6 +57,7 @@ def parameters_record(fit: Fit, data: TwoTime) -> dict[str, Any]:
         "parameters": {name: _parameter(fit, k) for k, name in enumerate(fit.names)},
         "data_scale": dict(fit.data_scale),
         "alternatives": [_alternative(fit, other) for other in fit.alternatives],
+        **labels_of(fit),
         "scaling": {
             "mode": fit.scaling.mode,
             "widths": dict(fit.scaling.widths),
@@ -160,6 +161,22 @@ def preprocessing_of(data: TwoTime) -> dict[str, Any]:
     """What was done to the data before they were fitted, stage by stage; nothing when nothing was."""
     stages = data.provenance.get("preprocessing")
     return {"preprocessing": [dict(stage) for stage in stages]} if stages else {}
+
+
+def labels_of(fit: Fit) -> dict[str, Any]:
+    """Which of two components is the sample, what decides it, and the solution with their names exchanged."""
+    found = fit.exchange
+    if found is None:
+        return {}
+    return {
+        "component_labels": {
+            "decided_by": found.decided_by,
+            "told_by_data": not found.indifferent,
+            "chi_squared_difference": found.difference,
+            "exchanged": dict(zip(fit.names, found.values, strict=True)),
+            "words": found.words,
+        }
+    }
 
 
 def stage_names(data: TwoTime) -> list[str]:

@@ -103,6 +103,8 @@ def _verdict_lines(posterior: Posterior, fit: Fit) -> Iterator[str]:
     if posterior.shards:
         yield f"shards   {shards_words(posterior)}"
     yield f"sampler  {sampler_words(posterior)}"
+    if fit.exchange is not None:
+        yield f"labels   {fit.exchange.words}"
     yield from (f"careful  {warning}" for warning in posterior_warnings(posterior, fit))
     yield from (f"advice   {words}" for words in posterior.recommendations)
     if posterior.words:

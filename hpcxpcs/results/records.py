@@ -109,6 +109,21 @@ class Alternative(Protocol):
     def change(self) -> float: ...
 
 
+class Exchange(Protocol):
+    """The solution of two components with their names exchanged: its (p,) values, and its χ² minus that quoted."""
+
+    @property
+    def decided_by(self) -> str: ...
+    @property
+    def difference(self) -> float: ...
+    @property
+    def values(self) -> np.ndarray: ...
+    @property
+    def indifferent(self) -> bool: ...
+    @property
+    def words(self) -> str: ...
+
+
 class Fit(Protocol):
     """A point fit: p physical parameters, n_phi angles."""
 
@@ -192,6 +207,8 @@ class Fit(Protocol):
     def condition_number(self) -> float: ...
     @property
     def compression(self) -> Compression: ...
+    @property
+    def exchange(self) -> Exchange | None: ...
 
 
 @dataclass(frozen=True)

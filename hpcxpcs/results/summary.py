@@ -16,7 +16,7 @@ import numpy as np
 
 from hpcxpcs import __version__
 from hpcxpcs.files.process_memory import peak_memory
-from hpcxpcs.results.nlsq import preprocessing_of, utc_now
+from hpcxpcs.results.nlsq import labels_of, preprocessing_of, utc_now
 from hpcxpcs.results.posterior_records import Posterior
 from hpcxpcs.results.quality import exit_words, quality_flag, quality_warnings, verdict
 from hpcxpcs.results.records import SCHEMA_VERSION, Answer, Fit, RunRecord, WrittenResults
@@ -54,6 +54,7 @@ def summary_record(
         "quality_flag": quality_flag(fit) if found is None else posterior_quality(found),
         "reduced_chi_squared": fit.reduced_chi_squared,
         "parameters": {name: _headline(fit, k) for k, name in enumerate(fit.names)},
+        **labels_of(fit),
         "posterior": None if found is None else _posterior(found),
         "metrics": _metrics(fit, found),
         "timings": dict(run.timings),

@@ -70,6 +70,7 @@ def test_given_two_transports_then_the_sample_is_the_faster_one():
         assert found.ok
         assert np.all(np.abs(deviations(case, found)) < 4.0)
         assert found.values[3] > found.values[0]
+        assert found.exchange.decided_by == "order" and abs(found.exchange.difference) < 0.1
 
 
 def test_given_all_fourteen_parameters_free_then_the_fraction_that_cannot_be_told_is_named():

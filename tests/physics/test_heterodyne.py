@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from hpcxpcs.physics.heterodyne import ordered, sample_fraction, swapped
+from hpcxpcs.physics.heterodyne import sample_fraction, sample_lead, swapped
 from hpcxpcs.physics.model import TimeGrid, build_model
 
 Q = 0.0054
@@ -205,25 +205,25 @@ def test_given_a_small_f3_when_swapped_twice_then_the_parameters_come_back():
     assert float(swapped(theta)[12]) == 0.1
 
 
-def test_given_a_faster_reference_when_ordered_then_the_sample_becomes_the_faster():
-    theta = np.asarray(swapped(constant_fraction(0.3)))
-    assert ordered(theta, 0.1, 10.0) == pytest.approx(constant_fraction(0.3), abs=1e-15)
-    assert np.array_equal(ordered(constant_fraction(0.3), 0.1, 10.0), constant_fraction(0.3))
-
-
-def test_given_transports_that_cross_when_ordered_then_the_window_decides():
-    theta = constant_fraction(0.5)
-    theta[:6] = [1000.0, 0.0, 0.0, 1000.0, 1.0, 0.0]
-    assert float(ordered(theta, 2.0, 5.0)[4]) == 1.0
-    assert float(ordered(theta, 0.1, 0.5)[1]) == 1.0
-
-
-def test_given_a_varying_fraction_when_ordered_then_nothing_is_swapped():
+@settings(max_examples=40, deadline=None)
+@given(f0=st.floats(-1.0, 1.0), f1=st.floats(-0.5, 0.5), f3=st.floats(-0.2, 1.2))
+def test_given_a_varying_fraction_when_components_are_swapped_then_the_shape_is_the_same(f0, f1, f3):
+    model = build_model("two_component", q=Q)
     theta = THETA.copy()
-    theta[:6] = np.roll(theta[:6], 3)
-    assert np.array_equal(ordered(theta, 0.1, 10.0), theta)
+    theta[9:13] = [f0, f1, 1.0, f3]
+    one, other = (SHAPE(model, each, TIMES[:50:7], 5.0, 30.0) for each in (theta, np.asarray(swapped(theta))))
+    np.testing.assert_allclose(one, other, atol=1e-13)
 
 
-def test_given_static_both_when_ordered_then_its_transports_trade_places():
+def test_given_transports_then_the_lead_is_the_logarithm_of_their_ratio_at_that_time():
+    theta = constant_fraction(0.5)
+    theta[:6] = [1000.0, 0.0, 0.0, 1000.0, 1.0, 500.0]
+    assert float(sample_lead(theta, 2.0)) == pytest.approx(np.log(2.5))
+    assert float(sample_lead(theta, 0.1)) == pytest.approx(np.log(0.6))
+    assert float(sample_lead(np.asarray(swapped(theta)), 2.0)) == pytest.approx(-np.log(2.5))
+
+
+def test_given_static_both_when_swapped_then_its_transports_trade_places():
     fast_reference = np.roll(THETA[:6], 3)
-    assert np.array_equal(ordered(fast_reference, 0.1, 10.0), THETA[:6])
+    assert np.array_equal(swapped(fast_reference), THETA[:6])
+    assert float(sample_lead(fast_reference, 1.0)) == -float(sample_lead(THETA[:6], 1.0)) < 0.0

@@ -66,6 +66,15 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    decided_by: str = "order"
+    difference: float = 0.8
+    values: np.ndarray = field(default_factory=lambda: TRUTH)
+    indifferent: bool = True
+    words: str = "the data do not tell which component is the sample"
+
+
+@dataclass(frozen=True)
 class PointFit:
     model: str
     conventions: dict[str, str]
@@ -106,6 +115,7 @@ class PointFit:
     condition_number: float = 3.1e4
     compression: Compression = field(default_factory=Compression)
     search: Search = field(default_factory=Search)
+    exchange: Exchange | None = None
 
     @property
     def ok(self) -> bool:
