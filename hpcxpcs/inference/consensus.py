@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtrc
 
 from hpcxpcs.errors import PosteriorError
+from hpcxpcs.inference.contradiction import Outlier, outlying
 from hpcxpcs.likelihood.interpolation import Floats
-
-SIGNIFICANCE = 0.01
-"""Chance of naming an outlying shard when there is none, over all shards together."""
-
-FEWEST_TO_COMPARE = 3
-"""With two shards that disagree, neither is the outlier."""
 
 CURVATURE_RANGE = (0.25, 4.0)
 """How far the combined precision may leave the anchor's, along any direction: beyond, shards are not trusted."""
@@ -49,20 +43,6 @@ class Combined:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Outlier:
-    """A shard at `position` whose estimate lies `distance` standard deviations (Mahalanobis) from the other shards.
-
-    `probability` is the chance of one that far among as many agreeing shards; `inflation` the factor on its covariance
-    that makes the distance ordinary.
-    """
-
-    position: int
-    distance: float
-    probability: float
-    inflation: float
-
-
 def averaged(parts: Sequence[Part], *, robust: bool = False) -> Combined:
     """Weighted averages of draws, weights the inverse covariances (Scott et al. 2016): exact for normal shards.
 
@@ -93,40 +73,6 @@ def averaged(parts: Sequence[Part], *, robust: bool = False) -> Combined:
         weights=np.trace(shares, axis1=1, axis2=2) / means.shape[1],
         notes=notes,
     )
-
-
-def outlying(estimates: Floats, covariances: Floats) -> tuple[Outlier, ...]:
-    """Shards whose estimates (K,d) with covariances (K,d,d) do not fit the others', the farthest named first.
-
-    χ² test on the Mahalanobis distance to the average of the rest, Bonferroni over shards; the farthest is taken out
-    before the rest is judged, so that one bad shard does not hide another.
-    """
-    inside = list(range(len(estimates)))
-    removed: list[int] = []
-    while len(inside) >= FEWEST_TO_COMPARE:
-        squared = {k: _distance(k, inside, estimates, covariances) for k in inside}
-        farthest = max(inside, key=lambda k: squared[k])
-        if chdtrc(estimates.shape[1], squared[farthest]) * len(estimates) >= SIGNIFICANCE:
-            break
-        inside.remove(farthest)
-        removed.append(farthest)
-    return tuple(_outlier(k, inside, estimates, covariances) for k in removed)
-
-
-def _distance(k: int, inside: Sequence[int], estimates: Floats, covariances: Floats) -> float:
-    """Squared Mahalanobis distance of shard k from the precision-weighted mean of the others inside."""
-    rest = [j for j in inside if j != k]
-    precisions = np.linalg.inv(covariances[rest])
-    total = np.linalg.inv(precisions.sum(axis=0))
-    offset = estimates[k] - total @ np.einsum("kij,kj->i", precisions, estimates[rest])
-    return float(offset @ np.linalg.solve(covariances[k] + total, offset))
-
-
-def _outlier(k: int, inside: Sequence[int], estimates: Floats, covariances: Floats) -> Outlier:
-    count, dim = estimates.shape
-    squared = _distance(k, inside, estimates, covariances)
-    chance = min(1.0, float(chdtrc(dim, squared)) * count)
-    return Outlier(k, float(np.sqrt(squared)), chance, max(1.0, squared / dim))
 
 
 def _described(outlier: Outlier, index: int, robust: bool) -> str:
