@@ -13,7 +13,8 @@ from hpcxpcs.data.ahead import chosen
 from hpcxpcs.inference.coordinates import lowest_rate
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.objective import Objective
-from hpcxpcs.inference.trust_region import whitening
+from hpcxpcs.inference.recovery import finite_difference_expansion
+from hpcxpcs.inference.trust_region import finite, whitening
 from hpcxpcs.likelihood.adapt import Partition, adapt_cells
 from hpcxpcs.likelihood.compress import compress
 from hpcxpcs.likelihood.gaussian import Normal, marginal_log_likelihood
@@ -68,7 +69,14 @@ def compressed(measurement: Measurement, partition: Partition) -> Moments:
 def posterior_cloud(
     objective: Objective, u: Floats, normal: Normal, draws: int, seed: int, *, axes: bool = True
 ) -> Floats:
-    """Parameter sets (k, p): the estimate, random Laplace draws, and 2–4 sd along the axes of the Hessian if asked."""
+    """Parameter sets (k, p): the estimate, random Laplace draws, and 2–4 sd along the axes of the Hessian if asked.
+
+    Where the derivatives are no numbers the cost is asked instead; where it is none either, there is the estimate.
+    """
+    if not finite(normal):
+        normal = finite_difference_expansion(objective, u)
+    if not finite(normal):
+        return np.asarray(objective.theta(u))[None]
     transform, size = whitening(normal), u.size
     steps = [np.zeros((1, size)), np.random.default_rng(seed).standard_normal((draws, size))]
     if axes:

@@ -79,9 +79,15 @@ def covariances(
     *,
     robust: bool,
 ) -> Covariances:
-    """Invert the information at the estimate, and sandwich the clustered scores if asked."""
+    """Invert the information at the estimate, and sandwich the clustered scores if asked.
+
+    All is NaN where the derivatives of the model are no numbers.
+    """
     products = source.products(model, jnp.asarray(estimate.theta), estimate.tangents)
     total, prior = information(estimate, scaling, products)
+    if not np.all(np.isfinite(total)):
+        unknown = np.full(2 * [len(estimate.free) + 2 * len(estimate.per_angle)], np.nan)
+        return Covariances(unknown, None, np.inf, (), float(len(scaling.precision)))
     inverse, condition, undetermined = inverted(total)
     effective = float(total.shape[0] - len(estimate.free) - np.sum(inverse * prior))
     report = _reporting_map(len(estimate.free), np.asarray(scaling.design))
@@ -89,8 +95,8 @@ def covariances(
     undetermined = tuple(v for v in undetermined if _shows(v, total, report))
     if undetermined:
         blind = np.any(np.abs(np.stack(undetermined)) > BLIND, axis=0)
-        unknown = np.any(report[:, blind] != 0.0, axis=1)
-        model_based[unknown], model_based[:, unknown] = np.nan, np.nan
+        unseen = np.any(report[:, blind] != 0.0, axis=1)
+        model_based[unseen], model_based[:, unseen] = np.nan, np.nan
     if undetermined or not robust:
         return Covariances(model_based, None, condition, undetermined, effective)
     scores = clustered_scores(

@@ -1,4 +1,7 @@
-"""Recovery: what is tried, in order and on record, when a minimisation does not end in a minimum."""
+"""Recovery: what is tried, in order and on record, when a minimisation does not end in a minimum.
+
+Whether an end is a minimum is asked of the cost alone, for derivatives that are wrong can vanish anywhere.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 
 from hpcxpcs.inference.objective import Objective
 from hpcxpcs.inference.records import PointSettings
-from hpcxpcs.inference.trust_region import Minimum, finite, minimise, whitening
+from hpcxpcs.inference.trust_region import Minimum, minimise, whitening
 from hpcxpcs.likelihood.gaussian import Normal
 from hpcxpcs.likelihood.interpolation import Floats
 
@@ -19,6 +22,22 @@ NUDGE = 0.05
 
 WIDER = 30.0
 """How much the first trust region grows in a widened restart, in standard deviations."""
+
+PROBE = 0.1
+"""Distance, in standard deviations, at which an end is probed on both sides of every direction."""
+
+FALL = 0.01
+"""Fall of ½χ² that denies a minimum, which is 0.14 standard deviations away. Derivatives that tell of convergence
+(decrement up to 1e-4) and are right to a factor of 10 in a standard deviation allow for less."""
+
+RISE = 1.0e-3
+"""Rise of ½χ² over which derivatives are taken: 0.04 standard deviations, and far above the rounding of the cost."""
+
+ROUNDING = 1.0e-12
+"""Relative error of the cost, generously: it is a sum of products over all cells."""
+
+FARTHEST, HALVINGS = 1.0, 30
+"""Longest step from a point, in fit coordinates (a factor e of a rate), and how often a step is changed at most."""
 
 
 def minimise_or_recover(
@@ -29,7 +48,7 @@ def minimise_or_recover(
     Returns the best end point and the actions taken (none when the first attempt converged).
     """
     bounded = partial(minimise, max_evaluations=settings.max_iterations, tolerance=settings.tolerance)
-    best = bounded(objective, start)
+    best = _confirmed(objective, bounded(objective, start))
     actions: list[str] = []
     nudge = NUDGE * np.random.default_rng(settings.seed).standard_normal(start.size)
     attempts = (
@@ -44,7 +63,7 @@ def minimise_or_recover(
         if best.converged:
             break
         actions.append(action)
-        found = attempt()
+        found = _confirmed(objective, attempt())
         evaluations = best.evaluations + found.evaluations
         if found.converged or not np.isfinite(best.cost) or found.cost < best.cost:
             best = found
@@ -52,12 +71,92 @@ def minimise_or_recover(
     return best, tuple(actions)
 
 
+def _confirmed(objective: Objective, found: Minimum) -> Minimum:
+    """The end of a minimisation, no longer called converged when the cost still falls from there."""
+    return replace(found, converged=False) if found.converged and falls_from(objective, found) else found
+
+
+def falls_from(objective: Objective, end: Minimum) -> bool:
+    """Whether ½χ² falls by more than FALL on a straight walk along any principal direction of the end's information."""
+    cost = objective.cost(end.u)
+    allowed = FALL + ROUNDING * abs(cost)
+    steps = [_no_farther(sign * PROBE * axis) for axis in whitening(end.normal).T for sign in (1.0, -1.0)]
+    return any(_lowest(objective, end.u, cost, step) < -allowed for step in steps)
+
+
+def _lowest(objective: Objective, u: Floats, cost: float, step: Floats) -> float:
+    """The lowest change of the cost on a walk from u: shorter steps while it rises much, longer ones while it falls."""
+    lowest = 0.0
+    for _ in range(HALVINGS):
+        change = objective.cost(u + step) - cost
+        if change < lowest:
+            lowest, step = change, 2.0 * step
+            if np.max(np.abs(step)) > FARTHEST:
+                break
+        elif lowest < 0.0 or change <= 20.0 * RISE:
+            break
+        else:
+            step = 0.5 * step
+    return lowest
+
+
+def _no_farther(step: Floats) -> Floats:
+    """A step (f,) cut to FARTHEST; zero where it is no number."""
+    longest = float(np.max(np.abs(step)))
+    return (
+        step * min(1.0, FARTHEST / longest)
+        if np.isfinite(longest) and longest > 0.0
+        else 0.0 * np.ones_like(step)
+    )
+
+
 def finite_difference_expansion(objective: Objective, u: Floats) -> Normal:
-    """The expansion at u (f,) with the gradient from central differences of the cost, a hundredth of an sd apart."""
-    normal = objective.expand(u)
-    if not finite(normal):
+    """The expansion at u (f,) with gradient and information from differences of the cost alone.
+
+    The information is the curvature of the cost with the sign of negative directions turned, so that a step goes
+    downhill along them too. Takes about 2 f² evaluations; where the cost is no number there is nothing to expand.
+    """
+    normal, cost = objective.expand(u), objective.cost(u)
+    if not np.isfinite(cost) or u.size == 0:
         return normal
-    steps = 0.01 * whitening(normal)
-    slopes = np.array([objective.cost(u + step) - objective.cost(u - step) for step in steps.T]) / 2.0
-    gradient = np.linalg.solve(steps.T, slopes)
-    return normal._replace(gradient=jnp.asarray(gradient))
+    steps = np.diag([_step_along(objective, u, k, cost) for k in range(u.size)])
+    above = np.array([objective.cost(u + step) for step in steps])
+    below = np.array([objective.cost(u - step) for step in steps])
+    curvature = np.diag(above + below - 2.0 * cost)
+    for i in range(u.size):
+        for j in range(i):
+            corners = [
+                sign * other * objective.cost(u + sign * steps[i] + other * steps[j])
+                for sign in (1.0, -1.0)
+                for other in (1.0, -1.0)
+            ]
+            curvature[i, j] = curvature[j, i] = 0.25 * sum(corners)
+    sizes = np.diag(steps)
+    gradient = 0.5 * (above - below) / sizes
+    information = _turned(curvature) / np.outer(sizes, sizes)
+    return normal._replace(
+        cost=jnp.asarray(cost), gradient=jnp.asarray(gradient), information=jnp.asarray(information)
+    )
+
+
+def _step_along(objective: Objective, u: Floats, k: int, cost: float) -> float:
+    """A step along coordinate k over which the cost bends by about RISE, or FARTHEST where it hardly bends."""
+    wanted = max(RISE, 1e4 * np.finfo(np.float64).eps * abs(cost))
+    step, axis = RISE, np.eye(u.size)[k]
+    for _ in range(HALVINGS):
+        bend = abs(objective.cost(u + step * axis) + objective.cost(u - step * axis) - 2.0 * cost)
+        if np.isfinite(bend) and 0.25 * wanted <= bend <= 4.0 * wanted:
+            break
+        factor = np.sqrt(wanted / bend) if np.isfinite(bend) and bend > 0.0 else (8.0 if bend == 0.0 else 0.1)
+        if step >= FARTHEST and factor > 1.0:
+            break
+        step = min(FARTHEST, step * float(np.clip(factor, 0.01, 8.0)))
+    return step
+
+
+def _turned(curvature: Floats) -> Floats:
+    """The symmetric matrix of the same directions with the sizes of its eigenvalues; unchanged if it is no number."""
+    if not np.all(np.isfinite(curvature)):
+        return curvature
+    values, vectors = np.linalg.eigh(curvature)
+    return np.asarray((vectors * np.abs(values)) @ vectors.T)

@@ -67,7 +67,7 @@ def whitening(normal: Normal) -> Floats:
         return information
     scale = 1.0 / np.sqrt(np.clip(np.diag(information), 1e-300, None))
     values, vectors = np.linalg.eigh(information * np.outer(scale, scale))
-    return scale[:, None] * vectors / np.sqrt(np.maximum(values, FLOOR * values[-1]))
+    return scale[:, None] * vectors / np.sqrt(np.maximum(values, max(FLOOR * values[-1], 1e-300)))
 
 
 @dataclass

@@ -72,6 +72,8 @@ def status_of(evidence: Evidence) -> tuple[str, str]:
     if evidence.undetermined:
         groups = "; ".join(" with ".join(group) for group in evidence.undetermined)
         return "failed", f"the data do not determine {groups}: fix one of each group, or use a simpler model"
+    if not np.all(np.isfinite(evidence.covariance)):
+        return "failed", "the derivatives of the model are no numbers where the fit ended: there are no error bars"
     if not evidence.converged:
         if evidence.exhausted:
             return (

@@ -7,8 +7,12 @@ import pytest
 
 from hpcxpcs.data.noise import NoiseSpec
 from hpcxpcs.errors import DataError
+from hpcxpcs.inference.objective import Objective
+from hpcxpcs.likelihood.moments import Moments
 from tests.inference.fitting import SHEAR, deviations, fit, simulated
 from tests.inference.reference import reference_fit
+
+EXPAND = Objective.expand
 
 
 def test_raw_pairs_and_moments_give_the_same_answer():
@@ -184,3 +188,36 @@ def test_the_parts_of_the_answer_agree_with_each_other():
     assert found.reduced_chi_squared == pytest.approx(found.chi_squared / found.degrees_of_freedom)
     assert max(found.gradient_balance.values()) < 0.02
     assert found.condition_number > 1.0 and found.seconds > 0.0 and found.iterations >= 1
+
+
+def without_numbers(self, u):
+    """An expansion as a Jacobian of NaN gives it; the cost is a number."""
+    normal = EXPAND(self, u)
+    return normal._replace(gradient=normal.gradient * np.nan, information=normal.information * np.nan)
+
+
+def test_given_a_jacobian_of_nan_while_minimising_then_differences_find_the_same_minimum_and_it_is_on_record(
+    monkeypatch,
+):
+    case = simulated("static", seed=4, frames=40)
+    usual = fit(case)
+    monkeypatch.setattr(Objective, "expand", without_numbers)
+    found = fit(case)
+    assert usual.status == "converged" and found.status == "converged_with_recovery"
+    assert "restarted with finite-difference gradients" in found.recovery_actions
+    np.testing.assert_array_less(np.abs(found.values - usual.values), 0.01 * usual.uncertainty)
+    np.testing.assert_allclose(found.uncertainty, usual.uncertainty, rtol=0.01)
+
+
+def test_given_a_jacobian_of_nan_where_the_fit_ends_then_it_has_no_error_bars_and_has_not_converged(monkeypatch):
+    products = Moments.products
+
+    def no_slopes(self, model, theta, tangents):
+        found = products(self, model, theta, tangents)
+        gram = found.gram.at[:, 2:].set(np.nan).at[:, :, 2:].set(np.nan)
+        return found._replace(gram=gram, data=found.data.at[:, 2:].set(np.nan))
+
+    monkeypatch.setattr(Moments, "products", no_slopes)
+    found = fit(simulated("static", seed=4, frames=40))
+    assert found.status == "failed" and "no error bars" in found.message
+    assert np.all(np.isnan(found.uncertainty)) and np.all(np.isfinite(found.values))

@@ -53,6 +53,7 @@ STATUSES = {
     "evaluations ran out": ({"converged": False, "exhausted": True}, "max_iterations", "max_iterations"),
     "no minimum": ({"converged": False}, "failed", "no minimum"),
     "an unseen direction": ({"undetermined": (("f0", "f2"),)}, "failed", "f0 with f2"),
+    "no derivative": ({"covariance": np.full((6, 6), np.nan)}, "failed", "no error bars"),
     "cost is not finite": ({"chi_squared": float("nan")}, "failed", "not finite"),
     "a bound does not excuse a missing minimum": (
         {"converged": False, "at_bound": ("alpha",)},
