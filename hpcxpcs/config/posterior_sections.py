@@ -64,7 +64,8 @@ class Combination(Section):
 
     method: Literal["consensus", "robust"] = Field(
         default="consensus",
-        description="consensus: all accepted shards; robust: shards that contradict the others count less",
+        description="consensus: every shard counts in full; robust: the likelihood of a shard that contradicts the "
+        "others is raised to a power below 1, for shards, certificate and chains on all data alike (from 3 shards on)",
     )
 
 

@@ -58,10 +58,9 @@ def assemble(
     shared = _shared_scaling_test(measurement, fitted, evaluated)
     evidence = _evidence(parameters, fitted, evaluated, scaling, shared, others)
     status, message = status_of(evidence)
-    free = settled.objective.coordinates.free
+    free, minimum = settled.objective.coordinates.free, settled.minimum
     names = tuple(p.parameter.name for p in parameters)
     actions = (*fitted.scaled.actions, *settled.actions)
-    minimum = settled.minimum
     spread = np.sqrt(np.clip(np.diag(evaluated.covariances.model_based), 0.0, None))
     robust = evaluated.covariances.robust
     return PointFit(

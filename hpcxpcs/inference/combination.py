@@ -26,17 +26,15 @@ class ShardDraws:
     ess: float
 
 
-def combined(prepared: Prepared, shards: Sequence[ShardDraws], *, robust: bool, seed: int) -> Combined:
+def combined(prepared: Prepared, shards: Sequence[ShardDraws], *, seed: int) -> Combined:
     """Consensus of shard draws in the full posterior's whitened coordinates (n, d)."""
     if len(prepared.shards) == 1:
         only = shards[0]
         return averaged([Part(only.index, only.z, only.ess)])
-    if prepared.anchor is not None:
+    if prepared.anchored and prepared.picture is not None:
         parts = [Part(shard.index, shard.z, shard.ess) for shard in shards]
-        return anchored(parts, prepared.anchor.mean, prepared.anchor.covariance, count=len(shards[0].z))
-    return _without_scaling(
-        averaged(_with_scaling(prepared, shards, seed), robust=robust), prepared.space.size
-    )
+        return anchored(parts, prepared.picture.mean, prepared.picture.covariance, count=len(shards[0].z))
+    return _without_scaling(averaged(_with_scaling(prepared, shards, seed)), prepared.space.size)
 
 
 def _with_scaling(prepared: Prepared, shards: Sequence[ShardDraws], seed: int) -> list[Part]:
@@ -65,7 +63,7 @@ def _without_scaling(joint: Combined, size: int) -> Combined:
 def certified(
     prepared: Prepared, consensus: Combined, *, draws: int, limit: float | None, seed: int
 ) -> Certificate:
-    """Weigh a consensus against the likelihood of all data."""
+    """Weigh a consensus against the likelihood of all data, each shard with the weight it was sampled with."""
 
     def log_posterior(z: Floats) -> Floats:
         return np.asarray(log_densities(prepared.space, prepared.full, jnp.asarray(z)))
@@ -74,10 +72,10 @@ def certified(
 
 
 def disagreement(prepared: Prepared) -> Heterogeneity | None:
-    """Whether shards measure the same thing, from what each says alone; None without an anchor to compare at."""
-    if prepared.anchor is None:
+    """Whether shards measure the same thing, from what each says alone, in full; None for a single shard."""
+    if prepared.picture is None:
         return None
     transform = np.asarray(prepared.full.transform)
-    estimates = prepared.anchor.estimates @ transform.T
-    covariances = transform @ prepared.anchor.covariances @ transform.T
+    estimates = prepared.picture.estimates @ transform.T
+    covariances = transform @ prepared.picture.covariances @ transform.T
     return heterogeneity(names_of(prepared.space), estimates, covariances)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpcxpcs.errors import PosteriorError
-from hpcxpcs.inference.contradiction import Outlier, outlying
 from hpcxpcs.likelihood.interpolation import Floats
 
 CURVATURE_RANGE = (0.25, 4.0)
@@ -32,7 +31,7 @@ class Combined:
     """Draws (S,d) of the whole posterior with its mean (d,) and covariance (d,d).
 
     `indices` (K,) of the parts, ascending, and their `weights`: share of the total precision (averaged), or of the
-    draws (anchored). `notes` say in words what was limited, down-weighted or left out.
+    draws (anchored). `notes` say in words what was limited or left out.
     """
 
     draws: Floats
@@ -43,11 +42,10 @@ class Combined:
     notes: tuple[str, ...]
 
 
-def averaged(parts: Sequence[Part], *, robust: bool = False) -> Combined:
+def averaged(parts: Sequence[Part]) -> Combined:
     """Weighted averages of draws, weights the inverse covariances (Scott et al. 2016): exact for normal shards.
 
-    Each shard's draws must come from its likelihood times prior^(1/K). With `robust`, outlying shards are stretched
-    about their mean until they agree, which takes their weight away.
+    Each shard's draws must come from its likelihood times prior^(1/K).
     """
     ordered, length, notes = _aligned(parts)
     draws = np.stack([part.draws[:length] for part in ordered])
@@ -56,12 +54,6 @@ def averaged(parts: Sequence[Part], *, robust: bool = False) -> Combined:
         return Combined(draws[0], mean, covariance, (ordered[0].index,), np.ones(1), notes)
     moments = [_sample_moments(part, own) for part, own in zip(ordered, draws, strict=True)]
     means, covariances = np.stack([m for m, _ in moments]), np.stack([c for _, c in moments])
-    for outlier in outlying(means, covariances):
-        notes += (_described(outlier, ordered[outlier.position].index, robust),)
-        if robust:
-            k = outlier.position
-            draws[k] = means[k] + np.sqrt(outlier.inflation) * (draws[k] - means[k])
-            covariances[k] *= outlier.inflation
     precisions = np.linalg.inv(covariances)
     covariance = np.linalg.inv(precisions.sum(axis=0))
     shares = covariance @ precisions
@@ -72,18 +64,6 @@ def averaged(parts: Sequence[Part], *, robust: bool = False) -> Combined:
         indices=tuple(part.index for part in ordered),
         weights=np.trace(shares, axis1=1, axis2=2) / means.shape[1],
         notes=notes,
-    )
-
-
-def _described(outlier: Outlier, index: int, robust: bool) -> str:
-    consequence = (
-        f"its covariance was stretched {outlier.inflation:.3g} times"
-        if robust
-        else "it still has its full weight; consensus robust takes it away"
-    )
-    return (
-        f"shard {index} lies {outlier.distance:.3g} standard deviations from the others "
-        f"(p = {outlier.probability:.1g}): {consequence}"
     )
 
 

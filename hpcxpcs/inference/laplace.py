@@ -76,7 +76,8 @@ class Anchor:
     """Gaussian picture of the full posterior around x (d,) and coefficients (k,), and each shard's part in it.
 
     `mean` and `covariance` are of the whitened coordinates z (d,); `cavities` are (Λ, b) per shard as Target takes
-    them; `estimates` (K, d) and `covariances` (K, d, d), also in z, are what each shard alone says (one Newton step).
+    them; `estimates` (K, d) and `covariances` (K, d, d), also in z, are what each shard alone says (one Newton step,
+    or its own mode after `climbed`), whatever its weight in the full posterior.
     """
 
     mean: Floats
@@ -95,8 +96,12 @@ def _joint_expansion(space: Space, target: Target, centre: Floats, steps: Floats
     return gradients(centre[None])[0], curvature_of(gradients, centre, steps)
 
 
-def anchor(space: Space, full: Target, shards: Sequence[Target]) -> Anchor:
-    """Expand full posterior and shard likelihoods at the full target's origin (its mode)."""
+def anchor(space: Space, full: Target, shards: Sequence[Target], weights: Floats | None = None) -> Anchor:
+    """Expand full posterior and shard likelihoods at the full target's origin (its mode).
+
+    The full posterior holds the likelihood of shard k to the power `weights`[k]; the shards hold it as it is.
+    """
+    powers = np.ones(len(shards)) if weights is None else weights
     x = full.origin
     theta, scale, _ = space.parameters(x, full.softness)
     solution = profiled(full.scaling, products_at(space, full, theta), full.sigma * scale).solution
@@ -109,9 +114,9 @@ def anchor(space: Space, full: Target, shards: Sequence[Target]) -> Anchor:
     own = [_joint_expansion(space, replace(t, tempering=jnp.zeros(())), centre, steps) for t in shards]
     cavities, estimates, covariances = [], [], []
     offset = np.concatenate([np.zeros(space.size), np.asarray(levels)])
-    for its_slope, its_curvature in own:
-        precision = _kept(curvature - its_curvature, curvature)
-        cavities.append((precision, slope - its_slope + precision @ offset))
+    for weight, (its_slope, its_curvature) in zip(powers, own, strict=True):
+        precision = _kept(curvature - weight * its_curvature, curvature)
+        cavities.append((precision, slope - weight * its_slope + precision @ offset))
         estimate, covariance = _alone(its_slope, its_curvature, curvature, space.size)
         estimates.append(estimate)
         covariances.append(covariance)
@@ -123,6 +128,22 @@ def anchor(space: Space, full: Target, shards: Sequence[Target]) -> Anchor:
         tuple(cavities),
         np.array(estimates) @ inverse.T,
         inverse @ np.array(covariances) @ inverse.T,
+    )
+
+
+def climbed(space: Space, full: Target, shards: Sequence[Target], found: Anchor) -> Anchor:
+    """The picture with what each shard says at its own mode, under its share of the prior.
+
+    One Newton step is right for shards that agree. From the mode of shards that do not it can end anywhere: what they
+    disagree about has widened the noise that each of them is expanded with.
+    """
+    share, back = jnp.asarray(1.0 / len(shards)), np.linalg.inv(np.asarray(full.transform))
+    modes = [find_mode(space, replace(shard, tempering=share)) for shard in shards]
+    axes = [back @ mode.transform for mode in modes]
+    return replace(
+        found,
+        estimates=np.array([back @ (mode.x - np.asarray(full.origin)) for mode in modes]),
+        covariances=np.array([each @ each.T for each in axes]),
     )
 
 

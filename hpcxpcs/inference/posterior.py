@@ -62,11 +62,16 @@ class SampleStatistics:
 class ShardRecord:
     """How one shard was sampled: worst r_hat and ess over its parameters, lowest bfmi over its chains.
 
+    `weight` is the power of its likelihood in the posterior, below 1 where a robust one found that it contradicts the
+    others; `distance` is how many standard deviations it lies from them, None unless it contradicts.
+
     `mean` and `std` (n,) are of the shard's own draws in physical values; `reasons` say why it was not accepted.
     """
 
     index: int
     pairs: int
+    weight: float
+    distance: float | None
     accepted: bool
     reasons: tuple[str, ...]
     r_hat: float
@@ -87,8 +92,8 @@ class Posterior:
     `names` (n,) are the free parameters in canonical order, then "noise_scale" if it was sampled; `draws` (C,S,n);
     `contrast` and `offset` (C,S,n_phi); `log_posterior` (C,S) in nats. `route` is "consensus" or "exact", `verdict`
     "certified", "corrected", "exact" or "rejected", `words` why, in one or two sentences. `settings` are those of the
-    sampler: method, warmup, strategy, anchor, target_acceptance, and `thresholds` (max_r_hat, min_ess, min_bfmi,
-    max_divergence_rate), each where it applies; `timings` are seconds.
+    sampler: method, warmup, strategy, anchor, combination, target_acceptance, and `thresholds` (max_r_hat, min_ess,
+    min_bfmi, max_divergence_rate), each where it applies; `timings` are seconds.
     """
 
     names: tuple[str, ...]

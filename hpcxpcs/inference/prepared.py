@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import jax
@@ -12,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from hpcxpcs.config.resolve import ResolvedParameter
+from hpcxpcs.inference.contradiction import Outlier, outlying, weights_of
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
 from hpcxpcs.inference.exchange import lead_of
-from hpcxpcs.inference.laplace import Anchor, anchor, find_mode
+from hpcxpcs.inference.heterogeneity import SIGNIFICANCE, heterogeneity
+from hpcxpcs.inference.laplace import Anchor, anchor, climbed, find_mode
 from hpcxpcs.inference.prior_density import PriorTerms, supported
 from hpcxpcs.inference.records import PointFit
 from hpcxpcs.inference.stages import Fitted
@@ -35,6 +38,13 @@ CLOUD_SETS = 12
 MOVED = 0.5
 """A mode this many standard deviations from where the points were chosen has them chosen again."""
 
+CONDENSINGS = 4
+"""How often points are chosen before the mode counts as found; twice is enough but for shards that contradict."""
+
+WEIGHINGS, STEADY = 4, 0.05
+"""How often shards are judged at the mode that their weights lead to, and the relative change of a weight that ends it:
+one round is exact for normal likelihoods, two were enough wherever it was tried."""
+
 SMALLEST_SCALE = 1.0e-6
 """Noise scale from which sampling starts when data and model agree to rounding."""
 
@@ -44,22 +54,54 @@ _OWN = ("pairs", "tempering", "precision", "shift", "transform")
 _SHARED = ("sigma", "origin", "softness")
 """What it does share."""
 
+_PICTURE = ("mean", "covariance", "estimates", "covariances")
+"""What is kept of the Gaussian picture: the cavities are in the shards."""
+
 _SCALING = ("contrast_basis", "offset_basis", "precision", "contrast_base", "offset_base")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything sampling needs: the space, the full target, one target per shard, the anchor (None without).
+    """Everything sampling needs: the space, the full target, one target per shard, their Gaussian picture.
 
-    `points` per angle stand for the nodes; `condensing_error` is the largest norm (sd) that they lose of a shape.
+    `picture` is None for a single shard; `anchored` says whether shards know the others through it. The full target
+    and the shards hold the likelihood of shard k to the power `weights`[k] (K,), below 1 for those of the
+    `contradictions` if the posterior is robust; `data` is the likelihood of all pairs as they were measured. `points`
+    per angle stand for the nodes; `condensing_error` is the largest norm (sd) that they lose of a shape.
     """
 
     space: Space
     full: Target
+    data: Target
     shards: tuple[Target, ...]
-    anchor: Anchor | None
+    picture: Anchor | None
+    anchored: bool
+    weights: Floats
+    contradictions: tuple[Outlier, ...]
     points: int
     condensing_error: float
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The full posterior at its mode, condensed as `chosen` says, and what it takes to do so again.
+
+    `moments` are of all pairs; `strength` (n_phi,) is (contrast/σ)²; `seed` and `width` are those of the clouds.
+    """
+
+    space: Space
+    full: Target
+    chosen: Condensation
+    moments: Moments
+    strength: Floats
+    seed: int
+    width: float
+
+    def of(self, moments: Moments) -> Whole:
+        """The same posterior of other moments over the same cells, at its own mode."""
+        target = replace(self.full, arrays=moments.arrays, pairs=jnp.asarray(moments.pairs))
+        space, full, chosen = _at_mode(self.space, target, moments, self.strength, self.seed, self.width)
+        return replace(self, space=space, full=full, chosen=chosen)
 
 
 def space_of(
@@ -86,7 +128,7 @@ def prepare_full(
     samples_noise: bool,
     seed: int,
     width: float = 1.0,
-) -> tuple[Space, Target, Condensation]:
+) -> Whole:
     """The full posterior, condensed and whitened at its mode; clouds are `width` times wider than CLOUD."""
     objective, moments = fitted.settled.objective, fitted.represented.moments
     limits, model = objective.limits, objective.coordinates.model
@@ -117,7 +159,8 @@ def prepare_full(
         softness=jnp.asarray(support.softness),
     )
     strength = (point.scaling.contrast / (point.sigma * scale)) ** 2
-    return _at_mode(space, target, moments, strength, seed, width)
+    space, full, chosen = _at_mode(space, target, moments, strength, seed, width)
+    return Whole(space, full, chosen, moments, strength, seed, width)
 
 
 def _at_mode(
@@ -125,7 +168,7 @@ def _at_mode(
 ) -> tuple[Space, Target, Condensation]:
     """Condense, climb to the mode, and condense again if it was far."""
     model = space.support.coordinates.model
-    for _ in range(2):
+    for _ in range(CONDENSINGS):
         chosen = condensation(moments, model, _cloud(space, target, seed, width), strength)
         condensed = replace(target, arrays=chosen.apply(moments))
         mode = find_mode(space, condensed)
@@ -156,32 +199,82 @@ def _parameters(space: Space, target: Target, z: jax.Array) -> jax.Array:
 
 
 def prepare_shards(
-    space: Space, full: Target, chosen: Condensation, parts: Iterable[Moments], count: int, anchored: bool
+    whole: Whole, parts: Iterable[Moments], count: int, *, anchored: bool, robust: bool = False
 ) -> Prepared:
-    """Targets of `count` shards from their moments; the full target becomes their exact sum."""
+    """Targets of `count` shards from their moments, the full target being their exact sum.
+
+    With `robust`, shards that contradict the others are weighted, which moves the mode, until the weights found there
+    are those that led to it; the moments of all shards are held in memory for that, and the points are chosen for
+    clouds as wide as a shard's own posterior.
+    """
     if count == 1:
-        return Prepared(space, full, (full,), None, chosen.points, chosen.error)
-    condensed = [(chosen.apply(part), jnp.asarray(part.pairs)) for part in parts]
-    share = jnp.asarray(1.0 / count)
-    wider = full.transform * np.sqrt(count)
-    shards = [
-        replace(full, arrays=arrays, pairs=pairs, tempering=share, transform=wider)
-        for arrays, pairs in condensed
+        one, full, chosen = np.ones(1), whole.full, whole.chosen
+        return Prepared(whole.space, full, full, (full,), None, False, one, (), chosen.points, chosen.error)
+    held = list(parts) if robust else parts
+    found = _cut(whole, held, np.ones(count), anchored)
+    named = judged = _contradicting(found)
+    for _ in range(WEIGHINGS if robust else 0):
+        weights = weights_of(judged, count)
+        if np.allclose(weights, found.weights, rtol=STEADY, atol=0.0):
+            break
+        named = judged
+        weighted = (part.weighted(float(weight)) for part, weight in zip(held, weights, strict=True))
+        whole = replace(whole, width=float(np.sqrt(count))).of(reduce(add, weighted))
+        found = _cut(whole, held, weights, anchored)
+        judged = _contradicting(found)
+    return replace(found, contradictions=named)
+
+
+def _contradicting(prepared: Prepared) -> tuple[Outlier, ...]:
+    """The shards that contradict the others at the present mode, the farthest first."""
+    assert prepared.picture is not None
+    return outlying(prepared.picture.estimates, prepared.picture.covariances)
+
+
+def _cut(whole: Whole, parts: Iterable[Moments], weights: Floats, anchored: bool) -> Prepared:
+    """Targets of the shards at given weights (K,); nobody is judged yet."""
+    space, full, chosen = whole.space, whole.full, whole.chosen
+    own = [
+        replace(full, arrays=chosen.apply(part), pairs=jnp.asarray(part.pairs), tempering=jnp.zeros(()))
+        for part in parts
     ]
-    found = None
+    picture = anchor(space, full, own, weights)
+    if np.any(weights != 1.0) or _may_disagree(picture):
+        picture = climbed(space, full, own, picture)
+    shards = [_weighted(shard, float(weight)) for shard, weight in zip(own, weights, strict=True)]
     if anchored:
-        shards = [replace(shard, tempering=jnp.zeros(()), transform=full.transform) for shard in shards]
-        found = anchor(space, full, shards)
         shards = [
             replace(shard, precision=jnp.asarray(precision), shift=jnp.asarray(shift))
-            for shard, (precision, shift) in zip(shards, found.cavities, strict=True)
+            for shard, (precision, shift) in zip(shards, picture.cavities, strict=True)
         ]
-    return Prepared(space, full, tuple(shards), found, chosen.points, chosen.error)
+    else:
+        share, wider = jnp.asarray(1.0 / len(shards)), full.transform * np.sqrt(len(shards))
+        shards = [replace(shard, tempering=share, transform=wider) for shard in shards]
+    data = full
+    if np.any(weights != 1.0):
+        data = replace(full, arrays=chosen.apply(whole.moments), pairs=jnp.asarray(whole.moments.pairs))
+    return Prepared(
+        space, full, data, tuple(shards), picture, anchored, weights, (), chosen.points, chosen.error
+    )
+
+
+def _may_disagree(picture: Anchor) -> bool:
+    """Whether one Newton step per shard, which is cheap, tells of a disagreement."""
+    names = [str(k) for k in range(picture.mean.size)]
+    found = heterogeneity(names, picture.estimates, picture.covariances)
+    return found.joint_probability < SIGNIFICANCE or bool(outlying(picture.estimates, picture.covariances))
+
+
+def _weighted(shard: Target, weight: float) -> Target:
+    """A shard's target with its likelihood to the power `weight`."""
+    if weight == 1.0:
+        return shard
+    return replace(shard, arrays=shard.arrays.weighted(weight), pairs=weight * shard.pairs)
 
 
 def stored(prepared: Prepared) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and JSON values from which `restored` makes the same targets."""
-    full, anchored = prepared.full, prepared.anchor
+    full, picture = prepared.full, prepared.picture
     arrays = {f"full/{name}": array for name, array in to_arrays(full.arrays).items()}
     arrays |= {f"scaling/{name}": np.asarray(getattr(full.scaling, name)) for name in _SCALING}
     arrays |= {name: np.asarray(getattr(full, name)) for name in (*_SHARED, "pairs", "transform")}
@@ -191,9 +284,13 @@ def stored(prepared: Prepared) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays |= {f"shards/{index}/{name}": array for name, array in to_arrays(shard.arrays).items()}
         for name in _OWN:
             arrays[f"shards/{index}/{name}"] = np.asarray(getattr(shard, name))
-    if anchored is not None:
-        for name in ("mean", "covariance", "estimates", "covariances"):
-            arrays[f"anchor/{name}"] = getattr(anchored, name)
+    if picture is not None:
+        for name in _PICTURE:
+            arrays[f"picture/{name}"] = getattr(picture, name)
+    if prepared.data is not full:
+        arrays |= {f"data/{name}": array for name, array in to_arrays(prepared.data.arrays).items()}
+        arrays["data_pairs"] = np.asarray(prepared.data.pairs)
+    arrays["weights"] = prepared.weights
     arrays["condensing_error"] = np.asarray(prepared.condensing_error)
     values = {
         "scaling_mode": full.scaling.mode,
@@ -201,6 +298,8 @@ def stored(prepared: Prepared) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "shards": len(prepared.shards),
         "points": prepared.points,
         "lead": prepared.space.support.lead,
+        "anchored": prepared.anchored,
+        "contradictions": [asdict(outlier) for outlier in prepared.contradictions],
     }
     return arrays, values
 
@@ -229,11 +328,19 @@ def restored(
     shards = [full]
     if values["shards"] > 1:
         shards = [_shard_of(full, arrays, f"shards/{index}/") for index in range(values["shards"])]
+    data = full
+    if "data_pairs" in arrays:
+        measured = _moment_arrays(arrays, "data/")
+        data = replace(full, arrays=measured, pairs=jnp.asarray(arrays["data_pairs"]))
     return Prepared(
         space,
         full,
+        data,
         tuple(shards),
-        _anchor_of(arrays),
+        _picture_of(arrays),
+        values["anchored"],
+        np.asarray(arrays["weights"]),
+        tuple(Outlier(**outlier) for outlier in values["contradictions"]),
         values["points"],
         float(arrays["condensing_error"]),
     )
@@ -250,11 +357,10 @@ def _moment_arrays(arrays: Mapping[str, np.ndarray], prefix: str) -> MomentArray
     )
 
 
-def _anchor_of(arrays: Mapping[str, np.ndarray]) -> Anchor | None:
-    if "anchor/mean" not in arrays:
+def _picture_of(arrays: Mapping[str, np.ndarray]) -> Anchor | None:
+    if "picture/mean" not in arrays:
         return None
-    kept = {name: arrays[f"anchor/{name}"] for name in ("mean", "covariance", "estimates", "covariances")}
-    return Anchor(cavities=(), **kept)
+    return Anchor(cavities=(), **{name: arrays[f"picture/{name}"] for name in _PICTURE})
 
 
 def _with_corner(matrix: Floats, corner: float) -> Floats:

@@ -58,6 +58,11 @@ class MomentArrays:
             gram.reshape(flat, size, size)[self.place], data.reshape(flat, size)[self.place], self.power
         )
 
+    def weighted(self, weight: float) -> MomentArrays:
+        """The arrays with every pair's weight in the sums multiplied by `weight`."""
+        groups = tuple(replace(g, gram=weight * g.gram, data=weight * g.data) for g in self.groups)
+        return replace(self, groups=groups, power=weight * self.power)
+
 
 def _quadratic(basis: Array, gram: Array) -> Array:
     """Σ V_i G V_j of basis (m, K, A, C, M) and gram (K, C, M, M), shape (K, A, m, m), as two matrix products."""
@@ -132,6 +137,10 @@ class Moments:
     def products(self, model: Model, theta: Array, tangents: Array) -> Products:
         """Inner products of every angle; see MomentArrays.products."""
         return evaluate(model, self.arrays, theta, tangents)
+
+    def weighted(self, weight: float) -> Moments:
+        """Moments of the same pairs with their likelihood raised to the power `weight`."""
+        return Moments(self.cells, self.axis, self.arrays.weighted(weight), weight * self.pairs)
 
     def __add__(self, other: Moments) -> Moments:
         """Moments of the union of two disjoint sets of pairs over the same cells."""

@@ -14,6 +14,7 @@ from hpcxpcs.errors import PosteriorError, Stopped
 from hpcxpcs.inference.certificate import Certificate
 from hpcxpcs.inference.combination import ShardDraws, certified, combined, disagreement
 from hpcxpcs.inference.consensus import Combined
+from hpcxpcs.inference.contradiction import counted_less
 from hpcxpcs.inference.draws import physical_draws
 from hpcxpcs.inference.heterogeneity import Heterogeneity
 from hpcxpcs.inference.posterior import Posterior
@@ -80,7 +81,9 @@ class Gathering:
         )
         compile_log().tell(self.run, "gather")
         cut_warnings = tuple(likelihood_of(self.run)[1].get("warnings", ()))
-        return replace(posterior, warnings=(*posterior.warnings, *cut_warnings))
+        counted = counted_less(self.prepared.weights)
+        words = f"{posterior.words}; all data: {counted}" if counted else posterior.words
+        return replace(posterior, words=words, warnings=(*posterior.warnings, *cut_warnings))
 
     def _consensus(self) -> Evidence:
         shards = self._shard_files()
@@ -114,7 +117,7 @@ class Gathering:
     def _weighed(self, passing: Sequence[ChainFile]) -> tuple[Combined, Certificate]:
         options, seed = self.config.optimization.cmc, self.run.plan.seed
         draws = [ShardDraws(shard.index, shard.flat, shard.ess) for shard in passing]
-        consensus = combined(self.prepared, draws, robust=options.combination.method == "robust", seed=seed)
+        consensus = combined(self.prepared, draws, seed=seed)
         limit = options.certificate.k_hat
         certificate = certified(
             self.prepared,
@@ -200,6 +203,6 @@ class Gathering:
             write_check_points(self.run, theta)
         tasks = check_tasks(self.run)
         self.reporter.phase("checking the compression against the raw pairs")
-        pairs = float(np.asarray(self.prepared.full.pairs).sum())
+        pairs = float(np.asarray(self.prepared.data.pairs).sum())
         self._do(tasks, light=pairs * POINTS < LIGHT_CHECK)
         return compression_found(self.run, self.prepared, self.point.compression, tasks, self.reporter.warn)

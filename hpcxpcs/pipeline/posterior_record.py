@@ -322,11 +322,14 @@ def _statistics(prepared: Prepared, evidence: Evidence) -> SampleStatistics:
 
 
 def _shard_record(prepared: Prepared, shard: ChainFile, seed: int) -> ShardRecord:
-    target = prepared.shards[shard.index]
+    target, weight = prepared.shards[shard.index], float(prepared.weights[shard.index])
+    distances = {one.position: one.distance for one in prepared.contradictions}
     values = physical_draws(prepared.space, target, shard.flat, (seed, 5, shard.index)).values
     return ShardRecord(
         index=shard.index,
-        pairs=int(np.asarray(target.pairs).sum()),
+        pairs=round(float(np.asarray(target.pairs).sum()) / weight),
+        weight=weight,
+        distance=distances.get(shard.index),
         accepted=shard.accepted,
         reasons=shard.reasons,
         r_hat=float(np.max(shard.r_hat)),
@@ -350,6 +353,7 @@ def _settings(run: Run, config: Config) -> dict[str, object]:
         "strategy": run.plan.shards["strategy"],
         "shards": run.plan.shards["count"],
         "anchor": run.plan.shards["anchor"],
+        "combination": options.combination.method,
         "target_acceptance": options.per_shard_mcmc.target_accept_prob,
         "max_tree_depth": options.per_shard_mcmc.max_tree_depth,
         "thresholds": {

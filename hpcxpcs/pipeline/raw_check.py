@@ -84,8 +84,8 @@ def compression_found(
     there = {k: sealed.arrays for k, sealed in found.items() if sealed is not None}
     if not there:
         raise StoreError(f"{run.folder}: no angle's raw pairs were checked: run the same command again")
-    relative = _difference(prepared.space, prepared.full, thetas, there)
-    pairs = np.asarray(prepared.full.pairs)
+    relative = _difference(prepared.space, prepared.data, thetas, there)
+    pairs = np.asarray(prepared.data.pairs)
     return replace(
         before,
         error=float(np.std(relative)),
@@ -96,23 +96,23 @@ def compression_found(
 
 
 def _difference(
-    space: Space, full: Target, thetas: Floats, raw: Mapping[int, Mapping[str, np.ndarray]]
+    space: Space, data: Target, thetas: Floats, raw: Mapping[int, Mapping[str, np.ndarray]]
 ) -> Floats:
     """Compressed − raw log-likelihood (m,) relative to the first set; unchecked angles count like checked ones."""
-    packed = [products_at(space, full, jnp.asarray(theta)) for theta in thetas]
+    packed = [products_at(space, data, jnp.asarray(theta)) for theta in thetas]
     stacked = [np.stack(leaf) for leaf in zip(*packed, strict=True)]
     mixed = [leaf.copy() for leaf in stacked]
     for angle, arrays in raw.items():
         for name, leaf in zip(Products._fields, mixed, strict=True):
             leaf[:, angle] = arrays[name][:, 0]
-    values = [_marginals(full, Products(*map(jnp.asarray, leaves))) for leaves in (stacked, mixed)]
-    difference = (np.asarray(values[0]) - np.asarray(values[1])) * len(full.pairs) / len(raw)
+    values = [_marginals(data, Products(*map(jnp.asarray, leaves))) for leaves in (stacked, mixed)]
+    difference = (np.asarray(values[0]) - np.asarray(values[1])) * len(data.pairs) / len(raw)
     return difference - difference[0]
 
 
 @jax.jit
-def _marginals(full: Target, products: Products) -> jax.Array:
+def _marginals(data: Target, products: Products) -> jax.Array:
     def one(its: Products) -> jax.Array:
-        return marginal_log_likelihood(full.scaling, its, full.sigma, full.pairs)
+        return marginal_log_likelihood(data.scaling, its, data.sigma, data.pairs)
 
     return jax.vmap(one)(products)

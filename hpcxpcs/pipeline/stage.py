@@ -15,6 +15,7 @@ from hpcxpcs.config import Config, ResolvedParameter, resolved_parameters
 from hpcxpcs.config.plausible import check_parameters
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import DataError
+from hpcxpcs.inference.contradiction import described, too_few_to_compare
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
 from hpcxpcs.inference.measurement import Demand, Measurement, always_wanted, measure
 from hpcxpcs.inference.point import fit_in_stages
@@ -150,7 +151,7 @@ def _prepared(
         )
     shards, anchored = run.plan.shards, run.plan.shards["anchor"] == "point_fit"
     count = int(shards["count"]) if run.plan.method == "cmc" else 1
-    space, full, chosen = prepare_full(
+    whole = prepare_full(
         point,
         fitted,
         parameters_of(run.plan),
@@ -161,8 +162,12 @@ def _prepared(
     axis = measurement.axis
     sets = partition(shards["strategy"], count, axis.count, run.plan.seed, first=axis.first_usable)
     parts = shard_moments(measurement.angles, measurement.phi, represented.moments.cells, axis, sets)
-    warnings = [sets[0].warning] if count > 1 and sets[0].warning else []
-    return prepare_shards(space, full, chosen, parts, count, anchored), warnings
+    robust = config.optimization.cmc.combination.method == "robust"
+    prepared = prepare_shards(whole, parts, count, anchored=anchored, robust=robust)
+    cut = sets[0].warning if count > 1 else ""
+    alone = too_few_to_compare(count) if robust else ""
+    named = described(prepared.contradictions, count, robust=robust)
+    return prepared, [words for words in (cut, alone, *named) if words]
 
 
 def _write(

@@ -26,6 +26,7 @@ from hpcxpcs.results.trust import (
     posterior_warnings,
     strongest_pairs,
     trusted,
+    weighs_shards,
     z_words,
 )
 
@@ -192,7 +193,7 @@ def _comparison(answer: Answer, posterior: Posterior, k: int) -> dict[str, Any]:
         "posterior_std": summary.std[k],
         "z": summary.z[k],
         "width_ratio": summary.std[k] / uncertainty if uncertainty > 0 else None,
-        "words": z_words(float(summary.z[k])),
+        "words": z_words(float(summary.z[k]), weighted=weighs_shards(posterior)),
     }
 
 

@@ -100,12 +100,13 @@ def _shards(posterior: Posterior) -> dict[str, Any]:
         "num_shards": len(posterior.shards),
         "accepted": accepted,
         "rejected": [shard.index for shard in posterior.shards if not shard.accepted],
+        "contradicting": [shard.index for shard in posterior.shards if shard.distance is not None],
         "shard_summary": [_shard(shard, posterior) for shard in posterior.shards],
     }
 
 
 def _shard(shard: Shard, posterior: Posterior) -> dict[str, Any]:
-    columns = ("index", "pairs", "accepted", "reasons", "r_hat", "ess", "divergences", "bfmi")
+    columns = ("index", "pairs", "weight", "distance", "accepted", "reasons", "r_hat", "ess", "divergences", "bfmi")
     return {
         **{column: getattr(shard, column) for column in columns},
         "mean": dict(zip(posterior.names, shard.mean, strict=True)),

@@ -63,12 +63,16 @@ class Statistics(Protocol):
 
 
 class Shard(Protocol):
-    """How one shard was sampled, and why it was not accepted; mean and std (n,) in physical values."""
+    """How one shard was sampled and counts, and why it was not accepted; mean and std (n,) in physical values."""
 
     @property
     def index(self) -> int: ...
     @property
     def pairs(self) -> int: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def distance(self) -> float | None: ...
     @property
     def accepted(self) -> bool: ...
     @property

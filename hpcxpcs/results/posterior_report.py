@@ -28,7 +28,7 @@ POSTERIOR_PICTURES: Mapping[str, str] = {
     "ess.png": "Effective draws",
 }
 SHARD_HEADINGS = (
-    *("shard", "pairs", "outcome", "R-hat", "ESS", "divergences", "BFMI"),
+    *("shard", "pairs", "weight", "outcome", "R-hat", "ESS", "divergences", "BFMI"),
     *("attempts", "gradients", "seconds"),
 )
 
@@ -104,13 +104,13 @@ def _checks(found: Posterior) -> Iterator[tuple[str, ...]]:
             f"{contraction:.1%}" if math.isfinite(contraction) else ABSENT,
             number(float(summary.point_value[k])),
             f"{z:+.2f}" if math.isfinite(z) else ABSENT,
-            trust.z_words(z),
+            trust.z_words(z, weighted=trust.weighs_shards(found)),
         )
 
 
 def _shard(shard: Shard) -> tuple[str, ...]:
     return (
-        *(str(shard.index), f"{shard.pairs:,}"),
+        *(str(shard.index), f"{shard.pairs:,}", number(float(shard.weight), 2)),
         "accepted" if shard.accepted else f"left out: {', '.join(shard.reasons)}",
         *(number(float(shard.r_hat), 4), f"{shard.ess:,.0f}" if math.isfinite(shard.ess) else ABSENT),
         *(f"{shard.divergences:,}", number(float(shard.bfmi), 2), str(shard.attempts)),

@@ -65,6 +65,8 @@ def posterior_quality(posterior: Posterior) -> str:
 def verdict_sentence(posterior: Posterior) -> str:
     """The first sentence that a reader should see."""
     words = _VERDICTS.get(posterior.verdict, f"The verdict is {posterior.verdict}.")
+    if weighs_shards(posterior):
+        words = f"{words} Shards that contradict the others count less."
     if posterior.judgement.passed or not trusted(posterior):
         return words
     count = len(posterior.judgement.failed)
@@ -134,10 +136,15 @@ def shards_words(posterior: Posterior) -> str:
     """How many shards were combined, and which were not and why."""
     rejected = [shard for shard in posterior.shards if not shard.accepted]
     count = len(posterior.shards)
+    apart = "".join(
+        f"; shard {shard.index} contradicts the others and counts with weight {shard.weight:.2g}"
+        for shard in posterior.shards
+        if shard.distance is not None
+    )
     if not rejected:
-        return f"all {count} were accepted" if count > 1 else "the one shard was accepted"
+        return (f"all {count} were accepted" if count > 1 else "the one shard was accepted") + apart
     reasons = "; ".join(f"shard {shard.index}: {', '.join(shard.reasons)}" for shard in rejected)
-    return f"{count - len(rejected)} of {count} were accepted; left out: {reasons}"
+    return f"{count - len(rejected)} of {count} were accepted; left out: {reasons}{apart}"
 
 
 def convergence_words(posterior: Posterior) -> str:
@@ -188,13 +195,20 @@ def agreement_words(posterior: Posterior) -> str:
         return "there is no point fit to compare with"
     worst = known[np.argmax(np.abs(z[known]))]
     away = f"at most {abs(z[worst]):.2f} standard deviations from it ({posterior.names[worst]})"
-    return f"the posterior means are {away}: {z_words(float(z[worst]))}"
+    return f"the posterior means are {away}: {z_words(float(z[worst]), weighted=weighs_shards(posterior))}"
 
 
-def z_words(z: float) -> str:
-    """What a distance between posterior mean and point fit means."""
+def weighs_shards(posterior: Posterior) -> bool:
+    """Whether shards count less in the posterior than in the point fit."""
+    return any(shard.weight < 1.0 for shard in posterior.shards)
+
+
+def z_words(z: float, *, weighted: bool = False) -> str:
+    """What a distance between posterior mean and point fit means; `weighted` if shards count less in the posterior."""
     if not math.isfinite(z):
         return "no comparison"
+    if abs(z) >= NOTABLE_Z and weighted:
+        return "apart: shards that contradict the others count in full in the point fit, and less in the posterior"
     if abs(z) >= SERIOUS_Z:
         return "far: the posterior is skewed, or the point fit sits in another solution; look at the pictures"
     return "agrees" if abs(z) < NOTABLE_Z else "differs a little: the posterior is skewed, quote its interval"

@@ -17,11 +17,10 @@ from hpcxpcs.inference.diagnostics import mixing
 from hpcxpcs.inference.draws import physical_draws
 from hpcxpcs.inference.measurement import Measurement, measure
 from hpcxpcs.inference.point import fit_in_stages
-from hpcxpcs.inference.prepared import Prepared, prepare_full, prepare_shards
+from hpcxpcs.inference.prepared import Prepared, Whole, prepare_full, prepare_shards
 from hpcxpcs.inference.records import PointFit
 from hpcxpcs.inference.stages import Fitted
 from hpcxpcs.inference.target import Space, Target
-from hpcxpcs.likelihood.condense import Condensation
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.shards import partition, shard_moments
 from hpcxpcs.physics.model import TimeGrid
@@ -56,16 +55,16 @@ class Fit:
     def prepared(self, count: int, anchored: bool = True) -> Prepared:
         """The likelihood cut into `count` shards, as `hpcxpcs fit` does it."""
         axis, represented = self.measurement.axis, self.fitted.represented
-        space, full, chosen = _full(self, 1.0 if anchored else float(np.sqrt(count)))
+        whole = _full(self, 1.0 if anchored else float(np.sqrt(count)))
         sets = partition("angle_balanced", count, axis.count, SEED, first=axis.first_usable)
         parts = shard_moments(
             self.measurement.angles, self.measurement.phi, represented.moments.cells, axis, sets
         )
-        return prepare_shards(space, full, chosen, parts, count, anchored)
+        return prepare_shards(whole, parts, count, anchored=anchored)
 
 
 @cache
-def _full(fit: Fit, width: float) -> tuple[Space, Target, Condensation]:
+def _full(fit: Fit, width: float) -> Whole:
     sampled = fit.config.noise.scale == "sampled"
     return prepare_full(fit.point, fit.fitted, fit.parameters, sampled, SEED, width)
 
@@ -135,7 +134,7 @@ def consensus_posterior(
 ) -> Sampled:
     """Shards, consensus and certificate."""
     prepared = fit.prepared(count, anchored)
-    joint = combined(prepared, shard_draws(prepared, warmup, draws), robust=False, seed=SEED)
+    joint = combined(prepared, shard_draws(prepared, warmup, draws), seed=SEED)
     found = certified(prepared, joint, draws=4000, limit=None, seed=SEED)
     values, levels = physical(prepared, found.draws)
     return Sampled(found.word, values, levels, np.full(values.shape[1], found.ess), joint, found)

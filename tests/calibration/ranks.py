@@ -21,7 +21,7 @@ from hpcxpcs.inference import nuts
 from hpcxpcs.inference.combination import certified, combined
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
 from hpcxpcs.inference.laplace import find_mode
-from hpcxpcs.inference.prepared import Prepared, prepare_shards, space_of
+from hpcxpcs.inference.prepared import Prepared, Whole, prepare_shards, space_of
 from hpcxpcs.inference.target import Space, Target
 from hpcxpcs.likelihood.cells import TimeAxis, geometric_cells
 from hpcxpcs.likelihood.compress import compress
@@ -44,7 +44,7 @@ BINS = 10
 
 
 @dataclass(frozen=True)
-class Whole:
+class Uncondensed:
     """Stands for a condensation that leaves the nodes as they are."""
 
     points: int = 0
@@ -131,9 +131,10 @@ class Experiment:
         )
         mode = find_mode(space, target)
         full = replace(target, origin=jnp.asarray(mode.x), transform=jnp.asarray(mode.transform))
+        whole = Whole(space, full, Uncondensed(), moments, np.ones(2), 1, 1.0)
         sets = partition("angle_balanced", shards, FRAMES, 1, first=1)
         parts = shard_moments(angle, PHI, cells, self.axis, sets)
-        return prepare_shards(space, full, Whole(), parts, shards, True)
+        return prepare_shards(whole, parts, shards, anchored=True)
 
 
 def exact_draws(prepared: Prepared, index: int) -> np.ndarray:
@@ -144,7 +145,7 @@ def exact_draws(prepared: Prepared, index: int) -> np.ndarray:
 
 def consensus_draws(prepared: Prepared, index: int) -> tuple[str, np.ndarray]:
     """Verdict and draws (n, 8) of QUANTITIES from certified shards; all data where they are refused."""
-    joint = combined(prepared, shard_draws(prepared, 50, 70, index), robust=False, seed=index)
+    joint = combined(prepared, shard_draws(prepared, 50, 70, index), seed=index)
     found = certified(prepared, joint, draws=1000, limit=None, seed=index)
     if not found.valid:
         return found.word, exact_draws(prepared, index)

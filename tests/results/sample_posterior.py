@@ -154,6 +154,8 @@ def _shards(centre: np.ndarray, factor: np.ndarray, rng: np.random.Generator) ->
             ShardRecord(
                 index=index,
                 pairs=569,
+                weight=1.0,
+                distance=None,
                 accepted=accepted,
                 reasons=() if accepted else ("R-hat 1.31 of beta",),
                 r_hat=1.008 if accepted else 1.31,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from hpcxpcs.config.dialects.common_keys import COMMON, GOES_THROUGH, LABEL, MACHINE, SEARCH
@@ -22,6 +23,8 @@ def _or_default(default: Any) -> Any:
     """A reader that puts our default where null stood."""
     return lambda value: default if value is None else value
 
+
+_combination = partial(combination, auto="consensus")
 
 _LEAST_SQUARES: Mapping[str, Rule] = {
     f"{_NLSQ}.analysis_mode": renamed("analysis_mode"),
@@ -128,8 +131,8 @@ _SECTIONS: Mapping[str, Mapping[str, Rule]] = {
         **each("", ("nlsq_prior_width_factor", "prior_width_factor"), _CERTIFIED),
     },
     "combination": {
-        "combination_method": replaced(f"{_CMC}.combination.method", NO_CONSENSUS, read=combination),
-        "method": replaced(f"{_CMC}.combination.method", NO_CONSENSUS, read=combination),
+        "combination_method": replaced(f"{_CMC}.combination.method", NO_CONSENSUS, read=_combination),
+        "method": replaced(f"{_CMC}.combination.method", NO_CONSENSUS, read=_combination),
         "min_success_rate": renamed(f"{_VALIDATION}.min_success_rate"),
         "min_success_rate_warning": _CERTIFIED,
         "weights": dropped("nothing read it; shards are weighed by their covariances"),

@@ -17,10 +17,13 @@ _CERTIFIED = dropped("the combined draws are certified against all data instead"
 _COUNTED = dropped("shards are counted here, not their points: num_shards")
 
 
-def combination(value: Any) -> Any:
-    """Our name of a rule that combines shards; what is unknown stays, and is refused by the check of its key."""
-    names = {"robust_consensus_mc": "robust"}
-    names |= dict.fromkeys(("consensus_mc", "weighted_gaussian", "simple_average", "auto"), "consensus")
+def combination(value: Any, auto: str = "robust") -> Any:
+    """Our name of a rule that combines shards; what is unknown stays, and is refused by the check of its key.
+
+    homodyne's auto was its robust rule, heterodyne's was not.
+    """
+    names = {"robust_consensus_mc": "robust", "auto": auto}
+    names |= dict.fromkeys(("consensus_mc", "weighted_gaussian", "simple_average"), "consensus")
     return names.get(value, value) if isinstance(value, str) else value
 
 
@@ -29,7 +32,10 @@ def method(value: Any) -> Any:
     return {"both": "cmc", "mcmc": "cmc"}.get(value, value) if isinstance(value, str) else value
 
 
-NO_CONSENSUS = "consensus weighs shards with full covariances, robust doubts those that contradict the others"
+NO_CONSENSUS = (
+    "consensus weighs shards with full covariances; robust names a shard that contradicts the others and lets it count "
+    "less, all parameters judged together; it was left out there, each parameter judged alone"
+)
 LOSS = dropped(
     "errors are Gaussian with the measured noise; robust error bars stand beside", among("linear", "soft_l1")
 )
