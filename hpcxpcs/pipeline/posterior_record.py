@@ -188,9 +188,9 @@ def assembled(
     units = {p.parameter.name: p.parameter.unit for p in parameters}
     modes = find_modes(z, seed=run.plan.seed)
     verdict, words, warnings = _with_compression(evidence, compression)
-    mixed = mixed_labels(point, modes, found.theta, prepared.space.support.coordinates.t_ref)
-    if mixed is not None:
-        verdict, words, warnings = "rejected", mixed, (*warnings, mixed)
+    both_labels = mixed_labels(point, modes, found.theta, prepared.space.support.coordinates.t_ref)
+    if both_labels is not None:
+        verdict, words, warnings = "rejected", both_labels, (*warnings, both_labels)
     shape = (*values.shape[:2], -1)
     return Posterior(
         names=names,
