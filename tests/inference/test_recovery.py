@@ -225,6 +225,6 @@ def test_the_gradient_leads_downhill_and_vanishes_at_the_minimum_of_a_real_objec
     assert end.converged and end.cost < objective.cost(u)
     assert decrement(finite_difference_expansion(objective, end.u)) < 1e-3
     walled = replace(
-        objective, limits=replace(case.limits, upper=case.limits.upper * np.array([0.01, 1.0, 1.0]))
+        objective, limits=replace(case.limits, upper=case.limits.upper * np.array([1e-4, 1.0, 1.0]))
     )
     assert walled.cost(end.u) > end.cost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,8 @@ _INITIAL = "initial_parameters"
 _KEYS = ("value", "min", "max", "vary", "prior", "prior_params")
 _AND_SO_ON = "..."
 """What homodyne's document writes at the end of a list for all that is left out."""
+HELD_AT: Mapping[str, float] = {"D0": 1e3, "gamma_dot_t0": 0.01, "D0_ref": 1e4, "D0_sample": 1e4, "v0": 1e3}
+"""Default amplitudes of the older programs, at which they hold what is not active and has no value."""
 _NO_START = "contrast and offset follow from the data in closed form; they need no start"
 
 
@@ -51,7 +53,7 @@ def translate_parameters(work: Work, model: str) -> None:
         work.new.setdefault("parameter_space", {})["bounds"] = entries
         work.origins.setdefault(ORIGIN, ORIGIN if work.given(*ORIGIN) is not None else ("parameters",))
     _write_starts(work, model, known)
-    _active(work, model)
+    _active(work, model, known)
     _write_scaling(work, known)
 
 
@@ -293,7 +295,7 @@ def _write_starts(work: Work, model: str, known: _Parameters) -> None:
         work.origins[(_INITIAL, "values", index)] = place
 
 
-def _active(work: Work, model: str) -> None:
+def _active(work: Work, model: str, known: _Parameters) -> None:
     """`active_parameters`, obeyed whether values are given or not."""
     origin = (_INITIAL, "active_parameters")
     active = work.given(*origin)
@@ -308,8 +310,18 @@ def _active(work: Work, model: str) -> None:
     work.new.setdefault(_INITIAL, {})["active_parameters"] = [one for _, one in kept]
     for new, (old, _) in enumerate(kept):
         work.origins[(_INITIAL, "active_parameters", new)] = (*origin, old)
-    why = "here it is obeyed: all others are held at their start value, or at the default of the program"
+    varied = {_name_or_itself(str(one), model) for _, one in kept}
+    for name, value in HELD_AT.items():
+        if parameter_or_none(name, model) and name not in varied and name not in (*known.start, *known.fixed):
+            work.new[_INITIAL].setdefault("fixed_parameters", {})[name] = value
+            work.origins[(_INITIAL, "fixed_parameters", name)] = origin
+    why = "here it is obeyed: all others are held at their start value, or at the default of that program"
     work.tell(origin, Fate.KEPT, why=why)
+
+
+def _name_or_itself(name: str, model: str) -> str:
+    parameter = parameter_or_none(name, model)
+    return name if parameter is None else parameter.name
 
 
 def _write_scaling(work: Work, known: _Parameters) -> None:
