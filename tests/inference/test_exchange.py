@@ -32,9 +32,7 @@ NAMES = MODELS["two_component"]
 def exchanged(theta=TRUTH, model="two_component", fixed=None, bounds=()):
     parameters = parameters_for(model, fixed=fixed, bounds=bounds)
     held = tuple((k, p.fixed) for k, p in enumerate(parameters) if p.fixed is not None)
-    limits = Limits(
-        np.array([p.lower for p in parameters]), np.array([p.upper for p in parameters]), FIRST, LAST
-    )
+    limits = Limits.of(parameters, FIRST, LAST)
     return mirrored(Coordinates(build_model(model, q=0.0054), 1.0, held), limits, theta)
 
 
