@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from hpcxpcs.config.parameters import MODEL_NAMES, parameters_of
 from hpcxpcs.config.problems import KeyPath, dotted
 from hpcxpcs.config.resolve import ParameterChoice, ResolvedParameter, parameter_choices
-from hpcxpcs.config.scale import DataScale, Exponent, extent_of
+from hpcxpcs.config.scale import DataScale, Exponent, dimensionless, extent_of, needs_data
 
 if TYPE_CHECKING:
     from hpcxpcs.config.schema import Config
@@ -298,14 +298,17 @@ def _about_angles(config: Config) -> Iterator[Remark]:
 
 
 def _about_bounds(item: ParameterChoice) -> Iterator[Remark]:
-    """Bounds that the configuration states beyond what is usual."""
+    """Bounds that the configuration states beyond what is usual, and beyond those that any fit has without them."""
     name = item.parameter.name
+    table = None if needs_data(item.parameter) else dimensionless(item.parameter)
     for allowed in PARAMETER_RANGES.get(name, ()):
         if allowed.severity != "warning":
             continue
-        if allowed.above and "max" in item.given and item.upper is not None and item.upper > allowed.high:
+        low = allowed.low if table is None else min(allowed.low, table.lower)
+        high = allowed.high if table is None else max(allowed.high, table.upper)
+        if allowed.above and "max" in item.given and item.upper is not None and item.upper > high:
             text = f"{allowed.above}{_usual(allowed)}"
             yield Remark("warning", f"upper bound of {name}", item.upper, text)
-        if allowed.below and "min" in item.given and item.lower is not None and item.lower < allowed.low:
+        if allowed.below and "min" in item.given and item.lower is not None and item.lower < low:
             text = f"{allowed.below}{_usual(allowed)}"
             yield Remark("warning", f"lower bound of {name}", item.lower, text)

@@ -42,7 +42,8 @@ def ways(reference, tmp_path_factory) -> dict[str, Path]:
     runs = {name: folder / name.replace(" ", "-") for name in WAYS}
     with Jobs(folder, reference.config) as jobs:
         for name, (before, every, environment) in WAYS.items():
-            options = ("--workers", 2, "--set", f"runtime.checkpoint_every={every}")
+            workers = () if before else ("--workers", 2)
+            options = (*workers, "--set", f"runtime.checkpoint_every={every}")
             jobs.fit(runs[name], *options, before=before, environment=environment)
     return runs
 

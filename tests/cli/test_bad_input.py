@@ -39,8 +39,8 @@ CONFIGURATIONS = {
     ),
     "a parameter that the model lacks": ("initial_parameters.fixed_parameters={phi0: 3}", "phi0"),
     "a start outside its bounds": (
-        "initial_parameters={parameter_names: [D0, alpha, D_offset], values: [1e9, 0, 0]}",
-        *("initial_parameters.values[0]", "1000000000", "bounds 100 ... 100000 of D0"),
+        "initial_parameters={parameter_names: [D0, alpha, D_offset], values: [1e4, 5, 0]}",
+        *("initial_parameters.values[1]", "5", "bounds -2 ... 2 of alpha"),
     ),
     "bounds the wrong way round": ("parameter_space.bounds=[{name: D0, min: 5000, max: 100}]", "D0", "5000"),
 }

@@ -24,10 +24,12 @@ from hpcxpcs.runtime.claims import take
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.schedulers import looking
 from hpcxpcs.runtime.schedulers.submissions import SubmitRecord, at_the_scheduler, read_record
-from tests.cli.submitted import SECONDS, small_config
+from tests.cli.submitted import small_config
 from tests.runtime.schedulers.pbs_fixture import FakePbs
 
 NOBODY = 65534
+SECONDS = 800.0
+"""What a queue of small jobs may take on a machine that does other things, too."""
 Command = Callable[..., str]
 
 pytestmark = pytest.mark.timeout(900)

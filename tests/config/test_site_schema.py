@@ -47,7 +47,8 @@ def refused(site_file: Callable[[str], Path]) -> Refused:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_given_a_shipped_site_then_it_is_valid_and_its_launcher_can_be_filled_in(name: str) -> None:
     site = load_site(shipped_folder() / f"{name}.yaml")
-    numbers = {"ranks": 8, "ranks_per_node": 4, "cores_per_rank": 2, "cpus_per_rank": 4, "nodes": 2}
+    counts = {"ranks": 8, "ranks_per_node": 4, "cores_per_rank": 2, "cpus_per_rank": 4, "nodes": 2}
+    numbers = {"mpiexec": "mpiexec", **counts}
     words = [word.format(**numbers) for word in site.launcher]
     assert words
     assert not any("{" in word for word in words)
@@ -113,7 +114,7 @@ def test_given_the_sites_of_the_design_then_all_are_shipped() -> None:
         ("nodes: {cpu: {cores: many}}", 'nodes.cpu.cores: "many" is not a whole number'),
         ("nodes: {cpu: {cores: 4, memory: 512}}", 'write the unit, for example "4 GiB"'),
         ("hostnames: ['login[']", 'hostnames[0]: "login[" is not a regular expression'),
-        ("launcher: [srun, '{rank}']", 'launcher[1]: "{rank}" has the placeholder {rank}; known: {ranks}'),
+        ("launcher: [srun, '{rank}']", 'launcher[1]: "{rank}" has the placeholder {rank}; known: {mpiexec}, {ranks}'),
         ("launcher: [srun, '{rank}']", "did you mean 'ranks'?"),
         ("launcher: [srun, '{ranks']", "has a brace without its partner"),
         ('launcher: ["a\\nb"]', "must be one line of printable text"),
