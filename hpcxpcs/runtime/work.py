@@ -14,7 +14,7 @@ from hpcxpcs.errors import ClaimLost, OutputError
 from hpcxpcs.runtime.batch_job import batch_job
 from hpcxpcs.runtime.claims import Claim, take
 from hpcxpcs.runtime.events import append
-from hpcxpcs.runtime.failures import record_failure
+from hpcxpcs.runtime.failures import MOST_ATTEMPTS, failed_attempts, record_failure
 from hpcxpcs.runtime.freed_memory import return_freed_memory
 from hpcxpcs.runtime.log_context import log_context
 from hpcxpcs.runtime.log_lines import FILE_ONLY
@@ -86,6 +86,8 @@ def do_task(
     try:
         if state_of(run, task) == "done":
             return "done"
+        if failed_attempts(run, task) >= MOST_ATTEMPTS:
+            return "failed"  # the last attempt of another process ended while this one claimed
         append(run, "started", task=task.name, token=claim.owner.token, **batch_job())
         with log_context(**task_fields(task)), timed(task.name, "task", _log):
             return _attempt(run, task, function, claim, stop, patience)
