@@ -26,11 +26,6 @@ LABORATORIES = {
         {"D0": 1e6, **BROWNIAN, "gamma_dot_t0": 0.2, "beta": 0.0, "gamma_dot_t_offset": 0.0, "phi0": 71.0},
         {"dt": 1e-3, "q": 4e-3, "frames": 120, "angles": 6},
     ),
-    "slow shear": (
-        "laminar_flow",
-        {"D0": 0.5, **BROWNIAN, "gamma_dot_t0": 2e-6, "beta": 0.0, "gamma_dot_t_offset": 0.0, "phi0": 40.0},
-        {"dt": 60.0, "q": 8e-3, "frames": 120, "angles": 6},
-    ),
 }  # fmt: skip
 
 
