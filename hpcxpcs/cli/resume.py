@@ -102,11 +102,11 @@ def _submit_again(run: Run, record: SubmitRecord, tasks: int | None, log_level: 
     A number of `tasks` counts as it is: what is added to workers that live is no new order for the run.
     """
     from hpcxpcs.cli.submit import hand_in
-    from hpcxpcs.pipeline.begin import refuse_complete
     from hpcxpcs.runtime.failures import forget_failures
     from hpcxpcs.runtime.run import state_of
     from hpcxpcs.runtime.schedulers.looking import alive_by_job
     from hpcxpcs.runtime.schedulers.submitting import offer
+    from hpcxpcs.runtime.status import refuse_complete
     from hpcxpcs.runtime.work import open_tasks
 
     refuse_complete(run)

@@ -43,9 +43,8 @@ def command(run: Path, watch: bool, as_json: bool, queue_too: bool) -> None:
     also tells what the queue says, asked once a minute whoever looks, and sooner when it did not answer; --no-queue
     leaves that out.
     """
-    from hpcxpcs.pipeline.begin import completed
     from hpcxpcs.runtime.run import Run
-    from hpcxpcs.runtime.status import read_status
+    from hpcxpcs.runtime.status import completed, read_status
 
     opened = Run.open(run)
     shown = ""

@@ -94,12 +94,13 @@ def command(
     """
     from hpcxpcs.cli.fit import refuse_shards
     from hpcxpcs.cli.progress import PhaseLines
-    from hpcxpcs.pipeline.begin import begin, refuse_complete
+    from hpcxpcs.pipeline.begin import begin
     from hpcxpcs.pipeline.plan import plan_for
     from hpcxpcs.runtime.log_levels import asked_level
     from hpcxpcs.runtime.run import PLAN_FILE, Run
     from hpcxpcs.runtime.schedulers.submissions import at_the_scheduler
     from hpcxpcs.runtime.schedulers.submitting import offer, submit_lines, write_scripts
+    from hpcxpcs.runtime.status import refuse_complete
 
     _refuse_contradictions(dry_run, write_only, wait, fresh, more)
     order = _order(asked)

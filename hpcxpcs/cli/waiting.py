@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 
 from hpcxpcs.cli.progress import PhaseLines
-from hpcxpcs.pipeline.begin import completed
 from hpcxpcs.runtime.events import read_events
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.schedulers.looking import FRESH_SECONDS, queue_look
 from hpcxpcs.runtime.schedulers.submissions import SubmitRecord, read_record
-from hpcxpcs.runtime.status import EVENT_BYTES, read_status
+from hpcxpcs.runtime.status import EVENT_BYTES, completed, read_status
 from hpcxpcs.runtime.work import EXIT_STOPPED
 
 ENDINGS = ("done", "stopped", "failed", "left", "died", "lost", "complete", "cancelled")

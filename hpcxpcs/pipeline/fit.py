@@ -21,7 +21,7 @@ from hpcxpcs.files.atomic import require_place
 from hpcxpcs.inference.posterior import Posterior
 from hpcxpcs.inference.records import PointFit
 from hpcxpcs.physics.model import Model
-from hpcxpcs.pipeline.begin import begin, mark_complete, refuse_complete, start_over
+from hpcxpcs.pipeline.begin import begin, start_over
 from hpcxpcs.pipeline.choices import config_of, configured, fit_threads, run_folder
 from hpcxpcs.pipeline.compile_log import compile_log
 from hpcxpcs.pipeline.crew import crew, is_point_fit
@@ -43,6 +43,7 @@ from hpcxpcs.runtime.plan import new_run_id, refuse_difference
 from hpcxpcs.runtime.preemption import StopRequest
 from hpcxpcs.runtime.process_log import ProcessLog, log_into, process_log
 from hpcxpcs.runtime.run import Run
+from hpcxpcs.runtime.status import mark_complete, refuse_complete
 
 FINISHED_BUT_DOUBTFUL = 3
 """Exit code of a fit that was written but must not be quoted as it is."""

@@ -1,20 +1,26 @@
-"""How far a run is, from what its processes leave in its folder: no process is asked, nothing is changed."""
+"""How far a run is, from what its processes leave in its folder: no process is asked; and that it is complete."""
 
 from __future__ import annotations
 
 import datetime
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpcxpcs.errors import AlreadyComplete
+from hpcxpcs.files.json_safe import write_json
 from hpcxpcs.runtime.claims import Holding, holding
-from hpcxpcs.runtime.events import read_events
+from hpcxpcs.runtime.events import append, read_events
 from hpcxpcs.runtime.failures import read_failures
 from hpcxpcs.runtime.run import Run, State, state_of
 from hpcxpcs.runtime.sealed import peek
 from hpcxpcs.runtime.tasks import TASK_FOLDERS, Task, new_task
+
+COMPLETE_FILE = "complete.json"
+"""Says that the results of a run are written, and how it ended."""
 
 EVENT_BYTES = 1_000_000
 """Of the newest events that are read: hours of a large run, in a few hundredths of a second."""
@@ -204,3 +210,46 @@ def _listed(folder: Path) -> Iterator[Path]:
         yield from sorted(folder.iterdir())
     except FileNotFoundError:
         return
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A run whose results are there: verdict in one word, why, and the exit code it ended with."""
+
+    verdict: str
+    words: str
+    exit_code: int
+
+
+def completed(run: Run) -> Completed | None:
+    """How a run ended; None when its results are not written."""
+    try:
+        found = json.loads((run.folder / COMPLETE_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(found, Mapping) or found.get("run_id") != run.plan.run_id:
+        return None
+    return Completed(str(found["verdict"]), str(found["words"]), int(found["exit_code"]))
+
+
+def refuse_complete(run: Run) -> None:
+    """Raise AlreadyComplete when nothing is left to do."""
+    ended = completed(run)
+    if ended is not None:
+        raise AlreadyComplete(
+            f"{run.folder}: complete ({ended.verdict}: {ended.words}); nothing is left to do. The report is "
+            f"{run.results / 'report.html'}; hpcxpcs fit --fresh computes everything anew",
+            ended.exit_code,
+        )
+
+
+def mark_complete(run: Run, verdict: str, words: str, exit_code: int) -> None:
+    """Note that the results of a run are written."""
+    record: dict[str, Any] = {
+        "run_id": run.plan.run_id,
+        "verdict": verdict,
+        "words": words,
+        "exit_code": exit_code,
+    }
+    write_json(run.folder / COMPLETE_FILE, record)
+    append(run, "complete", verdict=verdict)

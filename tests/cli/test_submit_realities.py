@@ -19,11 +19,11 @@ import pytest
 from hpcxpcs.cli import main
 from hpcxpcs.cli.progress import PhaseLines
 from hpcxpcs.cli.waiting import waited
-from hpcxpcs.pipeline.begin import mark_complete
 from hpcxpcs.runtime.claims import take
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.schedulers import looking
 from hpcxpcs.runtime.schedulers.submissions import SubmitRecord, at_the_scheduler, read_record
+from hpcxpcs.runtime.status import mark_complete
 from tests.cli.submitted import small_config
 from tests.runtime.schedulers.pbs_fixture import FakePbs
 
