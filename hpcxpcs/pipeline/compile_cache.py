@@ -100,7 +100,7 @@ def compile_cache(
             raise
         warn(f"{error}; this run compiles everything anew")
         folder = None
-    jax.config.update("jax_compilation_cache_dir", None if folder is None else str(folder))
+    _open(None if folder is None else str(folder))
     if folder is not None:
         if check and (dropped := check_entries(folder).dropped):
             warn(
@@ -109,6 +109,16 @@ def compile_cache(
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     return folder
+
+
+def _open(folder: str | None) -> None:
+    """Let JAX use a cache; it keeps the first one that it has opened until it is told to forget it."""
+    import jax
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+    if folder != jax.config.jax_compilation_cache_dir:
+        reset_cache()
+        jax.config.update("jax_compilation_cache_dir", folder)
 
 
 def _writable_folder(setting: str) -> Path:
