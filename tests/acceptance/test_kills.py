@@ -66,8 +66,8 @@ def test_given_a_kill_in_each_phase_in_turn_then_the_draws_are_the_same(jobs, re
     assert not list((run / "data").glob("*.h5"))
     killed_at(STEPS, 2)
     assert progress(run, 0) == 30, "in warm-up"
-    killed_at(STEPS, 4)
-    assert progress(run, 0) == 120, "while drawing"
+    killed_at(STEPS, 5)
+    assert (progress(run, 0), progress(run, 1)) == (30, 120), "while drawing another, of which more is left to do"
     killed_at("hpcxpcs.pipeline.gather:certified")
     assert not (run / "data" / "check.h5").exists()
     killed_at("hpcxpcs.results.write:write_posterior")
