@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from hpcxpcs.config.scale import OFFSET_REACH, OFFSET_SPREAD
 from hpcxpcs.errors import HpcxpcsError
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ def parameter_lines(config: Config) -> Iterator[str]:
         f"data scale   times {scale.first:g} ... {scale.last:g} {unit}, step {scale.dt:g} {unit}: decay rates q²J of "
         f"{slowest:.3g} ... {fastest:.3g} 1/{unit} can be seen; what is not configured follows from that"
     )
+    if any(item.parameter.kind == "offset" and item.fixed is None and not item.given for item in parameters):
+        yield (
+            f"offsets      these are outer limits: a fit allows {OFFSET_REACH:g} times the rate that it finds, and a "
+            f"posterior expects {OFFSET_SPREAD:g} times"
+        )
     yield from (f"warning      {text}" for text in check_parameters(parameters, scale).of("warning"))
 
 

@@ -33,6 +33,11 @@ PERIOD = 180.0
 ANGLE_REACH = 135.0
 """Default bounds of phi0 in degrees: one period and 45 degrees on either side, so that no direction lies at a bound."""
 
+OFFSET_REACH, OFFSET_SPREAD = 10.0, 2.0
+"""Bounds and prior width of the constant part of a rate, in units of the rate. A rate that is nowhere negative has a
+constant part below itself; with a negative one of ten times the rate, both parts agree to a tenth, and what comes of
+A·t^p − B as they grow further is a logarithm of time, not a power law with a constant."""
+
 GROWTH_REACH = 100.0
 """Largest growth of the logarithm of the sample fraction over the window: a change within one frame of a hundred."""
 
@@ -100,8 +105,7 @@ def extent_of(parameter: Parameter, scale: DataScale, exponent: Exponent | None 
             raise ValueError(f"the range of {parameter.name} depends on the exponent of its rate")
         return _amplitude(scale, parameter.rate, exponent)
     if parameter.kind == "offset":
-        fastest = scale.visible(parameter.rate)[1]
-        return Extent(-fastest, fastest, _normal(0.0, 0.5 * fastest))
+        return offset_within(math.inf, scale.visible(parameter.rate)[1])
     if parameter.kind == "growth":
         fastest = GROWTH_REACH / scale.window
         return Extent(-fastest, fastest, _normal(0.0, 0.5 * fastest))
@@ -109,6 +113,12 @@ def extent_of(parameter: Parameter, scale: DataScale, exponent: Exponent | None 
         earliest, latest = scale.first - scale.window, scale.last + scale.window
         return Extent(earliest, latest, _normal(0.5 * (earliest + latest), scale.window))
     return dimensionless(parameter)
+
+
+def offset_within(rate: float, fastest: float) -> Extent:
+    """Bounds and prior of the constant part of a rate whose size is known, at most those of any that can be seen."""
+    reach, spread = min(OFFSET_REACH * rate, fastest), min(OFFSET_SPREAD * rate, 0.5 * fastest)
+    return Extent(-reach, reach, _normal(0.0, spread))
 
 
 def dimensionless(parameter: Parameter) -> Extent:

@@ -26,6 +26,9 @@ from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import no_tangents
 from hpcxpcs.likelihood.scaling import build_scaling
 
+FLOW_RATES = ("gamma_dot_t0", "gamma_dot_t_offset", "v0", "v_offset")
+"""Rates whose values belong to a direction of the flow."""
+
 SMALLEST_SCALE = 1.0e-3
 """Noise scale of data that agree with the model to rounding (simulations without noise): errors stay above zero."""
 
@@ -96,6 +99,8 @@ def assemble(
         search=searched(scouting, settings),
         flags=flags_of(evidence),
         alternatives=others,
+        rested=evidence.rested,
+        mirrored=evidence.mirrored,
         gradient_balance=_gradient_balance(settled.objective, minimum.normal, names),
         condition_number=evaluated.covariances.condition,
         compression=fitted.report,
@@ -195,9 +200,26 @@ def _evidence(
         noise_freedom=fitted.represented.noise.freedom,
         all_names=tuple(p.parameter.name for p in parameters),
         rested=tuple(parameters[k].parameter.name for k in settled.rested),
+        mirrored=_mirror_words(parameters, fitted),
         alternatives=others,
         companions={other.held: _companions(parameters, other.held) for other in others},
         noise_scale=evaluated.scale,
+    )
+
+
+def _mirror_words(parameters: Sequence[ResolvedParameter], fitted: Fitted) -> str:
+    """That a flow of another direction fits as well, which is quoted and why; empty when none does."""
+    other = fitted.mirror
+    if other is None:
+        return ""
+    names = [p.parameter.name for p in parameters]
+    index = names.index("phi0")
+    rates = [k for k, p in enumerate(parameters) if p.parameter.name in FLOW_RATES and p.fixed is None]
+    shown = "".join(f", {names[k]} = {other.values[k]:.4g}" for k in rates)
+    return (
+        f"these angles do not tell the flow from its mirror image: phi0 = {other.values[index]:.4g}{shown} fits as "
+        f"well (χ² changes by {other.change:+.2f}). phi0 = {fitted.settled.theta[index]:.4g} is quoted because it is "
+        "nearer to its start or, without one, to the middle of its prior: configure these, or bounds, if you know"
     )
 
 

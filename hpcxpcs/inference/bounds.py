@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
 
-from hpcxpcs.config.scale import PERIOD
-from hpcxpcs.inference.coordinates import lowest_rates
-from hpcxpcs.inference.objective import Objective
+from hpcxpcs.config.resolve import ResolvedParameter
+from hpcxpcs.config.scale import offset_within
+from hpcxpcs.inference.coordinates import lowest_rates, reference_time
+from hpcxpcs.inference.direction import in_first_turn
+from hpcxpcs.inference.objective import Limits, Objective
 from hpcxpcs.inference.records import PointSettings
 from hpcxpcs.inference.recovery import minimise_or_recover
 from hpcxpcs.inference.trust_region import Minimum
 from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.physics.model import Model
 
 TOUCHING = 1.0e-6
 """A parameter this close to its bound, relative to the bounds' width (of amplitudes: in logarithms), is at it."""
@@ -32,11 +36,38 @@ class Settled:
     rested: tuple[int, ...] = ()
 
 
+def with_offsets_in_reach(
+    parameters: Sequence[ResolvedParameter], model: Model, theta: Floats, limits: Limits
+) -> tuple[ResolvedParameter, ...]:
+    """Parameters whose offsets have default bounds and priors from the size of their rates at theta (p,).
+
+    Of a rate without sign that is its value at mid-window, of others the largest in the window; two transports have the
+    larger one, so that nothing but the data and the configuration tells them apart. What is configured stays, and a
+    start stays inside.
+    """
+    times = np.array([limits.first, reference_time(limits.first, limits.last), limits.last])
+    sizes: dict[int, float] = {}
+    for rate in model.rates:
+        values = np.abs(theta[rate.amplitude] * times ** theta[rate.exponent] + theta[rate.offset])
+        start = abs(parameters[rate.offset].start or 0.0)
+        sizes[rate.offset] = max(float(values[1] if rate.nonnegative else values.max()), start)
+    transports = [rate.offset for rate in model.rates if rate.nonnegative and rate.name != "shear_rate"]
+    sizes |= dict.fromkeys(transports, max((sizes[k] for k in transports), default=0.0))
+    found = list(parameters)
+    for index, size in sizes.items():
+        item = parameters[index]
+        if item.fixed is None and not {"min", "max"} & set(item.given) and size > 0.0:
+            extent = offset_within(size, item.upper)
+            prior = item.prior if "prior" in item.given else extent.prior
+            found[index] = replace(item, lower=extent.lower, upper=extent.upper, prior=prior)
+    return tuple(found)
+
+
 def settle_bounds(objective: Objective, minimum: Minimum, settings: PointSettings) -> Settled:
     """Hold the parameter that is farthest out at its bound, refit, and repeat until none is out."""
     held: list[int] = []
     actions: list[str] = []
-    minimum = _in_first_turn(objective, minimum)
+    minimum = in_first_turn(objective, minimum)
     while True:
         theta = np.asarray(objective.theta(minimum.u)).copy()
         target = _farthest_out(objective, theta) or _negative_rate(objective, theta)
@@ -53,26 +84,6 @@ def settle_bounds(objective: Objective, minimum: Minimum, settings: PointSetting
             return Settled(objective, end, theta, tuple(held), tuple(actions))
         minimum, recovered = minimise_or_recover(objective, start, settings)
         actions.extend(recovered)
-
-
-def _in_first_turn(objective: Objective, minimum: Minimum) -> Minimum:
-    """The same minimum with phi0, which repeats after 180 degrees, in (−90, 90], or as near as its bounds allow."""
-    names, free = objective.coordinates.model.parameter_names, objective.coordinates.free
-    if "phi0" not in names or names.index("phi0") not in free:
-        return minimum
-    index = names.index("phi0")
-    low, high = float(objective.limits.lower[index]), float(objective.limits.upper[index])
-    place = free.index(index)
-    phi0 = float(minimum.u[place])
-    near_zero = 0.5 * PERIOD - float(np.mod(0.5 * PERIOD - phi0, PERIOD))
-    turns = near_zero + PERIOD * np.arange(-4.0, 5.0)
-    inside = turns[(turns >= low) & (turns <= high)]
-    target = float(inside[np.argmin(np.abs(inside - near_zero))]) if inside.size else phi0
-    if target == phi0:
-        return minimum
-    u = minimum.u.copy()
-    u[place] = target
-    return replace(minimum, u=u, normal=objective.expand(u), evaluations=minimum.evaluations + 1)
 
 
 def _farthest_out(objective: Objective, theta: Floats) -> tuple[int, float] | None:

@@ -42,6 +42,13 @@ class Coordinates:
         held = dict(self.fixed)
         return tuple(i for i in range(len(self.model.parameter_names)) if i not in held)
 
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """Places of the coordinates that are log-shares of the power law in a rate."""
+        place = {index: k for k, index in enumerate(self.free)}
+        both = [rate for rate in self._transformed() if rate.amplitude in place and rate.offset in place]
+        return tuple(place[rate.offset] for rate in both)
+
     def to_physical(self, u: Array) -> Array:
         """All physical parameters (p,) from coordinates u (f,)."""
         place = {index: k for k, index in enumerate(self.free)}

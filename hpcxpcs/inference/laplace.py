@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
+from hpcxpcs.errors import PosteriorError
 from hpcxpcs.inference.target import Space, Target, joint_gradients, products_at, with_gradient
 from hpcxpcs.likelihood.gaussian import profiled
 from hpcxpcs.likelihood.interpolation import Floats
@@ -56,6 +57,12 @@ def find_mode(space: Space, target: Target) -> Mode:
         cost, np.zeros(space.size), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200}
     )
     rough = curvature_of(lambda z: -at(z)[1], found.x, np.ones(space.size))
+    if not np.all(np.isfinite(rough)):
+        raise PosteriorError(
+            "the posterior has no peak near the point fit: climbing from there led to where its curvature is no "
+            "number. Look at the point fit first (--method nlsq): fix what it does not determine, or give bounds or "
+            "priors"
+        )
     peak = found.x - whitening_of(rough) @ whitening_of(rough).T @ cost(found.x)[1]
     best = peak if cost(peak)[0] <= found.fun else found.x
     transform = np.asarray(target.transform)

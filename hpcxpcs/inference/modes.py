@@ -52,6 +52,9 @@ class Modes:
     words: str
 
 
+UNSPANNED = "the draws do not span all directions: whether there is more than one peak cannot be told"
+
+
 class _Mixture(NamedTuple):
     weights: Floats
     means: Floats
@@ -70,7 +73,10 @@ def log_normal(x: Floats, mean: Floats, covariance: Floats) -> Floats:
 def find_modes(draws: Floats, *, seed: int, ess: float | None = None) -> Modes:
     """Compare one normal with two on draws (S,d); `ess` is what the draws are worth if fewer than their number."""
     mean, covariance = draws.mean(axis=0), np.atleast_2d(np.cov(draws, rowvar=False))
-    factor = np.linalg.cholesky(covariance)
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        return Modes(1, np.ones(1), mean[None], covariance[None], -np.inf, UNSPANNED)
     used = draws[np.arange(0, len(draws), -(-len(draws) // MOST_DRAWS))]
     white = solve_triangular(factor, (used - mean).T, lower=True).T
     size = len(used) if ess is None else float(np.clip(ess, 2.0, len(used)))

@@ -24,6 +24,10 @@ from hpcxpcs.likelihood.scaling import Scaling
 WALL = 300.0
 """Stiffness of the walls: a parameter beyond its bound by 1/300 of the bounds' width costs ½ (1 sd)."""
 
+RIDGE = 0.3
+"""Weight of a search on the log-share of the power law in each rate: ½ for a factor of 28 either way. Where a rate does
+not change with time, nothing else keeps its two parts from growing against each other without end."""
+
 LOWEST = 1.0e-6
 """Share of its lower bound down to which an amplitude counts by its logarithm; below, which zero is, linearly."""
 
@@ -75,9 +79,15 @@ def linearised(coordinates: Coordinates, u: Array) -> tuple[Array, Array]:
 
 @partial(jax.jit, static_argnums=(0, 2, 3))
 def _walls(
-    coordinates: Coordinates, bounds: tuple[Array, Array, Array], first: float, last: float, u: Array
+    coordinates: Coordinates,
+    bounds: tuple[Array, Array, Array],
+    first: float,
+    last: float,
+    ridge: Array,
+    u: Array,
 ) -> tuple[Array, Array]:
-    """Excess over the walls, and its derivative along the coordinates."""
+    """Excess over the walls and on the ridge, and its derivative along the coordinates."""
+    shares = jnp.asarray(coordinates.shares, dtype=int)
 
     def excess(v: Array) -> Array:
         theta = coordinates.to_physical(v)
@@ -86,7 +96,8 @@ def _walls(
         negative = jnp.minimum(lowest_rates(coordinates.model, theta, first, last), 0.0)
         # A logarithm far outside keeps the slope finite when a trial step lands orders of magnitude away.
         both = jnp.concatenate([beyond, negative])
-        return WALL * jnp.sign(both) * jnp.log1p(jnp.abs(both))
+        walls = WALL * jnp.sign(both) * jnp.log1p(jnp.abs(both))
+        return jnp.concatenate([walls, ridge * v[shares]])
 
     return excess(u), jax.jacfwd(excess)(u)
 
@@ -111,6 +122,7 @@ class Objective:
     sigma: Array
     limits: Limits
     still_wanted: Demand = always_wanted
+    ridge: float = 0.0
 
     def products(self, u: Floats, tangents: bool = False) -> Products:
         """Inner products at coordinates u (f,), with derivatives along the coordinates if asked."""
@@ -124,7 +136,7 @@ class Objective:
         return _walled(self.scaling, self.products(u, tangents=True), self.sigma, *self.wall(u))
 
     def cost(self, u: Floats) -> float:
-        """½χ² with scaling prior and walls at coordinates u (f,)."""
+        """½χ² with scaling prior, walls and ridge at coordinates u (f,)."""
         excess = np.asarray(self.wall(u)[0])
         return float(profiled(self.scaling, self.products(u), self.sigma).cost) + 0.5 * float(excess @ excess)
 
@@ -132,7 +144,7 @@ class Objective:
         """Excess over the walls (rows,) and its slope (rows, f)."""
         limits = self.limits
         bounds = (jnp.asarray(limits.lower), jnp.asarray(limits.upper), jnp.asarray(limits.logarithmic))
-        return _walls(self.coordinates, bounds, limits.first, limits.last, jnp.asarray(u))
+        return _walls(self.coordinates, bounds, limits.first, limits.last, jnp.asarray(self.ridge), jnp.asarray(u))
 
     def theta(self, u: Floats) -> Array:
         """Physical parameters (p,) at coordinates u (f,)."""

@@ -13,7 +13,7 @@ import numpy as np
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.errors import DataError
 from hpcxpcs.inference.answer import SMALLEST_SCALE, assemble
-from hpcxpcs.inference.bounds import Settled, settle_bounds
+from hpcxpcs.inference.bounds import Settled, settle_bounds, with_offsets_in_reach
 from hpcxpcs.inference.compression import (
     ALLOWANCE,
     CHECK_DRAWS,
@@ -24,16 +24,18 @@ from hpcxpcs.inference.compression import (
     posterior_cloud,
 )
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
+from hpcxpcs.inference.direction import Mirror, differ, in_first_turn, nearest
 from hpcxpcs.inference.exchange import TWO_COMPONENTS, labelled
 from hpcxpcs.inference.measurement import Measurement, difference_noise, stated_noise
 from hpcxpcs.inference.objective import Limits, Objective
 from hpcxpcs.inference.records import CompressionReport, PointFit, PointSettings
-from hpcxpcs.inference.scaling_choice import Scaled, minimise_scaled
+from hpcxpcs.inference.recovery import minimise_or_recover
+from hpcxpcs.inference.scaling_choice import Scaled, minimise_scaled, released
 from hpcxpcs.inference.scout import Scouting, scout
 from hpcxpcs.inference.simpler import rest_idle_offsets
 from hpcxpcs.inference.stages import Fitted, Noise, Progress, Report, Represented
 from hpcxpcs.inference.trust_region import Minimum
-from hpcxpcs.inference.verdict import FEWEST_FREEDOM
+from hpcxpcs.inference.verdict import FEWEST_FREEDOM, SETTLED_BY
 from hpcxpcs.likelihood.adapt import Partition
 from hpcxpcs.likelihood.cells import geometric_cells
 from hpcxpcs.likelihood.interpolation import Floats
@@ -94,9 +96,17 @@ def fit_in_stages(
             _first_noise(measurement, settings),
             _user_start(parameters),
         )
+    parameters = with_offsets_in_reach(parameters, model, _best(scouting), limits)
+    limits = Limits.of(parameters, *measurement.time_range)
+    scouting = replace(scouting, objective=replace(scouting.objective, limits=limits))
     fitted = _fit_with_error_control(measurement, scouting, parameters, settings, progress)
     answer = assemble(measurement, parameters, settings, scouting, fitted, progress)
     return replace(answer, seconds=time.perf_counter() - begun), fitted
+
+
+def _best(scouting: Scouting) -> Floats:
+    """The parameters (p,) of the best scouted minimum."""
+    return np.asarray(scouting.objective.theta(scouting.minima[0].u))
 
 
 def _require_enough(measurement: Measurement, model: Model, parameters: Sequence[ResolvedParameter]) -> None:
@@ -152,7 +162,8 @@ def _fit_with_error_control(
             return fitted
         allowed /= REFINE
         thetas = _cloud(fitted.settled.objective, fitted.settled.minimum, settings)[: 1 + SCOUTED_DRAWS]
-        starts = [scouting.objective.coordinates.from_physical(fitted.settled.theta)]
+        ends = [fitted.settled.theta, *([] if fitted.mirror is None else [fitted.mirror.values])]
+        starts = [scouting.objective.coordinates.from_physical(theta) for theta in ends]
     represented = _raw_representation(measurement, settings, progress)
     return _fit_on(
         measurement, scouting, represented, parameters, settings, progress, ROUNDS + 1, starts
@@ -244,6 +255,7 @@ def _fit_on(
         sigma=jnp.asarray(represented.noise.sigma),
         scaling=build_scaling("individual", measurement.phi),
     )
+    pairs = float(np.sum(represented.moments.pairs))
     with progress.phase("fit", "minimising on all pairs"):
         ends = [
             minimise_scaled(objective, u, measurement.phi, settings)
@@ -251,19 +263,55 @@ def _fit_on(
         ]
         for number, end in enumerate(ends, 1):
             _tell(end.minimum, number, attempt)
-        scaled, exchange = min(ends, key=_rank), None
+        kept, mirror = _chosen(ends, parameters, pairs, settings)
+        scaled, exchange = released(kept, settings), None
         settled = settle_bounds(scaled.objective, scaled.minimum, settings)
         if objective.coordinates.model.name in TWO_COMPONENTS:
-            pairs = float(np.sum(represented.moments.pairs))
             scaled, settled, exchange = labelled(
                 scaled, settled, measurement.phi, parameters, settings, pairs
             )
-        scale = max(
-            float(np.sqrt(2.0 * settled.minimum.cost / np.sum(represented.moments.pairs))), SMALLEST_SCALE
+        settled = rest_idle_offsets(
+            scaled.objective, settled, kept.minimum.u, settings, _scale(kept, pairs)
         )
-        settled = rest_idle_offsets(scaled.objective, settled, settings, scale)
+        if kept.minimum.converged and not settled.minimum.converged:
+            settled = _restarted(scaled.objective, kept, settings)
     report = _compression_report(measurement, represented, settled, settings, progress, attempt)
-    return Fitted(scaled, settled, represented, report, exchange)
+    return Fitted(scaled, settled, represented, report, tuple(parameters), exchange, mirror)
+
+
+def _restarted(objective: Objective, kept: Scaled, settings: PointSettings) -> Settled:
+    """What restarts make of a fit that converged before it was free to slide, and not after."""
+    minimum, actions = minimise_or_recover(objective, kept.minimum.u, settings)
+    settled = settle_bounds(objective, minimum, settings)
+    return replace(settled, actions=(*actions, *settled.actions))
+
+
+def _scale(scaled: Scaled, pairs: float) -> float:
+    """Noise that is left at a minimum, in units of σ."""
+    return max(float(np.sqrt(2.0 * scaled.minimum.cost / pairs)), SMALLEST_SCALE)
+
+
+def _chosen(
+    ends: Sequence[Scaled], parameters: Sequence[ResolvedParameter], pairs: float, settings: PointSettings
+) -> tuple[Scaled, Mirror | None]:
+    """The best minimum, of two directions of flow that fit as well the likelier one, and the other."""
+    best = min(ends, key=_rank)
+    coordinates = best.objective.coordinates
+    scale = _scale(best, pairs) if settings.sample_noise_scale else 1.0
+
+    def change(end: Scaled) -> float:
+        return 2.0 * (_rank(end) - best.minimum.cost) / scale**2
+
+    others = [end for end in ends if differ(coordinates, end.minimum.u, best.minimum.u)]
+    if not others or change(min(others, key=_rank)) > SETTLED_BY:
+        return best, None
+    pair = best, min(others, key=_rank)
+    phi0 = next(p for p in parameters if p.parameter.name == "phi0")
+    start = phi0.prior.quantile(np.array(0.5), phi0.lower, phi0.upper) if phi0.start is None else phi0.start
+    first = nearest(coordinates, [end.minimum.u for end in pair], float(start))
+    chosen, other = pair[first], pair[1 - first]
+    turned = in_first_turn(other.objective, other.minimum)
+    return chosen, Mirror(np.asarray(other.objective.theta(turned.u)), change(other) - change(chosen))
 
 
 def _tell(minimum: Minimum, number: int, attempt: int) -> None:

@@ -124,14 +124,13 @@ def space_of(
 def prepare_full(
     point: PointFit,
     fitted: Fitted,
-    parameters: Sequence[ResolvedParameter],
     samples_noise: bool,
     seed: int,
     width: float = 1.0,
 ) -> Whole:
     """The full posterior, condensed and whitened at its mode; clouds are `width` times wider than CLOUD."""
     objective, moments = fitted.settled.objective, fitted.represented.moments
-    limits, model = objective.limits, objective.coordinates.model
+    limits, model, parameters = objective.limits, objective.coordinates.model, fitted.sampled
     fixed = tuple((k, p.fixed) for k, p in enumerate(parameters) if p.fixed is not None)
     time_range = (limits.first, limits.last)
     coordinates = Coordinates(model, reference_time(*time_range), fixed)

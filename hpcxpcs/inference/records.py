@@ -127,7 +127,9 @@ class PointFit:
     `covariance` belongs to `covariance_names`: the free parameters, then contrast[a] and offset[a] of every angle.
     Uncertainties are NaN for parameters that are fixed or at a bound. `priors` and `origins` (where min, max and prior
     come from: configuration, data or table) are by name; `data_scale` is what those from the data follow from.
-    `exchange` is None for models of one component.
+    `rested` are constant parts of rates held at 0 because the data do not tell them from the rest.
+    `mirrored` says that a flow of another direction fits as well (empty: none does). `exchange` is None for models of
+    one component.
     """
 
     model: str
@@ -165,6 +167,8 @@ class PointFit:
     starts: tuple[StartRecord, ...]
     flags: tuple[str, ...]
     alternatives: tuple[Alternative, ...]
+    rested: tuple[str, ...]
+    mirrored: str
     gradient_balance: dict[str, float]
     condition_number: float
     compression: CompressionReport

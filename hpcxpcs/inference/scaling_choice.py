@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from hpcxpcs.inference.objective import Objective
 from hpcxpcs.inference.records import PointSettings
 from hpcxpcs.inference.recovery import minimise_or_recover
-from hpcxpcs.inference.trust_region import Minimum
+from hpcxpcs.inference.trust_region import Minimum, minimise
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.scaling import build_scaling, largest_fourier_order, learn_widths, resolve_mode
 
@@ -43,6 +43,23 @@ def minimise_scaled(objective: Objective, start: Floats, phi: Floats, settings: 
     scaled = objective.with_scaling(build_scaling(mode, phi, fourier_order=settings.fourier_order))
     minimum, actions = minimise_or_recover(scaled, start, settings)
     return Scaled(scaled, minimum, {}, notes, actions)
+
+
+def released(scaled: Scaled, settings: PointSettings) -> Scaled:
+    """The minimum without the ridge that keeps searches from sliding along directions that the data hardly see.
+
+    It may slide then: a start that does not converge any more is no failure yet, and nothing is restarted for it.
+    """
+    objective = replace(scaled.objective, ridge=0.0)
+    end = minimise(
+        objective,
+        scaled.minimum.u,
+        max_evaluations=settings.max_iterations,
+        tolerance=settings.tolerance,
+    )
+    evaluations = scaled.minimum.evaluations + end.evaluations
+    minimum = replace(end, evaluations=evaluations, iterations=scaled.minimum.iterations + end.iterations)
+    return replace(scaled, objective=objective, minimum=minimum)
 
 
 def _with_constants(objective: Objective, start: Floats, phi: Floats, settings: PointSettings) -> Scaled:

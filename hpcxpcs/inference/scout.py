@@ -13,11 +13,12 @@ import numpy as np
 from jax import Array
 
 from hpcxpcs.config.resolve import ResolvedParameter
-from hpcxpcs.config.scale import PERIOD, DataScale
+from hpcxpcs.config.scale import DataScale
 from hpcxpcs.inference.coordinates import Coordinates
+from hpcxpcs.inference.direction import NEIGHBOURHOOD, differ, one_period, place_of_direction
 from hpcxpcs.inference.exchange import TWO_COMPONENTS, mirrored
 from hpcxpcs.inference.measurement import Measurement
-from hpcxpcs.inference.objective import Limits, Objective
+from hpcxpcs.inference.objective import RIDGE, Limits, Objective
 from hpcxpcs.inference.records import PointSettings, SearchReport, StartRecord
 from hpcxpcs.inference.starts import candidate_starts, scout_frames
 from hpcxpcs.inference.trust_region import Minimum, minimise
@@ -33,11 +34,11 @@ FEWEST_PAIRS, MOST_PAIRS = 10_000, 200_000
 MANY = 8
 """Free parameters from which a search counts as hard."""
 
-NEIGHBOURHOOD, MOST_TURNS = 0.02, 3
-"""Share of the range of phi0 that counts as the minimum already found, and how many others are tried."""
+MOST_TURNS = 3
+"""Other directions of the flow that are tried."""
 
 SAME_BASIN = 0.5
-"""Minima whose ½χ² differ by less than this count as one."""
+"""Minima of one direction of flow whose ½χ² differ by less than this count as one."""
 
 SAME, LEFT = "in the same minimum as another start", "left after its first steps"
 """What became of a start that was not followed to a minimum of its own."""
@@ -120,7 +121,7 @@ def scout(
     tiles = scout_pairs(measurement, sigma)
     scaling = build_scaling("individual", measurement.phi)
     wanted, model = measurement.still_wanted, coordinates.model
-    objective = Objective(coordinates, Compiled(tiles), scaling, jnp.asarray(sigma), limits, wanted)
+    objective = Objective(coordinates, Compiled(tiles), scaling, jnp.asarray(sigma), limits, wanted, RIDGE)
     scale = DataScale(model.q, model.gap, measurement.axis.step, limits.first, limits.last)
     plan = effort(len(coordinates.free), settings.multi_start)
     theta = candidate_starts(model, parameters, scale, plan.candidates, settings.seed)
@@ -164,12 +165,11 @@ def _turned(objective: Objective, tiles: RawTiles, best: Minimum, count: int) ->
     """Starts at the other local minima of the cost over the flow's direction phi0: its mirror image is nearly as good
     when the angles are spread symmetrically, and a search that fell into it does not come back."""
     coordinates, limits = objective.coordinates, objective.limits
-    names = coordinates.model.parameter_names
-    if "phi0" not in names or names.index("phi0") not in coordinates.free:
+    index = place_of_direction(coordinates)
+    if index is None:
         return []
-    index = names.index("phi0")
     theta = np.asarray(objective.theta(best.u))
-    turns = np.linspace(*_one_period(theta[index], limits.lower[index], limits.upper[index]), count)
+    turns = np.linspace(*one_period(theta[index], limits.lower[index], limits.upper[index]), count)
     us = np.array([coordinates.from_physical(_with(theta, index, turn)) for turn in turns])
     costs = np.asarray(_screen(coordinates, tiles, objective.scaling, objective.sigma, jnp.asarray(us)))
     padded = np.concatenate([[np.inf], np.where(np.isfinite(costs), costs, np.inf), [np.inf]])
@@ -177,12 +177,6 @@ def _turned(objective: Objective, tiles: RawTiles, best: Minimum, count: int) ->
     here = int(np.argmin(np.abs(turns - theta[index])))
     others = [k for k in lowest if abs(k - here) > NEIGHBOURHOOD * count]
     return [us[k] for k in sorted(others, key=lambda k: costs[k])[:MOST_TURNS]]
-
-
-def _one_period(phi0: float, lower: float, upper: float) -> tuple[float, float]:
-    """The directions within bounds that differ from each other, phi0 in their middle if there are enough."""
-    low = min(max(phi0 - 0.5 * PERIOD, lower), max(upper - PERIOD, lower))
-    return low, min(low + PERIOD, upper)
 
 
 def _with(theta: Floats, index: int, value: float) -> Floats:
@@ -195,11 +189,15 @@ def _joined(one: Scouting, other: Scouting) -> Scouting:
     """Both sets of minima, best first, each basin once."""
     minima: list[Minimum] = []
     for minimum in sorted((*one.minima, *other.minima), key=lambda m: m.cost):
-        if all(abs(minimum.cost - kept.cost) >= SAME_BASIN for kept in minima):
+        if not any(_same(one.objective, minimum, kept) for kept in minima):
             minima.append(minimum)
     return Scouting(
         one.objective, tuple(minima), (*one.starts, *other.starts), one.evaluations + other.evaluations
     )
+
+
+def _same(objective: Objective, one: Minimum, other: Minimum) -> bool:
+    return abs(one.cost - other.cost) < SAME_BASIN and not differ(objective.coordinates, one.u, other.u)
 
 
 def _evolve(objective: Objective, tiles: RawTiles, start: Floats, seed: int) -> Floats:
@@ -225,10 +223,10 @@ def _follow(objective: Objective, chosen: list[Floats], plan: Effort, settings: 
     evaluations = sum(m.evaluations for m in first)
     for leg in ranked[: plan.finalists]:
         end = leg
-        if not any(abs(leg.cost - other.cost) < SAME_BASIN for other in final):
+        if not any(_same(objective, leg, other) for other in final):
             end = minimise(objective, leg.u, max_evaluations=settings.max_iterations, tolerance=1e-4)
             evaluations += end.evaluations
-        if any(abs(end.cost - other.cost) < SAME_BASIN for other in final):
+        if any(_same(objective, end, other) for other in final):
             others.insert(0, _record(objective, end, SAME))
         else:
             final.append(end)

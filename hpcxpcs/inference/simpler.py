@@ -16,7 +16,7 @@ from hpcxpcs.inference.covariance import Estimate, information, inverted
 from hpcxpcs.inference.objective import Objective, linearised
 from hpcxpcs.inference.records import Alternative, PointSettings
 from hpcxpcs.inference.recovery import minimise_or_recover
-from hpcxpcs.inference.trust_region import minimise
+from hpcxpcs.inference.trust_region import minimise, whitening
 from hpcxpcs.inference.verdict import SETTLED_BY
 from hpcxpcs.likelihood.gaussian import Normal, chi_squared_per_angle, profiled
 from hpcxpcs.likelihood.interpolation import Floats
@@ -25,6 +25,10 @@ from hpcxpcs.physics.model import RateTerm
 FIRST_TO_HOLD = ("offset", "growth", "exponent")
 """Kinds of parameters that have a value without effect, 0, in the order in which they are given up: a constant part
 first, because a rate without it is the simpler law."""
+
+UNKNOWN = 2.0
+"""Standard error of the log-share of the power law in a rate from which its two parts count as not told apart: each may
+be seven times larger or smaller."""
 
 NOTHING = 0.01
 """Share of a rate below which one of its parts counts as nothing, where χ² does not ask for it."""
@@ -145,45 +149,59 @@ def without(coordinates: Coordinates, theta: Floats, index: int) -> Floats:
 
 
 def rest_idle_offsets(
-    objective: Objective,
-    settled: Settled,
-    settings: PointSettings,
-    scale: float,
+    objective: Objective, settled: Settled, kept: Floats, settings: PointSettings, scale: float
 ) -> Settled:
-    """Where the power law of a rate has lost its meaning, the fit with the constant part at 0, if χ² allows it.
+    """Where the two parts of a rate cannot be told apart, the fit with the constant part at 0, if χ² allows it.
 
     A rate that does not change with time is A·t^p at p = 0 as well as B: the fit then slides along A + B until a bound
-    stops it, or to where one part is nothing beside the other, and its numbers say nothing. `objective` is the one
-    without anything held, `scale` that of its noise.
+    stops it, or stops anywhere, and its numbers say nothing. `objective` is the one without anything held, `kept` its
+    minimum (f,) before it could slide, `scale` that of its noise.
     """
-    for rate in objective.coordinates.model.rates:
-        if not _lost(settled, rate) or rate.offset not in objective.coordinates.free:
-            continue
-        if not objective.limits.lower[rate.offset] <= 0.0 <= objective.limits.upper[rate.offset]:
-            continue
-        rested = (*settled.rested, rate.offset)
-        other = _rested(objective, settled, rested, settings)
+    lost = _lost(objective, settled, kept, scale)
+    trials = [lost, *((index,) for index in lost)] if len(lost) > 1 else [lost] if lost else []
+    theta = np.asarray(objective.theta(kept))
+    for offsets in trials:
+        other = _rested(objective, theta, offsets, settings)
         worse = 2.0 * (other.minimum.cost - settled.minimum.cost) / scale**2
-        if not _lost(other, rate) and other.minimum.converged and worse < SETTLED_BY:
-            settled = replace(other, rested=rested)
+        coefficients = {
+            k for rate in objective.coordinates.model.rates if rate.offset in offsets for k in _members(rate)
+        }
+        if other.minimum.converged and not coefficients & set(other.held) and worse < SETTLED_BY:
+            return replace(other, rested=offsets, actions=(*settled.actions, *other.actions))
     return settled
 
 
-def _lost(settled: Settled, rate: RateTerm) -> bool:
-    """Whether a coefficient of a rate is at a bound, or one part nothing beside the other."""
-    if {rate.amplitude, rate.exponent, rate.offset} & set(settled.held):
-        return True
-    theta, t_ref = settled.theta, settled.objective.coordinates.t_ref
-    power = theta[rate.amplitude] * t_ref ** theta[rate.exponent]
-    value = power + theta[rate.offset]
-    return bool(abs(power) < NOTHING * abs(value) or abs(value) < NOTHING * abs(power))
+def _members(rate: RateTerm) -> tuple[int, int, int]:
+    return rate.amplitude, rate.exponent, rate.offset
+
+
+def _lost(objective: Objective, settled: Settled, kept: Floats, scale: float) -> tuple[int, ...]:
+    """The offsets of rates with a coefficient at a bound, one part nothing beside the other, or shares not known."""
+    coordinates, limits = objective.coordinates, objective.limits
+    place = {index: k for k, index in enumerate(coordinates.free)}
+    normal = objective.expand(kept)
+    if not np.all(np.isfinite(np.asarray(normal.information))):
+        return ()
+    errors = scale * np.sqrt((whitening(normal) ** 2).sum(axis=1))
+    found = []
+    for rate in coordinates.model.rates:
+        able = rate.offset in place and limits.lower[rate.offset] <= 0.0 <= limits.upper[rate.offset]
+        if not able or rate.amplitude not in place:
+            continue
+        power = settled.theta[rate.amplitude] * coordinates.t_ref ** settled.theta[rate.exponent]
+        value = power + settled.theta[rate.offset]
+        stopped = bool(set(_members(rate)) & set(settled.held))
+        nothing = abs(power) < NOTHING * abs(value) or abs(value) < NOTHING * abs(power)
+        unknown = place[rate.offset] in coordinates.shares and errors[place[rate.offset]] > UNKNOWN
+        if stopped or nothing or unknown:
+            found.append(rate.offset)
+    return tuple(found)
 
 
 def _rested(
-    objective: Objective, settled: Settled, offsets: Sequence[int], settings: PointSettings
+    objective: Objective, theta: Floats, offsets: Sequence[int], settings: PointSettings
 ) -> Settled:
-    """The fit with some offsets at 0, everything else free again."""
-    theta = settled.theta
+    """The fit from theta (p,) with some offsets at 0, everything else free again."""
     for index in offsets:
         theta = without(objective.coordinates, theta, index)
     fixed = (*objective.coordinates.fixed, *((index, 0.0) for index in offsets))
@@ -191,4 +209,4 @@ def _rested(
     start = simpler.coordinates.from_physical(np.clip(theta, objective.limits.lower, objective.limits.upper))
     minimum, actions = minimise_or_recover(simpler, start, settings)
     found = settle_bounds(simpler, minimum, settings)
-    return replace(found, actions=(*settled.actions, *actions, *found.actions))
+    return replace(found, actions=(*actions, *found.actions))

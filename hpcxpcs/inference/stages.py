@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.inference.bounds import Settled
+from hpcxpcs.inference.direction import Mirror
 from hpcxpcs.inference.records import CompressionReport, Exchange
 from hpcxpcs.inference.scaling_choice import Scaled
 from hpcxpcs.likelihood.adapt import Partition
@@ -58,10 +60,20 @@ class Represented:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A settled minimum with its scaling, the source it was found on, and what it took."""
+    """A settled minimum with its scaling, the source it was found on, what it took, and the parameters as fitted."""
 
     scaled: Scaled
     settled: Settled
     represented: Represented
     report: CompressionReport
+    parameters: tuple[ResolvedParameter, ...]
     exchange: Exchange | None = None
+    mirror: Mirror | None = None
+
+    @property
+    def sampled(self) -> tuple[ResolvedParameter, ...]:
+        """The parameters of a posterior: as fitted, with offsets at 0 that the data do not tell from their rate."""
+        return tuple(
+            replace(item, start=0.0, fixed=0.0) if index in self.settled.rested else item
+            for index, item in enumerate(self.parameters)
+        )

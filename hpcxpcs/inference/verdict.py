@@ -55,6 +55,7 @@ class Evidence:
     noise_freedom: float
     all_names: tuple[str, ...] = ()
     rested: tuple[str, ...] = ()
+    mirrored: str = ""
     alternatives: tuple[Alternative, ...] = ()
     companions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     noise_scale: float = 1.0
@@ -93,6 +94,7 @@ def flags_of(evidence: Evidence) -> tuple[str, ...]:
     return (
         *_misfit(evidence),
         *_rested(evidence),
+        *([evidence.mirrored] if evidence.mirrored else []),
         *(() if evidence.undetermined else _about_errors(evidence)),
         *_scaling(evidence),
         *_compression(evidence),
@@ -166,8 +168,8 @@ def _without(evidence: Evidence, other: Alternative) -> str:
 def _rested(evidence: Evidence) -> Iterator[str]:
     for name in evidence.rested:
         yield (
-            f"{name} is held at 0: these data do not tell it from the rest of its rate; left free, the two slide to a "
-            f"bound, or one of them to nothing, and χ² falls by less than {SETTLED_BY:g}"
+            f"{name} is held at 0: these data do not tell it from the rest of its rate, and with it free χ² would fall "
+            f"by less than {SETTLED_BY:g}; error bars are those of a fit without it"
         )
 
 

@@ -35,8 +35,7 @@ from hpcxpcs.pipeline.raw_check import (
 )
 from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.pipeline.sampling import finished_chains, task_function
-from hpcxpcs.pipeline.scale import parameters_of
-from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of
+from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of, sampled_parameters
 from hpcxpcs.runtime.executors.in_process import InProcess
 from hpcxpcs.runtime.progress import telling
 from hpcxpcs.runtime.run import Run, set_aside_damaged
@@ -67,7 +66,7 @@ class Gathering:
         self.config = config_of(self.run.plan)
         compile_cache(self.config.runtime.compilation_cache_dir, self.reporter.warn)
         self.prepared = restored(
-            *likelihood_of(self.run), coordinates_of(self.run), parameters_of(self.run.plan)
+            *likelihood_of(self.run), coordinates_of(self.run), sampled_parameters(self.run)
         )
         self.point, self.timings = point_of(self.run, self.reporter)
 

@@ -32,7 +32,7 @@ from hpcxpcs.inference.records import CompressionReport, PointFit
 from hpcxpcs.inference.target import Target, log_densities
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.pipeline.sampling import thresholds_of
-from hpcxpcs.pipeline.scale import parameters_of
+from hpcxpcs.pipeline.stage import sampled_parameters
 from hpcxpcs.runtime.run import Run
 from hpcxpcs.runtime.sealed import Sealed
 
@@ -183,7 +183,7 @@ def assembled(
     found = physical_draws(prepared.space, prepared.full, z, (run.plan.seed, 4))
     values = found.values.reshape(chains, -1, found.values.shape[1])
     mixed, judgement = _quality(config, prepared, evidence)
-    parameters = parameters_of(run.plan)
+    parameters = sampled_parameters(run)
     names = names_of(prepared.space)
     units = {p.parameter.name: p.parameter.unit for p in parameters}
     modes = find_modes(z, seed=run.plan.seed)

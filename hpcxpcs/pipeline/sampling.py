@@ -23,8 +23,7 @@ from hpcxpcs.pipeline.choices import config_of
 from hpcxpcs.pipeline.compile_cache import compile_cache
 from hpcxpcs.pipeline.compile_log import compile_log
 from hpcxpcs.pipeline.raw_check import check_angle
-from hpcxpcs.pipeline.scale import parameters_of
-from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of
+from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, sampled_parameters
 from hpcxpcs.runtime.pulse import Pulse
 from hpcxpcs.runtime.run import DONE, Run
 from hpcxpcs.runtime.sealed import Sealed, newest_good, write_sealed
@@ -50,7 +49,7 @@ def task_function(run: Run) -> TaskFunction:
     """What does any task of a run in this process; compiled code and the likelihood are loaded once."""
     config, log = config_of(run.plan), compile_log()
     compile_cache(config.runtime.compilation_cache_dir, _log.warning)
-    prepared = restored(*likelihood_of(run), coordinates_of(run), parameters_of(run.plan))
+    prepared = restored(*likelihood_of(run), coordinates_of(run), sampled_parameters(run))
     sampling = Sampling(run, config, prepared)
 
     def function(at: Run, task: Task, pulse: Pulse) -> Outcome:

@@ -13,6 +13,7 @@ import numpy as np
 
 from hpcxpcs.config import Config, ResolvedParameter, resolved_parameters
 from hpcxpcs.config.plausible import check_parameters
+from hpcxpcs.config.resolve import from_record, recorded
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import DataError
 from hpcxpcs.inference.contradiction import described, too_few_to_compare
@@ -133,7 +134,7 @@ def prepare(run: Run, reporter: Reporter) -> None:
     arrays, values = pack(point)
     _write(run, run.point / "fit.h5", POINT, arrays, {**values, "phase_seconds": timings})
     arrays, values = stored(prepared)
-    values["warnings"] = warnings
+    values["warnings"], values["parameters"] = warnings, recorded(fitted.sampled)
     grid = grid_of(data)
     arrays |= {"q": np.asarray(data.q), "grid": np.array([grid.start, grid.step, float(grid.count)])}
     _write(run, run.task_file(PREPARE), LIKELIHOOD, arrays, values, PREPARE.name)
@@ -154,7 +155,6 @@ def _prepared(
     whole = prepare_full(
         point,
         fitted,
-        parameters_of(run.plan),
         config.noise.scale == "sampled",
         run.plan.seed,
         1.0 if anchored else float(np.sqrt(count)),
@@ -167,7 +167,8 @@ def _prepared(
     cut = sets[0].warning if count > 1 else ""
     alone = too_few_to_compare(count) if robust else ""
     named = described(prepared.contradictions, count, robust=robust)
-    return prepared, [words for words in (cut, alone, *named) if words]
+    rested = [f"{name} is held at 0: these data do not tell it from the rest of its rate" for name in point.rested]
+    return prepared, [words for words in (cut, alone, *named, *rested, point.mirrored) if words]
 
 
 def _write(
@@ -187,13 +188,18 @@ def likelihood_of(run: Run) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]
     return found.arrays, found.attributes
 
 
+def sampled_parameters(run: Run) -> tuple[ResolvedParameter, ...]:
+    """The parameters of a prepared run as its posterior has them."""
+    return from_record(run.plan.extra["config"]["analysis_mode"], likelihood_of(run)[1]["parameters"])
+
+
 def coordinates_of(run: Run) -> Coordinates:
     """The fit coordinates of a prepared run."""
     arrays, _ = likelihood_of(run)
     config = config_of(run.plan)
     first, step, count = arrays["grid"]
     model = model_of(config, float(arrays["q"]), TimeGrid(float(first), float(step), int(count)))
-    fixed = tuple((k, p.fixed) for k, p in enumerate(parameters_of(run.plan)) if p.fixed is not None)
+    fixed = tuple((k, p.fixed) for k, p in enumerate(sampled_parameters(run)) if p.fixed is not None)
     return Coordinates(model, reference_time(*map(float, arrays["time_range"])), fixed)
 
 

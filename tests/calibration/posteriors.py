@@ -66,7 +66,7 @@ class Fit:
 @cache
 def _full(fit: Fit, width: float) -> Whole:
     sampled = fit.config.noise.scale == "sampled"
-    return prepare_full(fit.point, fit.fitted, fit.parameters, sampled, SEED, width)
+    return prepare_full(fit.point, fit.fitted, sampled, SEED, width)
 
 
 def fitted(data: TwoTime, config: Config) -> Fit:
@@ -75,7 +75,7 @@ def fitted(data: TwoTime, config: Config) -> Fit:
     model = model_of(config, data.q, TimeGrid(float(data.t[0]), float(data.dt), data.n_frames))
     parameters = resolved_parameters(config, scale_of(config, data))
     point, stages = fit_in_stages(measurement, model, parameters, point_settings(config))
-    return Fit(config, measurement, parameters, point, stages)
+    return Fit(config, measurement, stages.sampled, point, stages)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Cut into many shards that know little each, plain consensus is off by more than a standard deviation: who notices?
 
 Contrast and offset are known, so that every shard of 45 to 70 pairs still has a proper posterior of three parameters
-and the noise, but a skewed one that the prior's share decides.
+and the noise, but a skewed one that the prior's share decides; priors are those of a laboratory that knows its rates.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ pytestmark = pytest.mark.slow
 
 FRAMES, NOISE = 60, 0.04
 REPAIRABLE = 25
+PRIORS = [
+    {"name": "D0", "min": 100.0, "max": 1e5, "prior": {"type": "lognormal", "median": 3e3, "sigma": 2.0}},
+    {"name": "D_offset", "min": -1e5, "max": 1e5, "prior": {"type": "normal", "mu": 0.0, "sigma": 3e3}},
+]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,7 @@ def mapping(file: Path, **cmc) -> dict:
         "analyzer_parameters": {"scattering": {"wavevector_q": 0.0054}},
         "scaling": {"mode": "constant", "constant": {"contrast": 0.3, "offset": 1.0}},
         "noise": {"sigma": NOISE},
+        "parameter_space": {"bounds": PRIORS},
         "optimization": {"method": "cmc", "cmc": {"anchor": "none", **cmc}},
         "output": {"plots": False, "report": False, "fitted_data": False},
         "runtime": {"workers": 1},

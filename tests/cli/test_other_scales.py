@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 from hpcxpcs.cli import main
 from tests.cli.fitting import QUICK, fit, parameters, read_json, simulated
+from tests.small_problem import small_problem
 
 # Chance of a false alarm per parameter of 1e-5: the seeds are fixed, the margins honest.
 FAR = float(norm.ppf(1.0 - 0.5e-5))
@@ -25,6 +26,11 @@ LABORATORIES = {
         "laminar_flow",
         {"D0": 1e6, **BROWNIAN, "gamma_dot_t0": 0.2, "beta": 0.0, "gamma_dot_t_offset": 0.0, "phi0": 71.0},
         {"dt": 1e-3, "q": 4e-3, "frames": 120, "angles": 6},
+    ),
+    "slow shear": (
+        "laminar_flow",
+        {"D0": 0.5, **BROWNIAN, "gamma_dot_t0": 2e-6, "beta": 0.0, "gamma_dot_t_offset": 0.0, "phi0": 40.0},
+        {"dt": 60.0, "q": 8e-3, "frames": 120, "angles": 6},
     ),
 }  # fmt: skip
 
@@ -58,7 +64,7 @@ def test_given_two_components_of_another_laboratory_then_the_same_fit_in_other_u
         truth = {key: value * factor ** (-1.0 - p) for key, (value, p) in amplitudes.items()}
         truth |= {key: value / factor for key, value in rates.items()} | {"f2": factor}
         config = simulated(
-            tmp_path, "two_component", name, parameters=truth, dt=0.1 * factor, angles=4, frames=100, seed=1
+            tmp_path, "two_component", name, parameters=truth, dt=0.1 * factor, angles=6, frames=100, seed=1
         )
         done = fit(capfd, config, tmp_path / name, *QUICK)
         found = parameters(tmp_path / name)
@@ -153,3 +159,19 @@ def test_given_bounds_of_a_file_of_the_homodyne_program_then_they_hold(colloids,
     record = read_json(tmp_path / "run" / "results" / "nlsq" / "parameters.json")["parameters"]["D0"]
     assert record["bounds"] == [100.0, 1e5] and record["bounds_from"] == ["configuration", "configuration"]
     assert "upper bound of D0 = 100000: nothing is seen below it" not in done.err
+
+
+def test_given_a_rate_of_any_size_then_its_constant_part_is_bounded_by_it_and_the_posterior_has_these_bounds(
+    tmp_path, capfd
+):
+    truth = {"D0": 1.2e4, "alpha": -0.4, "D_offset": 500.0}
+    config = small_problem(tmp_path, 1)
+    fit(capfd, config, tmp_path / "run")
+    done = read_json(tmp_path / "run" / "results" / "nlsq" / "parameters.json")["parameters"]["D_offset"]
+    last, dt = 5.9, 0.1
+    rate = truth["D0"] * np.sqrt(dt * last) ** truth["alpha"] + truth["D_offset"]
+    np.testing.assert_allclose(done["bounds"], [-10.0 * rate, 10.0 * rate], rtol=0.05)
+    assert done["bounds_from"] == ["data", "data"]
+    sampled = read_json(tmp_path / "run" / "results" / "cmc" / "parameters.json")["parameters"]["D_offset"]
+    assert sampled["bounds"] == done["bounds"]
+    np.testing.assert_allclose(sampled["prior_std"], 2.0 * rate, rtol=0.05)

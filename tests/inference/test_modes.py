@@ -88,3 +88,9 @@ def test_the_log_density_of_a_normal_is_normalised():
     grid = np.stack(np.meshgrid(*[np.linspace(-12, 12, 241)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
     density = np.exp(log_normal(grid, np.array([0.5, -1.0]), np.array([[2.0, 0.7], [0.7, 1.0]])))
     assert density.sum() * 0.1**2 == pytest.approx(1.0, abs=1e-6)
+
+
+def test_given_draws_that_never_moved_in_some_direction_then_it_is_said_that_peaks_cannot_be_told():
+    draws = np.column_stack([np.random.default_rng(1).standard_normal(400), np.full(400, 2.0)])
+    found = find_modes(draws, seed=1)
+    assert found.count == 1 and "do not span all directions" in found.words

@@ -17,8 +17,7 @@ from hpcxpcs.pipeline.begin import begin, is_prepared
 from hpcxpcs.pipeline.choices import configured
 from hpcxpcs.pipeline.plan import plan_for
 from hpcxpcs.pipeline.reporter import Silent
-from hpcxpcs.pipeline.scale import parameters_of
-from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of, prepare
+from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of, prepare, sampled_parameters
 from hpcxpcs.runtime.run import Run
 from tests.cli.fitting import simulated
 
@@ -50,7 +49,7 @@ def prepared_run(config_file: Path, folder: Path, *overrides: str, reporter: Sil
 
 def read(run: Run) -> Prepared:
     """The prepared likelihood as a worker reads it."""
-    return restored(*likelihood_of(run), coordinates_of(run), parameters_of(run.plan))
+    return restored(*likelihood_of(run), coordinates_of(run), sampled_parameters(run))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
