@@ -63,9 +63,23 @@ def mirrored(coordinates: Coordinates, limits: Limits, theta: Floats) -> tuple[F
             if not alike and not math.isclose(found[index], exact[index], rel_tol=1e-6, abs_tol=1e-12):
                 obstacles.append(names[index])
     if found.size > _F3:
-        found[_F0 : _F3 + 1], more = _exchanged_fraction(held, limits, theta)
+        found[_F0 : _F3 + 1], more = _allowed_fraction(held, limits, theta, exchanged=True)
         obstacles += [names[index] for index in more]
     return found, tuple(obstacles)
+
+
+def reshaped(coordinates: Coordinates, limits: Limits, theta: Floats) -> Floats | None:
+    """Parameters (p,) with the fraction of theta told by the values allowed; None where these are inside already.
+
+    A fraction that falls faster and faster has f0 < 0 < f1. Within the noise a slower exponential with f0 > 0 is often
+    the same, but no path leads there that does not pass f0 = 0, where f1 means nothing and a search is lost.
+    """
+    own = slice(_F0, _F3 + 1)
+    if theta.size <= _F3 or np.all((theta[own] > limits.lower[own]) & (theta[own] < limits.upper[own])):
+        return None
+    found = np.clip(theta, limits.lower, limits.upper)
+    found[own], _ = _allowed_fraction(dict(coordinates.fixed), limits, theta, exchanged=False)
+    return found
 
 
 def labelled(
@@ -185,13 +199,14 @@ def _words(decided_by: str, difference: float, obstacles: Sequence[str]) -> str:
     return words[decided_by] + kept
 
 
-def _exchanged_fraction(
-    held: Mapping[int, float], limits: Limits, theta: Floats
+def _allowed_fraction(
+    held: Mapping[int, float], limits: Limits, theta: Floats, *, exchanged: bool
 ) -> tuple[Floats, tuple[int, ...]]:
-    """f0 … f3 (4,) nearest to 1 − x(t) on the window, and who of them stands in the way of coming near it."""
+    """f0 … f3 (4,) nearest to x(t), or exchanged to 1 − x(t), on the window, and who of them stands in the way."""
     times = np.linspace(limits.first, limits.last, TIMES)
     own = theta[_F0 : _F3 + 1]
-    wanted = 1.0 - np.asarray(sample_fraction(times, *own, convention="physical"))
+    fraction = np.asarray(sample_fraction(times, *own, convention="physical"))
+    wanted = 1.0 - fraction if exchanged else fraction
     ends = [(limits.lower[k], limits.upper[k]) for k in range(_F0, _F3 + 1)]
     given = [held.get(k) for k in range(_F0, _F3 + 1)]
     found, lost = _nearest(times, wanted, float(own[2]), given, ends)

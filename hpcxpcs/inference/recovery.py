@@ -43,7 +43,7 @@ FARTHEST, HALVINGS = 1.0, 30
 def minimise_or_recover(
     objective: Objective, start: Floats, settings: PointSettings
 ) -> tuple[Minimum, tuple[str, ...]]:
-    """Minimise; on failure restart from a perturbed point, with a wider region, then with finite differences.
+    """Minimise; on failure go on, restart from a perturbed point, with a wider region, then with finite differences.
 
     Returns the best end point and the actions taken (none when the first attempt converged).
     """
@@ -52,6 +52,7 @@ def minimise_or_recover(
     actions: list[str] = []
     nudge = NUDGE * np.random.default_rng(settings.seed).standard_normal(start.size)
     attempts = (
+        *([("went on for as many evaluations", lambda: bounded(objective, best.u))] if best.exhausted else []),
         ("restarted from a perturbed point", lambda: bounded(objective, best.u + nudge)),
         ("restarted with a wider trust region", lambda: bounded(objective, best.u, radius=WIDER)),
         (
@@ -65,8 +66,9 @@ def minimise_or_recover(
         actions.append(action)
         found = _confirmed(objective, attempt())
         evaluations = best.evaluations + found.evaluations
-        if found.converged or not np.isfinite(best.cost) or found.cost < best.cost:
-            best = found
+        # A minimum above a point that was reached already is another one: not where this search was going.
+        lower = not np.isfinite(best.cost) or found.cost < best.cost + (FALL if found.converged else 0.0)
+        best = found if lower else best
         best = replace(best, evaluations=evaluations, iterations=best.iterations + found.iterations)
     return best, tuple(actions)
 

@@ -16,7 +16,7 @@ from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.config.scale import DataScale
 from hpcxpcs.inference.coordinates import Coordinates
 from hpcxpcs.inference.direction import NEIGHBOURHOOD, differ, one_period, place_of_direction
-from hpcxpcs.inference.exchange import TWO_COMPONENTS, mirrored
+from hpcxpcs.inference.exchange import TWO_COMPONENTS, mirrored, reshaped
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.objective import RIDGE, Limits, Objective
 from hpcxpcs.inference.records import PointSettings, SearchReport, StartRecord
@@ -154,11 +154,14 @@ def _tell(scouting: Scouting) -> None:
 
 
 def _exchanged(objective: Objective, best: Minimum, limits: Limits) -> list[Floats]:
-    """The start with the components exchanged: a near-symmetry that catches searches; none without two."""
-    coordinates = objective.coordinates
+    """Starts with the components exchanged, a near-symmetry that catches searches, and with a fraction inside its
+    bounds; none without two components."""
+    coordinates, theta = objective.coordinates, np.asarray(objective.theta(best.u))
     if coordinates.model.name not in TWO_COMPONENTS:
         return []
-    return [coordinates.from_physical(mirrored(coordinates, limits, np.asarray(objective.theta(best.u)))[0])]
+    inside = reshaped(coordinates, limits, theta)
+    starts = [mirrored(coordinates, limits, theta)[0], *([] if inside is None else [inside])]
+    return [coordinates.from_physical(start) for start in starts]
 
 
 def _turned(objective: Objective, tiles: RawTiles, best: Minimum, count: int) -> list[Floats]:

@@ -22,7 +22,7 @@ from hpcxpcs.likelihood.scaling import build_scaling
 from hpcxpcs.physics.heterodyne import sample_fraction, sample_lead, swapped
 from hpcxpcs.physics.model import MODELS, build_model
 from hpcxpcs.pipeline.posterior_record import mixed_labels
-from tests.inference.fitting import parameters_for, simulated
+from tests.inference.fitting import fit, parameters_for, simulated
 
 TRUTH = np.array([4e3, -0.3, 200.0, 2e4, -0.2, 2e3, 1e3, -0.2, 20.0, 0.4, -0.05, 1.0, 0.2, 3.0])
 FIRST, LAST = 0.1, 9.9
@@ -215,3 +215,16 @@ def test_given_draws_of_both_labellings_then_they_are_no_single_answer():
     assert "30.0% of the draws" in words and "two answers in one" in words
     assert mixed_labels(point, find_modes(one, seed=1), one, 1.0) is None
     assert mixed_labels(SimpleNamespace(exchange=None), find_modes(both, seed=1), both, 1.0) is None
+
+
+def test_given_three_angles_of_a_hundred_frames_then_the_components_have_their_own_names():
+    # What `simulate two_component --angles 3 --frames 100` writes: the search used to end in a fraction below zero.
+    case = simulated("two_component", seed=0, frames=100, sd=0.01, contrast=0.15, fixed={"f2": 1.0})
+    found = fit(case)
+    value = dict(zip(found.names, found.values, strict=True))
+    assert found.exchange is not None and found.exchange.indifferent
+    assert "the data do not tell which component is the sample" in found.exchange.words
+    # At the middle of the window, 1 s, a rate is the sum of its parts.
+    fast, slow = (value[f"D0_{who}"] + value[f"D_offset_{who}"] for who in ("sample", "ref"))
+    assert fast == pytest.approx(2.2e4, rel=0.1) and slow == pytest.approx(4.2e3, rel=0.3)
+    assert 0.0 <= value["f0"] <= 1.0

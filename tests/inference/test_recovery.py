@@ -13,9 +13,10 @@ from hpcxpcs.inference.trust_region import Minimum, decrement, minimise, whiteni
 from hpcxpcs.likelihood.products import Compiled
 from hpcxpcs.likelihood.scaling import build_scaling
 from tests.inference.fitting import SHEAR, simulated
-from tests.inference.landscapes import Banana, Bowl
+from tests.inference.landscapes import Banana, Bowl, Landscape
 
 CENTRE = np.array([2.0, -1.0])
+FURTHER = "went on for as many evaluations"
 NUDGED = "restarted from a perturbed point"
 WIDER = "restarted with a wider trust region"
 DIFFERENCES = "restarted with finite-difference gradients"
@@ -53,9 +54,33 @@ def test_given_a_failure_that_passes_then_only_the_action_that_helped_is_on_reco
 def test_given_too_few_iterations_then_the_result_is_exhausted_and_counts_every_attempt():
     landscape = Banana(1e3)
     found, actions = minimise_or_recover(landscape, np.array([-1.2, 1.0]), PointSettings(max_iterations=3))
-    assert actions == (NUDGED, WIDER, DIFFERENCES)
+    assert actions == (FURTHER, NUDGED, WIDER, DIFFERENCES)
     assert found.exhausted and not found.converged
     assert found.evaluations >= 12
+
+
+class TwoValleys(Landscape):
+    """Minima at (1, 0), where the cost is 0, and near (−1, 0), where it is 1/2."""
+
+    def parts(self, u):
+        residual = np.array([10.0 * (u[0] ** 2 - 1.0), 0.5 * (u[0] - 1.0), u[1]])
+        return residual, np.array([[20.0 * u[0], 0.0], [0.5, 0.0], [0.0, 1.0]])
+
+
+def test_given_a_restart_into_a_minimum_above_a_point_that_was_reached_then_the_search_returns_to_it(monkeypatch):
+    landscape = TwoValleys()
+    stopped = replace(minimise(landscape, np.array([0.99, 0.3]), max_evaluations=1), exhausted=False)
+    upper = minimise(landscape, np.array([-1.1, 0.3]))
+    assert upper.converged and not stopped.converged and upper.cost > landscape.floor + 0.4 > stopped.cost
+    ends = [stopped, upper]
+
+    def scripted(*arguments, **options):
+        return ends.pop(0) if ends else minimise(*arguments, **options)
+
+    monkeypatch.setattr("hpcxpcs.inference.recovery.minimise", scripted)
+    found, actions = minimise_or_recover(landscape, np.array([0.99, 0.3]), PointSettings())
+    assert actions == (NUDGED, WIDER)
+    assert found.converged and found.cost < landscape.floor + 1e-3
 
 
 def test_given_a_start_without_a_finite_cost_when_recovered_then_the_failure_is_returned_as_one():
