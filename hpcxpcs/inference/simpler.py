@@ -176,7 +176,10 @@ def _members(rate: RateTerm) -> tuple[int, int, int]:
 
 
 def _lost(objective: Objective, settled: Settled, kept: Floats, scale: float) -> tuple[int, ...]:
-    """The offsets of rates with a coefficient at a bound, one part nothing beside the other, or shares not known."""
+    """The offsets of rates with a coefficient at a bound, one part nothing beside the other, or shares not known.
+
+    Not those with a bound at 0: there an offset is as good as at any other.
+    """
     coordinates, limits = objective.coordinates, objective.limits
     place = {index: k for k, index in enumerate(coordinates.free)}
     normal = objective.expand(kept)
@@ -185,7 +188,7 @@ def _lost(objective: Objective, settled: Settled, kept: Floats, scale: float) ->
     errors = scale * np.sqrt((whitening(normal) ** 2).sum(axis=1))
     found = []
     for rate in coordinates.model.rates:
-        able = rate.offset in place and limits.lower[rate.offset] <= 0.0 <= limits.upper[rate.offset]
+        able = rate.offset in place and limits.lower[rate.offset] < 0.0 < limits.upper[rate.offset]
         if not able or rate.amplitude not in place:
             continue
         power = settled.theta[rate.amplitude] * coordinates.t_ref ** settled.theta[rate.exponent]
