@@ -97,16 +97,23 @@ def assemble(
         recovery_actions=actions,
         starts=scouting.starts,
         search=searched(scouting, settings),
-        flags=flags_of(evidence),
-        alternatives=others,
-        rested=evidence.rested,
-        mirrored=evidence.mirrored,
+        **_told(evidence),
         gradient_balance=_gradient_balance(settled.objective, minimum.normal, names),
         condition_number=evaluated.covariances.condition,
         compression=fitted.report,
         timings=dict(progress.timings),
         exchange=fitted.exchange,
     )
+
+
+def _told(evidence: Evidence) -> dict[str, Any]:
+    """What limits trust, and which other answers there are."""
+    return {
+        "flags": flags_of(evidence),
+        "alternatives": evidence.alternatives,
+        "rested": evidence.rested,
+        "mirrored": evidence.mirrored,
+    }
 
 
 def _allowed(parameters: Sequence[ResolvedParameter]) -> dict[str, Any]:
