@@ -120,7 +120,10 @@ def command(
         click.echo(dumps({"schema_version": 1, **vars(description), **extra}), nl=False)
     else:
         shown = [*_lines(description), *([] if found is None else lines(found))]
-        click.echo("\n".join([*shown, *([] if config is None else ["", *parameter_lines(settings)])]))
+        if config is not None:
+            timeless = "parameters    their bounds follow from the time step, which is unknown"
+            shown += ["", *([timeless] if description.selected_dt is None else parameter_lines(settings))]
+        click.echo("\n".join(shown))
     if picture is not None:
         in_frames = description.selected_dt is None or settings.analyzer_parameters.dt == "frames"
         _draw(settings, picture, "frames" if in_frames else "s")

@@ -182,11 +182,17 @@ def test_given_another_file_beside_a_configuration_when_inspected_then_that_one_
     assert told["file"] == str(other) and "non_finite" not in checks(told)
 
 
-def test_given_no_time_step_anywhere_when_inspected_as_configured_then_it_is_refused_as_by_a_fit(copy, capfd):
+def test_given_no_time_step_anywhere_when_inspected_as_configured_then_it_is_asked_for_and_no_bounds_are_shown(
+    copy, capfd
+):
     with edited(copy.with_suffix(".hdf")) as file:
         del file["entry/instrument/detector_1/frame_time"]
     copy.write_text(copy.read_text().replace("  dt: 0.1\n", "  dt: auto\n"))
-    assert main(["inspect", "--config", str(copy), "--quality"]) == 1
+    assert main(["inspect", "--config", str(copy), "--quality"]) == 0
+    shown = capfd.readouterr().out
+    assert "time step unknown: set analyzer_parameters.dt" in shown
+    assert "bounds follow from the time step, which is unknown" in shown and "lognormal" not in shown
+    assert main(["fit", str(copy), "--run", str(copy.parent / "run")]) == 1
     assert "set analyzer_parameters.dt" in capfd.readouterr().err
 
 
