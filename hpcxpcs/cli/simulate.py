@@ -111,6 +111,16 @@ INTEGERS, NUMBERS = ListOf(int, "integers"), ListOf(float, "numbers")
 @click.option("--frame-noise", type=float, help="Relative deviation of a frame (frame).  [default: 0.003]")
 @click.option("--photons", type=float, help="Photons per pixel and frame (photon).  [default: 1]")
 @click.option("--pixels", type=int, help="Pixels of a bin (photon).  [default: 10000]")
+@click.option(
+    "--speckle-size",
+    type=float,
+    help="Full width at half maximum of a speckle in pixels (photon).  [default: 0: independent pixels]",
+)
+@click.option(
+    "--photon-drift",
+    type=float,
+    help="Change of the photon number from first to last frame, relative to its mean (photon).  [default: 0]",
+)
 @click.option("--dead-frames", type=INTEGERS, default=(), help="Frames without signal, from 1: 3,17.")
 @click.option(
     "--missing-bins", type=INTEGERS, default=(), help="Bins to leave out, from 1, phi fastest: 2,5."
@@ -174,6 +184,8 @@ def command(context: click.Context, /, **options: Any) -> None:
         frame_sd=options.pop("frame_noise"),
         photons=options.pop("photons"),
         pixels=options.pop("pixels"),
+        speckle_size=options.pop("speckle_size"),
+        photon_drift=options.pop("photon_drift"),
     )
     parameters = dict(options.pop("parameters"))
     simulate(SimulationSpec(noise=noise, parameters=parameters, **options), report=click.echo)

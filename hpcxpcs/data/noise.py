@@ -14,9 +14,12 @@ from hpcxpcs.errors import ConfigError
 SETTINGS_OF: Mapping[str, tuple[str, ...]] = {
     "iid": ("sd",),
     "frame": ("sd", "frame_sd"),
-    "photon": ("photons", "pixels"),
+    "photon": ("photons", "pixels", "speckle_size", "photon_drift"),
 }
 """The noise models, and which settings each of them uses."""
+
+LARGEST_SPECKLE = 8.0
+"""Pixels: speckles are drawn in patches of 32 x 32, which must hold several."""
 DIAGONAL_SPIKE = 0.4
 """Added to the diagonal, as by shot noise in measured matrices: whoever uses the diagonal is this wrong."""
 
@@ -28,8 +31,10 @@ class NoiseSpec:
     """How the matrices of a simulated file fluctuate.
 
     `sd` is the standard deviation of one element (models iid and frame), `frame_sd` the relative standard
-    deviation of one frame's normalisation (model frame); `photons` per pixel and frame and the number of
-    `pixels` of a bin describe the model photon, whose noise follows from them.
+    deviation of one frame's normalisation (model frame). The noise of the model photon follows from the `photons`
+    per pixel and frame (their mean over the frames), the number of `pixels` of a bin, the `speckle_size` (full width
+    at half maximum of the intensity's correlation between pixels; 0 for independent pixels) and `photon_drift`, the
+    change of the photon number from the first frame to the last, relative to the mean.
     """
 
     model: str = "iid"
@@ -37,6 +42,8 @@ class NoiseSpec:
     frame_sd: float = 0.003
     photons: float = 1.0
     pixels: int = 10_000
+    speckle_size: float = 0.0
+    photon_drift: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a noise model that does not exist and numbers that mean nothing."""
@@ -50,6 +57,16 @@ class NoiseSpec:
             raise ConfigError(f"photons per pixel and frame: {self.photons} must be a finite number > 0")
         if self.pixels < 2:
             raise ConfigError(f"pixels: {self.pixels} must be at least 2")
+        if not 0.0 <= self.speckle_size <= LARGEST_SPECKLE:
+            raise ConfigError(
+                f"speckle size: {self.speckle_size} must be 0 (independent pixels) to {LARGEST_SPECKLE:g} pixels"
+            )
+        if not -2.0 < self.photon_drift < 2.0:
+            raise ConfigError(f"photon drift: {self.photon_drift} must be between -2 and 2, so that no frame is empty")
+
+    def photons_of(self, frames: int) -> NDArray[np.float64]:
+        """Mean photons per pixel of each of the frames, (frames,)."""
+        return self.photons * (1.0 + self.photon_drift * np.linspace(-0.5, 0.5, frames))
 
     def describe(self) -> dict[str, Any]:
         """The settings that this noise model uses, ready for JSON."""
@@ -63,7 +80,7 @@ def noise_spec(model: str, **given: float | None) -> NoiseSpec:
     unused = [key for key in settings if key not in SETTINGS_OF[model]]
     if unused:
         raise ConfigError(
-            f"noise {', '.join(unused)}: the noise model {model} uses {' and '.join(SETTINGS_OF[model])} only"
+            f"noise {', '.join(unused)}: the noise model {model} uses {', '.join(SETTINGS_OF[model])} only"
         )
     return spec
 

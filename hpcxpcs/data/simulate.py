@@ -131,10 +131,11 @@ def matrix_of(
         measured = photon_correlation(
             field_matrix(item),
             contrast=contrast,
-            photons=recipe.noise.photons,
+            photons=recipe.noise.photons_of(recipe.frames),
             pixels=recipe.noise.pixels,
             dead_frames=recipe.dead,
             rng=rng,
+            speckle_size=recipe.noise.speckle_size,
         )
         return measured.astype(recipe.dtype)
     c2 = np.array(shape_matrix(item), dtype=recipe.dtype)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from hpcxpcs.errors import DataError
 
-PIXEL_BLOCK = 1024
+PATCH = 32
+"""Pixels are drawn in square patches of so many a side; neighbours in a patch may share speckles."""
 NEGATIVE_EIGENVALUE = 1e-6
 """Largest negative eigenvalue, relative to the largest, that is rounding and not a wrong kernel."""
 
@@ -51,22 +52,62 @@ def field_root(kernel: Kernel) -> Kernel:
 
 
 def speckle_intensity(
-    root: Kernel, weights: NDArray[np.float64], pixels: int, rng: np.random.Generator
+    root: Kernel,
+    weights: NDArray[np.float64],
+    pixels: int,
+    rng: np.random.Generator,
+    smoothing: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Intensity (N, pixels) of mean 1 of independent speckles whose field correlation is `root` root^H."""
+    """Intensity (N, pixels) of mean 1 of speckles whose field correlation in time is `root` root^H.
+
+    Pixels are independent, or, with the `smoothing` of `speckle_smoothing`, the pixels of one patch.
+    """
     frames, rank = root.shape
-    single = root.astype(np.complex64 if np.iscomplexobj(root) else np.float32)
+    is_complex = np.iscomplexobj(root) or smoothing is not None
+    single = root.astype(np.complex64 if is_complex else np.float32)
     intensity = np.zeros((frames, pixels), dtype=np.float32)
     for weight in weights:
-        if np.iscomplexobj(single):
-            draws = rng.standard_normal((rank, 2 * pixels), dtype=np.float32).view(np.complex64)
-            field = single @ draws
+        draws = rng.standard_normal((rank, 2 * pixels), dtype=np.float32)
+        if is_complex:
+            field = single @ _smoothed(draws.view(np.complex64), smoothing)
             power = field.real**2 + field.imag**2
         else:
-            field = single @ rng.standard_normal((rank, 2 * pixels), dtype=np.float32)
+            field = single @ draws
             power = field[:, :pixels] ** 2 + field[:, pixels:] ** 2
         intensity += np.float32(0.5 * weight) * power
     return intensity
+
+
+def speckle_smoothing(size: float) -> NDArray[np.float32]:
+    """Factors (PATCH, PATCH) on the Fourier transform of independent numbers that make speckles of a size in pixels.
+
+    The field correlation between pixels at distance d is 2^(-2 (d/size)^2), so that the intensity's correlation, its
+    square, has fallen to one half at d = size/2. Patches are closed to a ring in both directions.
+    """
+    steps = np.minimum(np.arange(PATCH), PATCH - np.arange(PATCH))
+    along = np.exp2(-2.0 * (steps / size) ** 2)
+    power = np.clip(np.fft.fft2(np.outer(along, along)).real, 0.0, None)
+    return np.asarray(np.sqrt(power / power.mean()), dtype=np.float32)
+
+
+def independent_share(size: float) -> float:
+    """Number of independent speckle patterns per pixel, 1 / sum_q |mu_pq|^4, of a speckle size in pixels.
+
+    mu is the field correlation of `speckle_smoothing`; the noise that speckles share over the pixels of a bin
+    averages over so many.
+    """
+    if size == 0.0:
+        return 1.0
+    steps = np.minimum(np.arange(PATCH), PATCH - np.arange(PATCH))
+    return float(np.sum(np.exp2(-8.0 * (steps / size) ** 2)) ** -2.0)
+
+
+def _smoothed(draws: NDArray[np.complex64], smoothing: NDArray[np.float32] | None) -> NDArray[np.complex64]:
+    """Draws (rank, PATCH**2) with the pixels of a patch correlated; unchanged (rank, pixels) without a smoothing."""
+    if smoothing is None:
+        return draws
+    patches = draws.reshape(-1, PATCH, PATCH)
+    return np.asarray(np.fft.ifft2(np.fft.fft2(patches) * smoothing), dtype=np.complex64).reshape(draws.shape)
 
 
 def normalised_correlation(products: Floats, sums: Floats, pixels: int) -> NDArray[np.float64]:
@@ -83,22 +124,33 @@ def photon_correlation(
     kernel: Kernel,
     *,
     contrast: float,
-    photons: float,
+    photons: float | NDArray[np.float64],
     pixels: int,
     dead_frames: NDArray[np.intp],
     rng: np.random.Generator,
+    speckle_size: float = 0.0,
 ) -> NDArray[np.float64]:
     """Measured two-time matrix (N, N) of one bin: expectation 1 + contrast |kernel|^2 off the diagonal.
 
-    `kernel` (N, N) is the field correlation, `photons` the mean count per pixel and frame, `dead_frames` the
-    0-based frames without photons. Pixels are drawn in blocks, so memory does not grow with their number.
+    `kernel` (N, N) is the field correlation, `photons` the mean count per pixel, of all frames or of each (N,),
+    `dead_frames` the 0-based frames without photons, `speckle_size` in pixels (0: independent pixels). Pixels are drawn
+    in patches, so memory does not grow with their number.
+
+    The noise is that of a Wishart matrix: with K(t1,t2) = contrast |kernel|^2 + delta(t1,t2)/photons and P pixels,
+    Cov(C2(1,2), C2(3,4)) = (K(1,3) K(2,4) + K(1,4) K(2,3)) / P to leading order in the contrast, the product of two
+    speckle terms divided by `independent_share` (fluctuations of Gaussian fields: Goodman, Speckle Phenomena in
+    Optics, 2007, ch. 4; sample covariances: Anderson, Multivariate Statistical Analysis, 2003, ch. 7).
     """
     root, weights = field_root(kernel), mode_weights(contrast)
-    frames = root.shape[0]
+    smoothing = speckle_smoothing(speckle_size) if speckle_size > 0.0 else None
+    frames, patch = root.shape[0], PATCH * PATCH
     products, sums = np.zeros((frames, frames)), np.zeros(frames)
-    for start in range(0, pixels, PIXEL_BLOCK):
-        block = min(PIXEL_BLOCK, pixels - start)
-        counts = rng.poisson(photons * speckle_intensity(root, weights, block, rng)).astype(np.float32)
+    level = np.broadcast_to(np.asarray(photons, dtype=np.float64), (frames,))[:, None]
+    for start in range(0, pixels, patch):
+        used = min(patch, pixels - start)
+        drawn = patch if smoothing is not None else used
+        counts = rng.poisson(level * speckle_intensity(root, weights, drawn, rng, smoothing)[:, :used])
+        counts = counts.astype(np.float32)
         counts[dead_frames] = 0.0
         products += counts @ counts.T
         sums += counts.sum(axis=1, dtype=np.float64)

@@ -195,6 +195,7 @@ def _write_stack(simulation: _Simulation, path: Path, truth: Mapping[str, Any]) 
         half=spec.format != "cube" if spec.half is None else spec.half,
         compression=spec.compression,
         dtype=spec.dtype,
+        **_counted(simulation),
         unprocessed=[] if spec.format == HOLES else [(item.q, item.phi) for item in simulation.left_out],
     )
     try:
@@ -206,6 +207,16 @@ def _write_stack(simulation: _Simulation, path: Path, truth: Mapping[str, Any]) 
             f"{path}: cannot be written ({reason}): check the folder, its permissions and the free space, "
             "or name another output file"
         ) from error
+
+
+def _counted(simulation: _Simulation) -> dict[str, Any]:
+    """Photons per pixel of every frame (N,) and pixels of a bin, where photons were counted."""
+    noise, recipe = simulation.spec.noise, simulation.recipe
+    if noise.model != "photon":
+        return {}
+    photons = noise.photons_of(recipe.frames)
+    photons[recipe.dead] = 0.0
+    return {"photons": photons, "pixels": noise.pixels}
 
 
 def _description(simulation: _Simulation) -> list[str]:

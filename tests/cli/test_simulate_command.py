@@ -62,7 +62,7 @@ def test_the_options_reach_the_file(tmp_path):
         ),
         (
             ["--noise-model", "photon", "--photons", "2", "--pixels", "500"],
-            {"model": "photon", "photons": 2.0, "pixels": 500},
+            {"model": "photon", "photons": 2.0, "pixels": 500, "speckle_size": 0.0, "photon_drift": 0.0},
         ),
     ],
 )

@@ -9,10 +9,12 @@ from hpcxpcs.data.noise import NoiseSpec
 from hpcxpcs.data.simulate import Bin, Recipe, matrix_of
 from hpcxpcs.data.speckle import (
     field_root,
+    independent_share,
     mode_weights,
     normalised_correlation,
     photon_correlation,
     speckle_intensity,
+    speckle_smoothing,
 )
 from hpcxpcs.errors import DataError
 
@@ -141,3 +143,57 @@ def test_given_the_photon_model_then_the_recipe_uses_the_field_and_kills_dead_fr
     np.testing.assert_array_equal(first, first.T)
     alive = np.arange(20) != 3
     assert np.all(first[3] == 0.0) and np.all(first[np.ix_(alive, alive)] > 0.0)
+
+
+def wishart_covariance(first, second, pixels, share=1.0):
+    """Cov(C2(i,j), C2(k,l)) of all upper pairs, from speckle K (N, N) and the diagonal of shot noise (N,)."""
+    i, j = np.triu_indices(first.shape[0], 1)
+    shot = np.diag(second)
+
+    def part(a, b):
+        return a[np.ix_(i, i)] * b[np.ix_(j, j)] + a[np.ix_(i, j)] * b[np.ix_(j, i)]
+
+    mixed = part(first, shot) + part(shot, first) + part(shot, shot)
+    return (part(first, first) / share + mixed) / pixels
+
+
+@pytest.mark.parametrize("photons", [0.3, 20.0])
+@pytest.mark.parametrize("size", [0.0, 2.0])
+def test_given_speckle_and_photons_then_elements_fluctuate_together_as_a_wishart_matrix_does(photons, size):
+    frames, contrast, pixels, repeats = 6, 0.1, 1024, 500
+    kernel, rng = brownian_kernel(frames, rate=0.08), np.random.default_rng(11)
+    level = photons * np.linspace(0.8, 1.2, frames)
+    samples = np.array(
+        [
+            upper(
+                photon_correlation(
+                    kernel, contrast=contrast, photons=level, pixels=pixels, dead_frames=NOBODY, rng=rng,
+                    speckle_size=size,
+                )
+            )
+            for _ in range(repeats)
+        ]
+    )  # fmt: skip
+    found = np.cov(samples, rowvar=False)
+    expected = wishart_covariance(contrast * kernel**2, 1.0 / level, pixels, independent_share(size))
+    # An element of a sample covariance has the variance (Sigma_ab^2 + Sigma_aa Sigma_bb) / (repeats - 1); what the
+    # formula leaves out is of relative order contrast.
+    scatter = np.sqrt((expected**2 + np.outer(np.diag(expected), np.diag(expected))) / (repeats - 1))
+    z = (found - expected) / np.hypot(scatter, 2.0 * contrast * np.abs(expected))
+    assert np.abs(z).max() < 4.5
+    # Speckle is shared by all elements, which makes the trace one number of scatter sqrt(2/500), three times 6 %.
+    assert np.trace(found) == pytest.approx(np.trace(expected), rel=0.2 + contrast)
+
+
+def test_given_speckles_larger_than_a_pixel_then_neighbours_share_them_and_the_contrast_stays():
+    smoothing, draw = speckle_smoothing(3.0), np.random.default_rng(2)
+    patches = [
+        speckle_intensity(field_root(np.ones((1, 1))), mode_weights(1.0), 32 * 32, draw, smoothing)[0]
+        for _ in range(200)
+    ]
+    image = np.array(patches).reshape(-1, 32, 32) - 1.0
+    variance = np.mean(image**2)
+    assert variance == pytest.approx(1.0, rel=0.1)
+    for distance in (1, 2, 3):
+        shared = np.mean(image[:, :, :-distance] * image[:, :, distance:]) / variance
+        assert shared == pytest.approx(2.0 ** -((2.0 * distance / 3.0) ** 2), abs=0.05)

@@ -154,7 +154,8 @@ class Stack:
     numbering of nexus files). `unprocessed` lists (q, φ) bins that have pixels but no matrix (nexus, legacy).
     `frame_time` (s) defaults to dt / (stride × average). `half` stores one triangle with zeros in the other;
     `compression` "auto" is what real files of the format use; `matrix_scalars` writes scalars as (1, 1), as
-    averaged nexus files do. `truth` is stored beside the data.
+    averaged nexus files do. `photons` (N,) are the mean counts per pixel of every frame and `pixels` the pixels of a
+    bin, written where nexus files have them. `truth` is stored beside the data.
     """
 
     c2: Iterable[NDArray[Any]]
@@ -171,6 +172,8 @@ class Stack:
     dtype: str = "float32"
     unprocessed: Sequence[tuple[float, float]] = ()
     matrix_scalars: bool = False
+    photons: NDArray[np.float64] | None = None
+    pixels: int | None = None
 
     def __post_init__(self) -> None:
         """Normalise q and phi to 1-D float64 of equal length and check that the times agree."""

@@ -25,6 +25,9 @@ MATRICES = "xpcs/twotime/correlation_map"
 PROCESSED = "xpcs/twotime/processed_bins"
 QMAP = "xpcs/qmap"
 UNITS = f"{QMAP}/map_units"
+BIN_PIXELS = "dynamic_roi_map"
+BIN_COUNTS = "xpcs/temporal_mean/scattering_1d"
+FRAME_COUNTS = "xpcs/spatial_mean/intensity_vs_time"
 FRAME_TIME = "entry/instrument/detector_1/frame_time"
 
 
@@ -178,6 +181,7 @@ def write(path: Path, stack: Stack) -> None:
         file["xpcs/twotime/normalized_g2"] = np.stack(averages, axis=1).astype(np.float32)
         n_raw = len(averages[0]) * stack.stride * stack.average
         _write_scalars(file, stack, n_raw)
+        _write_intensity(file, stack)
         write_truth(file, stack.truth)
 
 
@@ -190,6 +194,24 @@ def _write_scalars(file: h5py.File, stack: Stack, n_raw: int) -> None:
     file["xpcs/twotime/config/analysis_type"] = "Twotime"
 
 
+def _write_intensity(file: h5py.File, stack: Stack) -> None:
+    """Write mean counts per pixel, of every bin over the frames and of every frame over the detector."""
+    if stack.photons is None:
+        return
+    bins = len(file[f"{QMAP}/static_index_mapping"])
+    file[BIN_COUNTS] = np.full((1, bins), stack.photons.mean(), dtype=np.float32)
+    file[FRAME_COUNTS] = np.stack([np.arange(len(stack.photons)), stack.photons]).astype(np.float32)
+
+
+def _write_pixels(qmap: h5py.Group, bins: int, pixels: int) -> None:
+    """Write label maps of a detector on which each of the bins is a strip of so many pixels; 0 is used by none."""
+    width = math.ceil(math.sqrt(bins * pixels))
+    labels = np.zeros(width * math.ceil(bins * pixels / width), dtype=np.min_scalar_type(bins))
+    labels[: bins * pixels] = np.repeat(np.arange(1, bins + 1), pixels)
+    for name in (BIN_PIXELS, "static_roi_map"):
+        qmap.create_dataset(name, data=labels.reshape(-1, width), compression="lzf")
+
+
 def _write_qmap(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
     """Write the q-map and return the 1-based label of every matrix."""
     extra = np.asarray(stack.unprocessed, dtype=np.float64).reshape(-1, 2)
@@ -199,11 +221,14 @@ def _write_qmap(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
     natural = i * len(phi_axis) + j
     populated, labels = np.unique(natural, return_inverse=True)
     qmap = file.create_group(QMAP)
-    qmap["dynamic_num_pts"] = np.array([len(q_axis), len(phi_axis)])
-    for k, (name, unit, axis) in enumerate((("q", "Å⁻¹", q_axis), ("phi", "deg", phi_axis))):
-        qmap[f"dynamic_v_list_dim{k}"] = axis
-        qmap[f"dynamic_v_list_dim{k}"].attrs.update({"name": name, "unit": unit, "size": len(axis)})
-    qmap["dynamic_index_mapping"] = populated.astype(np.min_scalar_type(int(populated.max())))
+    for kind in ("dynamic", "static"):
+        qmap[f"{kind}_num_pts"] = np.array([len(q_axis), len(phi_axis)])
+        for k, (name, unit, axis) in enumerate((("q", "Å⁻¹", q_axis), ("phi", "deg", phi_axis))):
+            qmap[f"{kind}_v_list_dim{k}"] = axis
+            qmap[f"{kind}_v_list_dim{k}"].attrs.update({"name": name, "unit": unit, "size": len(axis)})
+        qmap[f"{kind}_index_mapping"] = populated.astype(np.min_scalar_type(int(populated.max())))
+    if stack.pixels is not None:
+        _write_pixels(qmap, len(populated), stack.pixels)
     qmap["map_names"] = np.array([b"q", b"phi"], dtype=object)
     qmap["map_units"] = np.array(["Å⁻¹".encode(), b"deg"], dtype=object)
     return labels[: len(stack.q)].astype(np.int64) + 1
