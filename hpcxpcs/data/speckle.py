@@ -90,18 +90,6 @@ def speckle_smoothing(size: float) -> NDArray[np.float32]:
     return np.asarray(np.sqrt(power / power.mean()), dtype=np.float32)
 
 
-def independent_share(size: float) -> float:
-    """Number of independent speckle patterns per pixel, 1 / sum_q |mu_pq|^4, of a speckle size in pixels.
-
-    mu is the field correlation of `speckle_smoothing`; the noise that speckles share over the pixels of a bin
-    averages over so many.
-    """
-    if size == 0.0:
-        return 1.0
-    steps = np.minimum(np.arange(PATCH), PATCH - np.arange(PATCH))
-    return float(np.sum(np.exp2(-8.0 * (steps / size) ** 2)) ** -2.0)
-
-
 def _smoothed(draws: NDArray[np.complex64], smoothing: NDArray[np.float32] | None) -> NDArray[np.complex64]:
     """Draws (rank, PATCH**2) with the pixels of a patch correlated; unchanged (rank, pixels) without a smoothing."""
     if smoothing is None:
@@ -138,8 +126,9 @@ def photon_correlation(
 
     The noise is that of a Wishart matrix: with K(t1,t2) = contrast |kernel|^2 + delta(t1,t2)/photons and P pixels,
     Cov(C2(1,2), C2(3,4)) = (K(1,3) K(2,4) + K(1,4) K(2,3)) / P to leading order in the contrast, the product of two
-    speckle terms divided by `independent_share` (fluctuations of Gaussian fields: Goodman, Speckle Phenomena in
-    Optics, 2007, ch. 4; sample covariances: Anderson, Multivariate Statistical Analysis, 2003, ch. 7).
+    speckle terms over P / sum_q |mu_pq|^4 instead, mu being the field correlation between pixels p and q (fluctuations
+    of Gaussian fields: Goodman, Speckle Phenomena in Optics, 2007, ch. 4; sample covariances: Anderson, Multivariate
+    Statistical Analysis, 2003, ch. 7).
     """
     root, weights = field_root(kernel), mode_weights(contrast)
     smoothing = speckle_smoothing(speckle_size) if speckle_size > 0.0 else None

@@ -168,9 +168,14 @@ def _without(evidence: Evidence, other: Alternative) -> str:
 def _rested(evidence: Evidence) -> Iterator[str]:
     for name in evidence.rested:
         yield (
-            f"{name} is held at 0: these data do not tell it from the rest of its rate, and with it free χ² would fall "
-            f"by less than {SETTLED_BY:g}; error bars are those of a fit without it"
+            f"{held_at_zero(name)}, and with it free χ² would fall by less than {SETTLED_BY:g}; error bars are those "
+            "of a fit without it"
         )
+
+
+def held_at_zero(name: str) -> str:
+    """That a constant part has been given up, for a fit as for its posterior."""
+    return f"{name} is held at 0: these data do not tell it from the rest of its rate"
 
 
 def _lopsided(evidence: Evidence) -> Iterator[str]:

@@ -18,7 +18,7 @@ from hpcxpcs.inference.contradiction import counted_less
 from hpcxpcs.inference.draws import physical_draws
 from hpcxpcs.inference.heterogeneity import Heterogeneity
 from hpcxpcs.inference.posterior import Posterior
-from hpcxpcs.inference.prepared import Prepared, restored
+from hpcxpcs.inference.prepared import Prepared
 from hpcxpcs.inference.records import CompressionReport, PointFit
 from hpcxpcs.pipeline.choices import config_of
 from hpcxpcs.pipeline.compile_cache import compile_cache
@@ -35,7 +35,7 @@ from hpcxpcs.pipeline.raw_check import (
 )
 from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.pipeline.sampling import finished_chains, task_function
-from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of, sampled_parameters
+from hpcxpcs.pipeline.stage import likelihood_of, point_of, prepared_of
 from hpcxpcs.runtime.executors.in_process import InProcess
 from hpcxpcs.runtime.progress import telling
 from hpcxpcs.runtime.run import Run, set_aside_damaged
@@ -65,9 +65,7 @@ class Gathering:
         compile_log()
         self.config = config_of(self.run.plan)
         compile_cache(self.config.runtime.compilation_cache_dir, self.reporter.warn)
-        self.prepared = restored(
-            *likelihood_of(self.run), coordinates_of(self.run), sampled_parameters(self.run)
-        )
+        self.prepared = prepared_of(self.run)
         self.point, self.timings = point_of(self.run, self.reporter)
 
     def posterior(self) -> Posterior:

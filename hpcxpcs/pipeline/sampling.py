@@ -16,14 +16,14 @@ from hpcxpcs.errors import ClaimLost, StoreError
 from hpcxpcs.inference import nuts
 from hpcxpcs.inference.diagnostics import Finding, Judgement, Mixing, Thresholds, judge, lowest_bfmi, mixing
 from hpcxpcs.inference.draws import names_of, physical_draws
-from hpcxpcs.inference.prepared import Prepared, restored
+from hpcxpcs.inference.prepared import Prepared
 from hpcxpcs.inference.stream import STREAM_VERSION
 from hpcxpcs.inference.target import Target
 from hpcxpcs.pipeline.choices import config_of
 from hpcxpcs.pipeline.compile_cache import compile_cache
 from hpcxpcs.pipeline.compile_log import compile_log
 from hpcxpcs.pipeline.raw_check import check_angle
-from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, sampled_parameters
+from hpcxpcs.pipeline.stage import prepared_of
 from hpcxpcs.runtime.pulse import Pulse
 from hpcxpcs.runtime.run import DONE, Run
 from hpcxpcs.runtime.sealed import Sealed, newest_good, write_sealed
@@ -49,7 +49,7 @@ def task_function(run: Run) -> TaskFunction:
     """What does any task of a run in this process; compiled code and the likelihood are loaded once."""
     config, log = config_of(run.plan), compile_log()
     compile_cache(config.runtime.compilation_cache_dir, _log.warning)
-    prepared = restored(*likelihood_of(run), coordinates_of(run), sampled_parameters(run))
+    prepared = prepared_of(run)
     sampling = Sampling(run, config, prepared)
 
     def function(at: Run, task: Task, pulse: Pulse) -> Outcome:

@@ -20,9 +20,10 @@ from hpcxpcs.inference.contradiction import described, too_few_to_compare
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
 from hpcxpcs.inference.measurement import Demand, Measurement, always_wanted, measure
 from hpcxpcs.inference.point import fit_in_stages
-from hpcxpcs.inference.prepared import Prepared, prepare_full, prepare_shards, stored
+from hpcxpcs.inference.prepared import Prepared, prepare_full, prepare_shards, restored, stored
 from hpcxpcs.inference.records import PointFit
 from hpcxpcs.inference.stages import Fitted
+from hpcxpcs.inference.verdict import held_at_zero
 from hpcxpcs.likelihood.shards import partition, shard_moments
 from hpcxpcs.physics.model import Model, TimeGrid, build_model
 from hpcxpcs.pipeline.begin import PREPARE
@@ -167,7 +168,7 @@ def _prepared(
     cut = sets[0].warning if count > 1 else ""
     alone = too_few_to_compare(count) if robust else ""
     named = described(prepared.contradictions, count, robust=robust)
-    rested = [f"{name} is held at 0: these data do not tell it from the rest of its rate" for name in point.rested]
+    rested = [held_at_zero(name) for name in point.rested]
     return prepared, [words for words in (cut, alone, *named, *rested, point.mirrored) if words]
 
 
@@ -188,18 +189,31 @@ def likelihood_of(run: Run) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]
     return found.arrays, found.attributes
 
 
+def prepared_of(run: Run) -> Prepared:
+    """The prepared likelihood as it is sampled; its file is read once."""
+    arrays, values = likelihood_of(run)
+    return restored(arrays, values, _coordinates(run, arrays, values), _parameters(run, values))
+
+
 def sampled_parameters(run: Run) -> tuple[ResolvedParameter, ...]:
     """The parameters of a prepared run as its posterior has them."""
-    return from_record(run.plan.extra["config"]["analysis_mode"], likelihood_of(run)[1]["parameters"])
+    return _parameters(run, likelihood_of(run)[1])
 
 
 def coordinates_of(run: Run) -> Coordinates:
     """The fit coordinates of a prepared run."""
-    arrays, _ = likelihood_of(run)
-    config = config_of(run.plan)
+    return _coordinates(run, *likelihood_of(run))
+
+
+def _parameters(run: Run, values: Mapping[str, Any]) -> tuple[ResolvedParameter, ...]:
+    return from_record(run.plan.extra["config"]["analysis_mode"], values["parameters"])
+
+
+def _coordinates(run: Run, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Coordinates:
     first, step, count = arrays["grid"]
-    model = model_of(config, float(arrays["q"]), TimeGrid(float(first), float(step), int(count)))
-    fixed = tuple((k, p.fixed) for k, p in enumerate(sampled_parameters(run)) if p.fixed is not None)
+    grid = TimeGrid(float(first), float(step), int(count))
+    model = model_of(config_of(run.plan), float(arrays["q"]), grid)
+    fixed = tuple((k, p.fixed) for k, p in enumerate(_parameters(run, values)) if p.fixed is not None)
     return Coordinates(model, reference_time(*map(float, arrays["time_range"])), fixed)
 
 

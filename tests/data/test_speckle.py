@@ -9,7 +9,6 @@ from hpcxpcs.data.noise import NoiseSpec
 from hpcxpcs.data.simulate import Bin, Recipe, matrix_of
 from hpcxpcs.data.speckle import (
     field_root,
-    independent_share,
     mode_weights,
     normalised_correlation,
     photon_correlation,
@@ -143,6 +142,12 @@ def test_given_the_photon_model_then_the_recipe_uses_the_field_and_kills_dead_fr
     np.testing.assert_array_equal(first, first.T)
     alive = np.arange(20) != 3
     assert np.all(first[3] == 0.0) and np.all(first[np.ix_(alive, alive)] > 0.0)
+
+
+def independent_share(size):
+    """Independent patterns per pixel, 1 / sum_q |mu_pq|^4 with |mu|^4 = 2^(-8 (d/size)^2), on a ring of 32 pixels."""
+    steps = np.minimum(np.arange(32), 32 - np.arange(32))
+    return 1.0 if size == 0.0 else float(np.sum(np.exp2(-8.0 * (steps / size) ** 2)) ** -2.0)
 
 
 def wishart_covariance(first, second, pixels, share=1.0):

@@ -10,14 +10,14 @@ import pytest
 
 from hpcxpcs.data.select import load
 from hpcxpcs.errors import ConfigError
-from hpcxpcs.inference.prepared import Prepared, restored
+from hpcxpcs.inference.prepared import Prepared
 from hpcxpcs.inference.target import log_densities
 from hpcxpcs.likelihood.shards import STRATEGIES
 from hpcxpcs.pipeline.begin import begin, is_prepared
 from hpcxpcs.pipeline.choices import configured
 from hpcxpcs.pipeline.plan import plan_for
 from hpcxpcs.pipeline.reporter import Silent
-from hpcxpcs.pipeline.stage import coordinates_of, likelihood_of, point_of, prepare, sampled_parameters
+from hpcxpcs.pipeline.stage import likelihood_of, point_of, prepare, prepared_of
 from hpcxpcs.runtime.run import Run
 from tests.cli.fitting import simulated
 
@@ -49,7 +49,7 @@ def prepared_run(config_file: Path, folder: Path, *overrides: str, reporter: Sil
 
 def read(run: Run) -> Prepared:
     """The prepared likelihood as a worker reads it."""
-    return restored(*likelihood_of(run), coordinates_of(run), sampled_parameters(run))
+    return prepared_of(run)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
