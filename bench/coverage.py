@@ -53,13 +53,13 @@ SHEAR = {"D0": 2.0e4, "alpha": -0.3, "D_offset": 1.0e3, "gamma_dot_t0": 3.0e-4}
 EXPERIMENTS = {
     "static, noise of pairs": Experiment("static", NoiseSpec("iid", sd=0.003), "individual"),
     "laminar_flow, noise of pairs": Experiment(
-        "laminar_flow", NoiseSpec("iid", sd=0.003), "auto", parameters=SHEAR
+        "laminar_flow", NoiseSpec("iid", sd=0.003), "auto", angles=3, parameters=SHEAR
     ),
     "static, noise of frames": Experiment(
         "static", NoiseSpec("frame", sd=0.002, frame_sd=0.003), "individual", frames=100
     ),
     "laminar_flow, noise of frames": Experiment(
-        "laminar_flow", NoiseSpec("frame", sd=0.001, frame_sd=0.001), "auto", parameters=SHEAR
+        "laminar_flow", NoiseSpec("frame", sd=0.001, frame_sd=0.001), "auto", angles=3, parameters=SHEAR
     ),
 }
 

@@ -25,11 +25,19 @@ hypothesis.settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep compiled code of the tests out of the user's cache folder; all test processes share one."""
-    shared = shared_folder(tmp_path_factory) / "compiled"
-    shared.mkdir(mode=0o700, exist_ok=True)
+    """Keep compiled code of the tests out of the user's cache folder; all test processes share one.
+
+    Tests of parts, which do not set up the cache of a run, keep theirs beside it.
+    """
+    shared = shared_folder(tmp_path_factory)
+    for folder in ("compiled", "compiled-parts"):
+        (shared / folder).mkdir(mode=0o700, exist_ok=True)
+    if "jax" in sys.modules:
+        keep = sys.modules["jax"].config.update
+        keep("jax_compilation_cache_dir", str(shared / "compiled-parts"))
+        keep("jax_persistent_cache_min_compile_time_secs", 0.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HPCXPCS_CACHE_DIR", str(shared))
+        patch.setenv("HPCXPCS_CACHE_DIR", str(shared / "compiled"))
         yield
 
 

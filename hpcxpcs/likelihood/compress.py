@@ -19,6 +19,9 @@ from hpcxpcs.likelihood.pairs import EVERY_PAIR, Lattice, Part, mask_key, pair_d
 GROUP_SIZES = (ORDER, 2 * ORDER, ORDER * ORDER)
 """Node counts to which cells are padded, so that a few array shapes hold all cells."""
 
+FEWEST_CELLS = 2
+"""Cells that a group has room for at least: fits of few nodes, first and refined, then share their compiled code."""
+
 PAD_ROWS = 2
 """A band past the last column continues in the next row's lower triangle (zeros); the last needs a margin."""
 
@@ -243,7 +246,7 @@ def _group(
     members: list[list[int]],
     widest: int,
 ) -> CellGroup:
-    count = len(bases)
+    count = _room(len(bases))
     t1, t2 = np.ones((count, size)), np.full((count, size), 2.0)
     gram = np.zeros((len(grams), count, size, size))
     data = np.zeros((len(grams), widest, count, size))
@@ -259,3 +262,12 @@ def _group(
             for place, angle in enumerate(members[mask]):
                 data[mask, place, row, :used] = totals[angle].data[index].ravel()
     return CellGroup(*map(jnp.asarray, (t1, t2, gram, data)))
+
+
+def _room(count: int) -> int:
+    """The next of 2, 3, 4, 6, 8, 12, 16, 24 … cells.
+
+    Cells follow the data; array shapes that did so too would have all code compiled anew for every measurement.
+    """
+    power = 1 << (max(count, FEWEST_CELLS) - 1).bit_length()
+    return 3 * power // 4 if count <= 3 * power // 4 and power > FEWEST_CELLS else power

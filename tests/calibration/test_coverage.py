@@ -1,8 +1,8 @@
-"""Do 68 % and 95 % intervals hold the truth as often as they say? 100 simulated measurements per experiment.
+"""Do 68 % and 95 % intervals hold the truth as often as they say? 50 simulated measurements per experiment.
 
 A share of `sets` intervals scatters around its level p with the binomial error sqrt(p(1 − p)/sets); three of
-them are allowed: ± 14 % at 68 % and ± 6.5 % at 95 % for 100 sets. Contrasts and offsets are pooled over angles,
-and their error comes from the scatter between sets. The seeds are fixed.
+them are allowed: ± 20 % at 68 % and ± 9 % at 95 % for 50 sets; bench/coverage.py takes as many as one likes.
+Contrasts and offsets are pooled over angles, and their error comes from the scatter between sets. The seeds are fixed.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 
 from bench.coverage import EXPERIMENTS, LEVELS, run
 
-SETS = 100
+SETS = 50
 BAND = 3.0
 PAIRS = tuple(name for name in EXPERIMENTS if name.endswith("pairs"))
 FRAMES = tuple(name for name in EXPERIMENTS if name.endswith("frames"))
@@ -72,8 +72,8 @@ def test_given_noise_of_frames_then_robust_errors_are_the_scatter_of_the_estimat
     scatter = np.sqrt(np.mean(outcome.deviation**2, axis=0))
     stated = np.sqrt(np.mean(outcome.robust**2, axis=0))
     assert np.all(stated / outcome.model_based.mean(axis=0) > 1.0)
-    # The scatter of 100 sets is known to 7 %, and a handful of frames decides D0: a quarter is three errors of both.
-    np.testing.assert_allclose(stated, scatter, rtol=0.25)
+    # The scatter of 50 sets is known to 10 %, and a handful of frames decides D0: a third is three errors of both.
+    np.testing.assert_allclose(stated, scatter, rtol=0.33)
 
 
 @pytest.mark.slow

@@ -326,6 +326,7 @@ def test_a_mapping_is_a_configuration_too(config, tmp_path):
         "analysis_mode": "static",
         "experimental_data": {"file_path": str(config.with_suffix(".hdf"))},
         "analyzer_parameters": {"scattering": {"wavevector_q": 0.0054}},
+        "optimization": {"method": "nlsq"},
         "output": {"plots": False, "report": False, "fitted_data": False, "directory": str(tmp_path)},
     }
     assert hpcxpcs.fit(settings).ok
