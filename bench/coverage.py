@@ -1,4 +1,4 @@
-"""Print how often the intervals of simulated fits hold the truth, for noise of pairs and noise of frames.
+"""Print how often the intervals of simulated fits hold the truth: noise of pairs, of frames, and of speckles.
 
 usage: coverage.py [SETS]   (default: 100 simulated sets per experiment)
 """
@@ -46,6 +46,8 @@ class Experiment:
     frames: int = 60
     angles: int = 4
     parameters: Mapping[str, float] = field(default_factory=dict)
+    contrast: float = 0.5
+    fixed: Mapping[str, float] = field(default_factory=dict)
 
 
 SHEAR = {"D0": 2.0e4, "alpha": -0.3, "D_offset": 1.0e3, "gamma_dot_t0": 3.0e-4}
@@ -62,6 +64,24 @@ EXPERIMENTS = {
         "laminar_flow", NoiseSpec("frame", sd=0.001, frame_sd=0.001), "auto", angles=3, parameters=SHEAR
     ),
 }
+
+BROWNIAN = {"D0": 4.0e3, "alpha": 0.0, "D_offset": 0.0}
+"""A decay within 25 of 150 frames of 0.1 s."""
+
+
+def speckle(photons: float, size: float) -> Experiment:
+    """Light on 2000 pixels at each of five angles; the constant part is held, which photons do not determine."""
+    noise = NoiseSpec("photon", photons=photons, pixels=2000, speckle_size=size)
+    shape = {"frames": 150, "angles": 5, "contrast": 0.15}
+    return Experiment("static", noise, "individual", parameters=BROWNIAN, fixed={"D_offset": 0.0}, **shape)
+
+
+SPECKLES = {
+    f"static, {photons:g} photons per pixel and frame, {words}": speckle(photons, size)
+    for size, words in ((0.0, "white pixels"), (2.0, "speckles of 2 pixels"))
+    for photons in (0.05, 0.5, 5.0, 50.0)
+}
+"""The cells of the table in docs/noise.md."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +125,13 @@ def run(experiment: Experiment, sets: int, first_seed: int = 0) -> Outcome:
             parameters=experiment.parameters,
             angles=experiment.angles,
             frames=experiment.frames,
-            contrast=0.5,
+            contrast=experiment.contrast,
             noise=experiment.noise,
             seed=seed,
             q=Q,
+            offset_spread=0.0 if experiment.noise.model == "photon" else None,
         )
-        fit = fitted(spec, experiment.scaling)
+        fit = fitted(spec, experiment.scaling, experiment.fixed)
         found = np.concatenate([fit.values, fit.scaling.contrast, fit.scaling.offset])
         fits.append(fit)
         deviations.append(found - np.concatenate([truth, *true_scaling(spec)]))
@@ -123,13 +144,14 @@ def run(experiment: Experiment, sets: int, first_seed: int = 0) -> Outcome:
     )
 
 
-def fitted(spec: SimulationSpec, scaling: str) -> PointFit:
+def fitted(spec: SimulationSpec, scaling: str, fixed: Mapping[str, float]) -> PointFit:
     """The point fit of a simulated measurement with one start, which strong signals do not need more of."""
     config = config_from_mapping(
         {
             "analysis_mode": spec.model,
             "experimental_data": {"file_path": "simulated.hdf"},
             "analyzer_parameters": {"scattering": {"wavevector_q": spec.q}},
+            "initial_parameters": {"fixed_parameters": dict(fixed)},
         }
     )
     data = simulate_twotime(spec)
@@ -151,16 +173,15 @@ def table(name: str, outcome: Outcome) -> str:
     sets = len(outcome.deviation)
     lines = [
         f"{name}: {sets} sets",
-        f"  {'':22s} {'model-based':>15s} {'robust':>15s}   robust/model",
-        f"  {'':22s} {'68 %':>7s} {'95 %':>7s} {'68 %':>7s} {'95 %':>7s}",
+        f"  {'':22s} {'model-based':>23s} {'robust':>23s}   robust/model",
+        f"  {'':22s} {'68 %':>7s} {'95 %':>7s} {'sd(z)':>7s} {'68 %':>7s} {'95 %':>7s} {'sd(z)':>7s}",
     ]
     for group in outcome.groups:
         chosen = outcome.columns(group)
-        shares = [
-            f"{100.0 * outcome.covered(group, level, errors)[0]:7.1f}"
-            for errors in (outcome.model_based, outcome.robust)
-            for level in LEVELS
-        ]
+        shares = []
+        for errors in (outcome.model_based, outcome.robust):
+            shares += [f"{100.0 * outcome.covered(group, level, errors)[0]:7.1f}" for level in LEVELS]
+            shares.append(f"{np.std(outcome.deviation[:, chosen] / errors[:, chosen]):7.2f}")
         ratio = np.median(outcome.robust[:, chosen] / outcome.model_based[:, chosen])
         lines.append(f"  {group:22s} {' '.join(shares)}   {ratio:.2f}")
     return "\n".join(lines)
@@ -169,7 +190,7 @@ def table(name: str, outcome: Outcome) -> str:
 def main() -> None:
     """Run every experiment and print its table."""
     sets = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    for name, experiment in EXPERIMENTS.items():
+    for name, experiment in (EXPERIMENTS | SPECKLES).items():
         begun = time.perf_counter()
         print(table(name, run(experiment, sets)))
         print(f"  {(time.perf_counter() - begun) / sets:.2f} s per set", flush=True)

@@ -49,7 +49,7 @@ def answer_text(found: FitRun) -> str:
 
         where = found.results / "cmc" / "parameters.json"
         return f"\n{posterior_text(found.posterior, found.point, found.data, found.truth)}\nnumbers  {where}"
-    from hpcxpcs.results.quality import quality_warnings, verdict
+    from hpcxpcs.results.quality import noise_words, quality_warnings, verdict
     from hpcxpcs.results.table import plain_text, summary_lines
 
     point = found.point
@@ -73,6 +73,7 @@ def answer_text(found: FitRun) -> str:
         f"χ²       {point.chi_squared:.7g} on {point.degrees_of_freedom:.7g} degrees of freedom, "
         f"reduced {point.reduced_chi_squared:.4f}",
         f"data     {compression.pairs} pairs, {how}",
+        *([f"noise    {shared}"] if (shared := noise_words(point)) else []),
         *(f"note     {note}" for note in _shortened(found.data.provenance.get("notes", ()))),
         *([] if point.exchange is None else [f"labels   {point.exchange.words}"]),
         *(f"careful  {warning}" for warning in quality_warnings(point)),

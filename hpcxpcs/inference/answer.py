@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -103,6 +103,7 @@ def assemble(
         compression=fitted.report,
         timings=dict(progress.timings),
         exchange=fitted.exchange,
+        noise=evaluated.covariances.noise,
     )
 
 
@@ -148,6 +149,9 @@ def _evaluate(measurement: Measurement, settings: PointSettings, fitted: Fitted)
         objective.scaling,
         robust=settings.robust,
     )
+    if found.noise is not None and found.noise.explains_residuals:
+        expected = float(np.sum(found.noise.variance / represented.noise.sigma**2 * represented.moments.pairs)) / pairs
+        found = replace(found, noise=replace(found.noise, expected_chi_squared=expected))
     return _Evaluated(per_angle, chi_each, pairs - len(free) - found.effective, scale, found)
 
 
@@ -211,6 +215,7 @@ def _evidence(
         alternatives=others,
         companions={other.held: _companions(parameters, other.held) for other in others},
         noise_scale=evaluated.scale,
+        noise=evaluated.covariances.noise,
     )
 
 

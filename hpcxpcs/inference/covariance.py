@@ -9,7 +9,14 @@ import numpy as np
 from jax import Array
 
 from hpcxpcs.inference.measurement import Measurement
-from hpcxpcs.likelihood.dyadic import clustered_scores, disturbed_together, score_covariance
+from hpcxpcs.inference.noise import (
+    NoiseParts,
+    choose_covariance,
+    noise_parts,
+    speckle_score_covariance,
+    width_of_blocks,
+)
+from hpcxpcs.likelihood.dyadic import clustered_scores, disturbed_together, lifted, score_covariance
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products, Source
 from hpcxpcs.likelihood.scaling import Scaling
@@ -28,7 +35,8 @@ class Covariances:
     """Over (free physics (f), contrast (n_phi), offset (n_phi)); robust is None when not asked for or undetermined.
 
     `condition` is that of the information with unit diagonal; `undetermined` lists directions (f + k,), in units of
-    each parameter's own sensitivity, that the data do not see; `effective` counts the coefficients the data determine.
+    each parameter's own sensitivity, that the data do not see; `effective` counts the coefficients the data determine;
+    `noise` says what the robust ones rest on.
     """
 
     model_based: Floats
@@ -36,6 +44,7 @@ class Covariances:
     condition: float
     undetermined: tuple[Floats, ...]
     effective: float
+    noise: NoiseParts | None = None
 
 
 @dataclass(frozen=True)
@@ -99,22 +108,32 @@ def covariances(
         model_based[unseen], model_based[:, unseen] = np.nan, np.nan
     if undetermined or not robust:
         return Covariances(model_based, None, condition, undetermined, effective)
-    scores = clustered_scores(
-        measurement.raw,
-        model,
-        jnp.asarray(estimate.theta),
-        estimate.tangents,
-        estimate.per_angle,
-        estimate.sigma,
-    )
+    meat, parts = _score_covariance(measurement, model, estimate, np.asarray(scaling.design), inverse)
     bread = report @ inverse
+    clustered = bread @ _positive(meat, inverse) @ bread.T
+    return Covariances(model_based, clustered, condition, undetermined, effective, parts)
+
+
+def _score_covariance(
+    measurement: Measurement, model: Model, estimate: Estimate, design: Floats, inverse: Floats
+) -> tuple[Floats, NoiseParts | None]:
+    """Covariance of the total score over (physics, coefficients), and the parts of the noise it follows from.
+
+    Data with errors of their own pair by pair are clustered by frame only: nothing says which part these are.
+    """
+    at = (jnp.asarray(estimate.theta), estimate.tangents, estimate.per_angle, estimate.sigma)
+    width = width_of_blocks(measurement, model, estimate.theta)
+    scores, residuals = clustered_scores(measurement.raw, model, *at, width)
     frames = np.count_nonzero(np.any(scores.by_frame != 0.0, axis=(0, 2)))
     together = disturbed_together(scores)
-    meat = score_covariance(scores, len(estimate.free), np.asarray(scaling.design), together=together)
-    meat = meat * frames / max(frames - FITTED_AWAY, 1.0)
-    return Covariances(
-        model_based, bread @ _positive(meat, inverse) @ bread.T, condition, undetermined, effective
-    )
+    by_frame = score_covariance(scores, len(estimate.free), design, together=together)
+    by_frame = by_frame * frames / max(frames - FITTED_AWAY, 1.0)
+    if measurement.has_sigma:
+        return by_frame, None
+    parts = noise_parts(measurement, model, estimate.theta, estimate.per_angle[:, 0], residuals)
+    lifts = lifted(len(estimate.free), design)
+    speckle = speckle_score_covariance(measurement, model, *at, residuals, parts, lifts)
+    return choose_covariance(speckle, by_frame, parts, inverse, together=together)
 
 
 def inverted(total: Floats) -> tuple[Floats, float, tuple[Floats, ...]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcxpcs.inference.noise import NoiseParts
 from hpcxpcs.likelihood.interpolation import Floats
 
 Flags = NDArray[np.bool_]
@@ -129,7 +130,7 @@ class PointFit:
     come from: configuration, data or table) are by name; `data_scale` is what those from the data follow from.
     `rested` are constant parts of rates held at 0 because the data do not tell them from the rest.
     `mirrored` says that a flow of another direction fits as well (empty: none does). `exchange` is None for models of
-    one component.
+    one component, `noise` without robust errors and where the data bring errors of their own.
     """
 
     model: str
@@ -175,6 +176,7 @@ class PointFit:
     timings: dict[str, float]
     search: SearchReport = SearchReport()
     exchange: Exchange | None = None
+    noise: NoiseParts | None = None
 
     @property
     def ok(self) -> bool:

@@ -10,6 +10,7 @@ from scipy.special import gammaincc
 
 from hpcxpcs.config.plausible import DEGENERATE
 from hpcxpcs.inference.asymmetry import Asymmetry
+from hpcxpcs.inference.noise import NoiseParts
 from hpcxpcs.inference.records import Alternative, CompressionReport, ScalingEstimate
 from hpcxpcs.likelihood.interpolation import Floats
 
@@ -18,6 +19,9 @@ MISFIT_SIGNIFICANCE = 1.0e-4
 
 MISFIT_SIZE = 0.01
 """Smallest excess of reduced χ² worth a flag: with 10⁷ pairs even 10⁻³ is significant."""
+
+JUDGED = 1.1
+"""χ² that is less than this many times what noise that pairs share gives by itself does not speak against a model."""
 
 FEWEST_FREEDOM = 30.0
 """Degrees of freedom below which σ is too uncertain (13 %) for χ² to judge a model."""
@@ -59,6 +63,7 @@ class Evidence:
     alternatives: tuple[Alternative, ...] = ()
     companions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     noise_scale: float = 1.0
+    noise: NoiseParts | None = None
 
 
 def chi_squared_tail(value: float, freedom: float) -> float:
@@ -118,6 +123,9 @@ def _misfit(evidence: Evidence) -> Iterator[str]:
         )
         return
     reduced = evidence.chi_squared / freedom
+    shared = 1.0 if evidence.noise is None else evidence.noise.expected_chi_squared
+    if shared > 1.0 and reduced < JUDGED * shared:
+        return
     chance = chi_squared_tail(evidence.chi_squared, freedom)
     if reduced > 1.0 + MISFIT_SIZE and chance < MISFIT_SIGNIFICANCE:
         yield (
@@ -204,10 +212,9 @@ def _inflated(evidence: Evidence) -> Iterator[str]:
     large = [(n, r) for n, r in zip(evidence.names, ratio, strict=True) if r > INFLATION]
     if large:
         listed = ", ".join(f"{name} ×{value:.2g}" for name, value in large)
-        yield (
-            "noise is correlated along frames: model-based errors are too small, quote the robust ones "
-            f"({listed})"
-        )
+        by_frame = evidence.noise is None or evidence.noise.errors_from == "frames"
+        what = "noise is correlated along frames" if by_frame else "pairs share the noise of their speckles"
+        yield f"{what}: model-based errors are too small, quote the robust ones ({listed})"
 
 
 def _scaling(evidence: Evidence) -> Iterator[str]:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import columns
@@ -23,26 +24,35 @@ from hpcxpcs.likelihood.raw import TILE, RawPairs, RawTiles
 from hpcxpcs.physics.model import Model
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=(0, 1))
 def _tile_scores(
-    model: Model, tiles: RawTiles, theta: Array, tangents: Array, scaling: Array, sigma: Array
-) -> tuple[Array, Array, Array]:
-    """Row sums (B, m, R), column sums (B, m, Q) and Σ s sᵀ (m, m) of the scores of one angle's tiles."""
+    model: Model, width: int, tiles: RawTiles, theta: Array, tangents: Array, scaling: Array, sigma: Array
+) -> tuple[Array, ...]:
+    """Of the scores of one angle's tiles: row sums (B, m, R), column sums (B, m, Q) and Σ s sᵀ (m, m).
+
+    Of its residuals: sums and numbers of pairs in squares of width² (B, 2, R/width, Q/width), and their squared
+    differences (2, 2).
+    """
 
     def accumulate(
-        total: Array, tile: tuple[Array, Array, Array, Array]
-    ) -> tuple[Array, tuple[Array, Array]]:
+        total: tuple[Array, Array], tile: tuple[Array, Array, Array, Array]
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
         rows, cols, data, weights = tile
         basis = columns(model, theta, tangents, rows[:, None], cols[None, :], tiles.phi[0])
         residual = data - scaling[0] * basis[0] - scaling[1]
         scores = basis * (weights * residual / sigma**2)
         flat = scores.reshape(scores.shape[0], -1)
-        return total + flat @ flat.T, (scores.sum(axis=2), scores.sum(axis=1))
+        used = (weights > 0.0).astype(residual.dtype)
+        residual = residual * used
+        shape = (2, rows.shape[0] // width, width, cols.shape[0] // width, width)
+        blocks = jnp.stack([residual, used]).reshape(shape).sum(axis=(2, 4))
+        found = total[0] + flat @ flat.T, total[1] + _squared_differences(residual, used, width)
+        return found, (scores.sum(axis=2), scores.sum(axis=1), blocks)
 
     size = 2 + tangents.shape[1]
-    start = jnp.zeros((size, size))
+    start = jnp.zeros((size, size)), jnp.zeros((2, 2))
     per_tile = (tiles.row_times, tiles.column_times, tiles.data[0], tiles.weights[0])
-    squares, (by_row, by_column) = jax.lax.scan(accumulate, start, per_tile)
+    (squares, differences), (by_row, by_column, blocks) = jax.lax.scan(accumulate, start, per_tile)
     # The columns are [f, 1, ∂f…]; the directions are [contrast·∂f…, f, 1].
     order = jnp.concatenate([jnp.arange(2, size), jnp.arange(2)])
     factor = jnp.concatenate([jnp.full(size - 2, scaling[0]), jnp.ones(2)])
@@ -50,7 +60,24 @@ def _tile_scores(
         by_row[:, order] * factor[:, None],
         by_column[:, order] * factor[:, None],
         squares[order][:, order] * jnp.outer(factor, factor),
+        blocks,
+        differences,
     )
+
+
+def _squared_differences(residual: Array, used: Array, width: int) -> Array:
+    """Σ and number of squared differences of neighbours, (2, 2): of means over `width` along the other direction, and
+    along both directions at once."""
+    both = residual[1:, 1:] - residual[1:, :-1] - residual[:-1, 1:] + residual[:-1, :-1]
+    all_four = used[1:, 1:] * used[1:, :-1] * used[:-1, 1:] * used[:-1, :-1]
+    total, count = jnp.zeros(()), jnp.zeros(())
+    for values, there in ((residual, used), (residual.T, used.T)):
+        mean = values.reshape(values.shape[0], -1, width).mean(axis=2)
+        whole = there.reshape(values.shape[0], -1, width).min(axis=2)
+        neighbours = whole[1:] * whole[:-1]
+        total = total + jnp.sum(neighbours * (mean[1:] - mean[:-1]) ** 2)
+        count = count + jnp.sum(neighbours)
+    return jnp.array([[total, count], [jnp.sum(all_four * both**2), jnp.sum(all_four)]])
 
 
 TOGETHER = 4.0
@@ -69,27 +96,60 @@ class ClusteredScores:
     squares: Floats
 
 
+@dataclass(frozen=True)
+class Residuals:
+    """What a fit leaves over at every angle, summed up.
+
+    `blocks` (n_phi, 2, M, M) has the sums of residuals over squares of `width` frames, and their numbers, on and above
+    the diagonal; `differences` (n_phi, 2, 2) Σ and number of squared differences of neighbouring residuals: along one
+    direction, of means over `width` along the other, and along both. `frames` (n_phi, N) says which have any pair.
+    """
+
+    width: int
+    blocks: Floats
+    differences: Floats
+    frames: NDArray[np.bool_]
+
+
 def clustered_scores(
-    raw: RawPairs, model: Model, theta: Array, tangents: Array, per_angle: Floats, sigma: Floats
-) -> ClusteredScores:
-    """Scores of every angle at theta (p,), tangents (p, k), (contrast, offset) per_angle (n_phi, 2), noise (n_phi,)."""
+    raw: RawPairs,
+    model: Model,
+    theta: Array,
+    tangents: Array,
+    per_angle: Floats,
+    sigma: Floats,
+    width: int = 1,
+) -> tuple[ClusteredScores, Residuals]:
+    """Scores and residuals of every angle at theta (p,), tangents (p, k), per_angle (n_phi, 2), noise (n_phi,).
+
+    `per_angle` has contrast and offset.
+    """
 
     def found(index: int, tiles: RawTiles) -> tuple[Array, ...]:
         level, noise = jnp.asarray(per_angle[index]), jnp.asarray(sigma[index])
-        scores = _tile_scores(model, tiles, theta, tangents, level, noise)
+        scores = _tile_scores(model, width, tiles, theta, tangents, level, noise)
         return tiles.row_times, tiles.column_times, *scores
 
-    by_frame, squares = [], []
+    by_frame, squares, blocks, differences = [], [], [], []
     for parts in raw.by_angle(found):
         clusters = np.zeros((raw.axis.count + TILE, 2 + tangents.shape[1]))
-        total = np.zeros((clusters.shape[1],) * 2)
-        for row_times, column_times, by_row, by_column, square in parts:
-            _add_to_frames(clusters, raw, row_times, by_row)
-            _add_to_frames(clusters, raw, column_times, by_column)
+        total, change = np.zeros((clusters.shape[1],) * 2), np.zeros((2, 2))
+        sums = np.zeros((2, *2 * [-(-clusters.shape[0] // width)]))
+        for row_times, column_times, by_row, by_column, square, block, difference in parts:
+            first_row, first_column = _first_frames(raw, row_times), _first_frames(raw, column_times)
+            _add_to_frames(clusters, first_row, by_row)
+            _add_to_frames(clusters, first_column, by_column)
+            _add_to_blocks(sums, first_row // width, first_column // width, np.asarray(block))
             total += np.asarray(square)
+            change += np.asarray(difference)
         by_frame.append(clusters[: raw.axis.count])
         squares.append(total)
-    return ClusteredScores(np.stack(by_frame), np.stack(squares))
+        last = -(-raw.axis.count // width)
+        blocks.append(sums[:, :last, :last])
+        differences.append(change)
+    scores = ClusteredScores(np.stack(by_frame), np.stack(squares))
+    used = np.any(scores.by_frame != 0.0, axis=2)
+    return scores, Residuals(width, np.stack(blocks), np.stack(differences), used)
 
 
 def disturbed_together(scores: ClusteredScores) -> bool:
@@ -110,25 +170,43 @@ def score_covariance(scores: ClusteredScores, n_physics: int, design: Floats, *,
 
     With `together` a frame is one cluster for all angles, else one for each.
     """
-    size = n_physics + design.shape[2]
+    lifts = lifted(n_physics, design)
+    size = lifts.shape[1]
     summed, total = np.zeros((scores.by_frame.shape[1], size)), np.zeros((size, size))
-    for angle, (by_frame, square) in enumerate(zip(scores.by_frame, scores.squares, strict=True)):
-        lift = np.zeros((size, n_physics + 2))
-        lift[:n_physics, :n_physics] = np.eye(n_physics)
-        lift[n_physics:, n_physics:] = design[angle].T
+    for lift, by_frame, square in zip(lifts, scores.by_frame, scores.squares, strict=True):
         summed += by_frame @ lift.T
         own = np.zeros_like(square) if together else by_frame.T @ by_frame
         total += lift @ (own - square) @ lift.T
     return total + summed.T @ summed if together else total
 
 
-def _add_to_frames(clusters: Floats, raw: RawPairs, times: Array, sums: Array) -> None:
-    """Add per-tile sums (B, m, side) to the frames with the given times (B, side); padding carries zeros.
+def lifted(n_physics: int, design: Floats) -> Floats:
+    """Maps (n_phi, n_physics + k, n_physics + 2) from the directions of an angle to (physics, coefficients)."""
+    n_phi, _, extra = design.shape
+    lifts = np.zeros((n_phi, n_physics + extra, n_physics + 2))
+    lifts[:, :n_physics, :n_physics] = np.eye(n_physics)
+    lifts[:, n_physics:, n_physics:] = design.swapaxes(1, 2)
+    return lifts
+
+
+def _first_frames(raw: RawPairs, times: Array) -> NDArray[np.int64]:
+    """The first frame of tiles with the given times (B, side).
 
     A tile covers `side` consecutive frames from a multiple of `side` on; its first time, which may have been moved
     off t = 0, tells which.
     """
     side = times.shape[1]
-    first = np.rint((np.asarray(times[:, 0]) - raw.axis.start) / raw.axis.step).astype(int)
-    for begin, block in zip(first // side * side, np.swapaxes(np.asarray(sums), 1, 2), strict=True):
-        clusters[begin : begin + side] += block
+    first = np.rint((np.asarray(times[:, 0]) - raw.axis.start) / raw.axis.step).astype(np.int64)
+    return first // side * side
+
+
+def _add_to_frames(clusters: Floats, first: NDArray[np.int64], sums: Array) -> None:
+    """Add per-tile sums (B, m, side) to the frames that begin at first (B,); padding carries zeros."""
+    for begin, block in zip(first, np.swapaxes(np.asarray(sums), 1, 2), strict=True):
+        clusters[begin : begin + len(block)] += block
+
+
+def _add_to_blocks(total: Floats, rows: NDArray[np.int64], cols: NDArray[np.int64], blocks: Floats) -> None:
+    """Add the blocks of tiles (B, 2, r, c) whose first ones are at rows and cols (B,)."""
+    for row, col, block in zip(rows, cols, blocks, strict=True):
+        total[:, row : row + block.shape[1], col : col + block.shape[2]] += block

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hpcxpcs.inference.noise import NoiseParts
 from hpcxpcs.inference.records import (
     Alternative,
     CompressionReport,
@@ -26,6 +27,7 @@ _PARTS: Mapping[type, Mapping[str, type]] = {
         "search": SearchReport,
         "alternatives": Alternative,
         "exchange": Exchange,
+        "noise": NoiseParts,
     },
 }
 """Fields that hold records, or tuples of records, of a known type."""
@@ -68,7 +70,7 @@ def unpack(kind: type, arrays: Mapping[str, np.ndarray], values: Mapping[str, An
             found[field.name] = tuple(
                 unpack(part, arrays, values, f"{name}.{index}.") for index in range(values[f"{name}.count"])
             )
-        elif part is not None and name not in values:
+        elif part is not None and any(key.startswith(f"{name}.") for key in (*arrays, *values)):
             found[field.name] = unpack(part, arrays, values, f"{name}.")
         elif field.default is MISSING or name in arrays or name in values:
             found[field.name] = _value(name, arrays, values)

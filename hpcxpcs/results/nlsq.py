@@ -18,6 +18,7 @@ from hpcxpcs.results.quality import (
     QUALITY_RULE,
     correlation_matrix,
     noise_meaning,
+    noise_words,
     physical_correlations,
     quality_flag,
     quality_warnings,
@@ -54,6 +55,7 @@ def parameters_record(fit: Fit, data: TwoTime) -> dict[str, Any]:
             "meaning": noise_meaning(fit),
             "per_angle": per_angle_noise(fit, data),
         },
+        "noise": noise_record(fit, data),
         "parameters": {name: _parameter(fit, k) for k, name in enumerate(fit.names)},
         "data_scale": dict(fit.data_scale),
         "alternatives": [_alternative(fit, other) for other in fit.alternatives],
@@ -64,6 +66,26 @@ def parameters_record(fit: Fit, data: TwoTime) -> dict[str, Any]:
             "notes": list(fit.scaling.notes),
             "per_angle": per_angle_scaling(fit, data),
         },
+    }
+
+
+def noise_record(fit: Fit, data: TwoTime) -> dict[str, Any] | None:
+    """The parts of the noise that robust error bars rest on; null where there are none."""
+    parts = fit.noise
+    if parts is None:
+        return None
+    each = zip(data.phi, parts.white, parts.shared, parts.smooth, parts.photons, parts.pixels, strict=True)
+    names = ("phi", "independent", "shared", "smooth", "photons_per_pixel", "independent_pixels")
+    return {
+        "robust_errors_from": parts.errors_from,
+        "words": noise_words(fit),
+        "expected_reduced_chi_squared": parts.expected_chi_squared,
+        "smooth_ratio": {
+            "used": parts.smooth_ratio,
+            "measured": parts.measured_ratio,
+            "products": parts.products,
+        },
+        "per_angle": [dict(zip(names, values, strict=True)) for values in each],
     }
 
 

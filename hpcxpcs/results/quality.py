@@ -59,7 +59,7 @@ class Correlation:
 
 def quality_flag(fit: Fit) -> str:
     """`good`, `acceptable` or `poor`, by QUALITY_RULE."""
-    chi = fit.reduced_chi_squared
+    chi = fit.reduced_chi_squared / max(1.0, min(expected_chi_squared(fit), fit.reduced_chi_squared))
     if not fit.ok or not math.isfinite(chi) or not has_credible_contrast(fit):
         return "poor"
     if _within(chi, GOOD_REDUCED_CHI_SQUARED) and not np.any(fit.at_bound):
@@ -101,7 +101,14 @@ def verdict(fit: Fit, exit_code: int) -> str:
         return words
     if exit_code != 0:
         return f"{words} But a check failed: read how far to trust it before quoting numbers."
-    return f"{words} {_chi_squared_words(fit.reduced_chi_squared)}"
+    return f"{words} {_chi_squared_words(fit.reduced_chi_squared, expected_chi_squared(fit))}"
+
+
+def expected_chi_squared(fit: Fit) -> float:
+    """The reduced χ² of a right model: 1, or what the noise that points share gives by itself."""
+    if fit.noise is None or fit.noise.errors_from != "speckle":
+        return 1.0
+    return max(1.0, fit.noise.expected_chi_squared)
 
 
 def noise_meaning(fit: Fit) -> str:
@@ -154,12 +161,38 @@ def inflation(fit: Fit) -> np.ndarray | None:
     return np.asarray(fit.robust_uncertainty, dtype=float) / np.where(model_based > 0, model_based, np.nan)
 
 
+def noise_words(fit: Fit) -> str:
+    """What kind of noise the robust error bars allow for, and what it says about photons and pixels; may be empty."""
+    parts, ratios = fit.noise, inflation(fit)
+    if parts is None or ratios is None:
+        return ""
+    if parts.errors_from == "frames":
+        return (
+            "points of the same frame share noise that is not that of speckles (beam, detector): robust error bars "
+            "come from scores clustered by frame"
+        )
+    seen = np.isfinite(parts.photons) & np.isfinite(parts.pixels)
+    if not np.any(seen):
+        return "the noise of different points is independent: no sign of speckles that they share"
+    counted = (
+        f"about {np.median(parts.photons[seen]):.2g} photons per pixel and frame, "
+        f"{np.median(parts.pixels[seen]):,.0f} independent pixels at an angle"
+    )
+    largest = float(np.max(ratios[np.isfinite(ratios)], initial=1.0))
+    if largest < NOTABLE_INFLATION:
+        return f"the noise is mostly that of counting photons ({counted})"
+    return (
+        f"points share the noise of their speckles ({counted}): robust error bars are up to {largest:.1f} times those "
+        "of independent noise"
+    )
+
+
 def inflation_words(ratio: float) -> str:
     """What the ratio of robust to model-based uncertainty means."""
     if not math.isfinite(ratio):
         return "no error bar"
     if ratio >= SERIOUS_INFLATION:
-        return f"{ratio:.1f} times larger: points that share a frame share noise; quote the robust error bar"
+        return f"{ratio:.1f} times larger: points share noise; quote the robust error bar"
     if ratio >= NOTABLE_INFLATION:
         return f"{ratio:.1f} times larger: some noise is shared between points; prefer the robust error bar"
     if ratio >= 1 / NOTABLE_INFLATION:
@@ -183,8 +216,10 @@ def _within(value: float, limits: tuple[float, float]) -> bool:
     return limits[0] <= value <= limits[1]
 
 
-def _chi_squared_words(chi: float) -> str:
+def _chi_squared_words(chi: float, expected: float) -> str:
     words = f"χ² per degree of freedom {chi:.4g}"
+    if expected > GOOD_REDUCED_CHI_SQUARED[1] and _within(chi, (GOOD_REDUCED_CHI_SQUARED[0], 1.1 * expected)):
+        return f"Noise that points share makes up to {expected:.3g} of it ({words}): χ² does not judge the model here."
     if _within(chi, GOOD_REDUCED_CHI_SQUARED):
         return f"The model explains the data ({words})."
     if chi < GOOD_REDUCED_CHI_SQUARED[0]:

@@ -191,6 +191,7 @@ def _trust(fit: Fit) -> dict[str, Any]:
         "chi_squared": number(fit.chi_squared),
         "reduced": number(fit.reduced_chi_squared, 4),
         "noise": _noise(fit),
+        "shared_noise": quality.noise_words(fit),
         "inflation": _inflation(fit),
         "compression": quality.compression_words(fit.compression),
         "correlations": [

@@ -122,12 +122,12 @@ def largest_inflation(fit: Fit) -> float:
 
 
 def shared_noise_words(fit: Fit) -> str:
-    """Whether points of the same frame share noise, of which the posterior's intervals know nothing."""
+    """Whether points share noise, of which the posterior's intervals know nothing."""
     largest = largest_inflation(fit)
     if largest < NOTABLE_INFLATION:
-        return "points of the same frame share hardly any noise: treating them as independent is fair here"
+        return "points share hardly any noise: treating them as independent is fair here"
     return (
-        f"points of the same frame share noise, which the posterior takes for independent: its intervals are too "
+        f"points share noise, which the posterior takes for independent: its intervals are too "
         f"narrow, by up to {largest:.1f} times by the robust error bars of the point fit"
     )
 

@@ -139,9 +139,17 @@ def test_fixed_parameters_stay_and_the_rest_is_their_optimum(cases, fixed):
         assert np.isnan(found.uncertainty[index]) and name not in found.covariance_names
 
 
-def test_the_robust_covariance_is_the_sandwich_over_frames_of_the_raw_pairs(cases):
+def test_given_data_with_errors_of_their_own_then_the_robust_covariance_is_the_sandwich_over_frames_of_the_raw_pairs(
+    cases,
+):
     case = cases["static", False]
-    found = fit(case, scaling="individual", noise=SIGMA, sample_noise_scale=False)
+    matrices = [
+        replace(matrix, sigma=np.full(matrix.c2.shape, SIGMA))
+        for matrix in map(case.measurement.angles, range(len(case.measurement.phi)))
+    ]
+    known = replace(case.measurement, angles=matrices.__getitem__, has_sigma=True)
+    found = fit(replace(case, measurement=known), scaling="individual", sample_noise_scale=False)
+    assert found.noise is None
     reference = reference_fit(case, sigma=SIGMA)
     np.testing.assert_allclose(
         estimate(found)[2],

@@ -45,7 +45,7 @@ def double_sum(scores: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
 
 
 def scores_clustered(case: Case, level: np.ndarray) -> ClusteredScores:
-    return clustered_scores(case.raw, case.model, jnp.asarray(case.theta), jnp.eye(3), level, case.sigma)
+    return clustered_scores(case.raw, case.model, jnp.asarray(case.theta), jnp.eye(3), level, case.sigma)[0]
 
 
 def each_alone(scores: ClusteredScores) -> np.ndarray:

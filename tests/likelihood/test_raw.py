@@ -141,5 +141,5 @@ def test_given_a_model_that_exists_on_frames_alone_then_padding_asks_for_no_othe
     theta = jnp.array([1.0e5, -0.3, 10.0])
     products = raw.products(model, theta, jnp.eye(3))
     assert all(np.all(np.isfinite(leaf)) for leaf in products)
-    scores = clustered_scores(raw, model, theta, jnp.eye(3), np.array([[0.1, 1.0]]), np.array([0.01]))
+    scores, _ = clustered_scores(raw, model, theta, jnp.eye(3), np.array([[0.1, 1.0]]), np.array([0.01]))
     assert np.all(np.isfinite(scores.by_frame)) and np.all(np.any(scores.by_frame[0, 1:] != 0.0, axis=1))

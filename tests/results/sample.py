@@ -11,7 +11,7 @@ import numpy as np
 from hpcxpcs.data.twotime import TwoTime, from_arrays
 from hpcxpcs.physics.model import Model, build_model
 from hpcxpcs.results.comparison import compared
-from hpcxpcs.results.records import Answer, RunRecord
+from hpcxpcs.results.records import Answer, NoiseParts, RunRecord
 from hpcxpcs.results.reduction import AngleReduction, AngleSummary
 
 NAMES = ("D0", "alpha", "D_offset", "gamma_dot_t0", "beta", "gamma_dot_t_offset", "phi0")
@@ -116,6 +116,7 @@ class PointFit:
     compression: Compression = field(default_factory=Compression)
     search: Search = field(default_factory=Search)
     exchange: Exchange | None = None
+    noise: NoiseParts | None = None
 
     @property
     def ok(self) -> bool:

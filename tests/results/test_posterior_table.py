@@ -90,4 +90,4 @@ def test_given_the_point_fit_then_shared_noise_is_something_to_be_careful_about(
     answer = sampled_answer()
     serious = replace(answer.fit, robust_uncertainty=4 * answer.fit.uncertainty)
     assert "careful" not in posterior_text(answer.posterior, answer.fit, answer.data)
-    assert "careful  points of the same frame share noise" in posterior_text(answer.posterior, serious, answer.data)
+    assert "careful  points share noise" in posterior_text(answer.posterior, serious, answer.data)

@@ -1,0 +1,279 @@
+"""The noise of C2 that pairs share: its three parts, measured on the residuals, and the errors that follow from it.
+
+A matrix is an average over P pixels of the same fluctuating speckles. With the covariance of a pixel's intensities at
+two frames, in units of the mean squared,
+
+    K(1, 3) = contrast·f(1, 3) + δ(1, 3)/n̄          (speckle and shot noise; n̄ photons per pixel and frame)
+
+the sample covariance that a correlator stores is to leading order Wishart with P degrees of freedom (Isserlis 1918):
+
+    Cov(C2(1, 2), C2(3, 4)) = [K(1, 3) K(2, 4) + K(1, 4) K(2, 3)]/P
+
+Multiplied out there are three parts: shot × shot, independent between pairs (`white`, 1/(P n̄²)); shot × speckle, common
+to pairs with a frame in common (`shared`, contrast/(P n̄)); speckle × speckle, smooth (`smooth`, contrast²/P). The
+score of least squares in direction J (N × N, zero where nothing is fitted) then has the covariance
+
+    ½ [white·Σ J_k J_l + 2 shared·tr(J_k F J_l) + smooth·tr(J_k F J_l F)]/σ⁴,    F = f(t1, t2).
+
+The shapes are the theory's, the three amplitudes are measured, so that neither n̄ nor P must be known, and noise
+without speckles (amplitudes 0) gives back what independent noise would:
+
+* white: the mean square of the residuals' differences along both directions at once is 4·white, because what pairs
+  share, or what is smooth, cancels;
+* shared: that of differences along one direction is 2·(white + shared);
+* smooth: residuals averaged over squares of frames, in the eigenvectors u of F with eigenvalues φ, have the variance
+  (1 + δ_ab)(smooth·φ_a φ_b + shared·(φ_a + φ_b)/b + white/b²), b frames per square.
+
+The ratio of the first two gives n̄ = shared/(contrast·white), and P = 1/(white·n̄²).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import ArrayLike
+from scipy.linalg import eigh
+
+from hpcxpcs.inference.measurement import Measurement
+from hpcxpcs.likelihood.dyadic import Residuals
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.products import columns
+from hpcxpcs.likelihood.raw import TILE, each_angle
+from hpcxpcs.physics.model import Model
+
+MOST_BLOCKS = 512
+"""Squares along a side: the cost of the covariance is their number cubed per angle and direction."""
+
+WITHIN_BLOCK = 0.1
+"""Largest decay of the shape over one square, as long as there are not too many of them."""
+
+MODES = 48
+"""Eigenvectors of F in which the smooth part is measured: some hundred products, of which a fit takes away a few."""
+
+SEEN = 2.0
+"""Standard deviations, all angles together, from which on noise that pairs share counts as seen: without any, error
+bars would grow by 6 % for what chance makes of 150 frames."""
+
+EXPECTED_RATIO = 0.5
+"""How far (standard deviation) the smooth part is expected to be from what the other two imply, before it is
+measured: speckles of two pixels make it 2.3 times as large, and a few products of eigenvectors measure it badly."""
+
+
+NOT_SPECKLE = 3.0
+"""Standard deviations by which a smooth part that is too small says that what pairs share is not speckle."""
+
+LARGEST_RATIO = 6.0
+"""Smooth part, over what the other two imply, of speckles of 3.4 pixels: more than that is a model's or a beam's."""
+
+FRAMES_WIN = 2.0
+"""Ratio of score variances from which errors clustered by frame are taken although the noise looks like speckle:
+clustering knows nothing of the smooth part, and its own error is some ten per cent."""
+
+
+@dataclass(frozen=True)
+class NoiseParts:
+    """Variances per angle (n_phi,): of pairs each on its own, of pairs with a common frame, and smooth.
+
+    `smooth_ratio` is the smooth part over what the other two imply (shared²/white): `measured_ratio` on `products`
+    products of eigenvectors, all angles together, drawn towards 1 by EXPECTED_RATIO; above 1 speckles are larger than
+    a pixel. `photons` (n_phi,) are n̄ as the parts have it and `pixels` (n_phi,) the P of the independent part, NaN
+    where there is no sign of speckle. `variance` (n_phi,) is that of a residual, all parts together, and
+    `expected_chi_squared` the reduced χ² that follows for the σ of the fit, which leaves out what is smooth (1 where
+    the residuals may be a misfit). `errors_from` says whether robust errors rest on "speckle" or on "frames".
+    """
+
+    white: Floats
+    shared: Floats
+    smooth: Floats
+    smooth_ratio: float
+    measured_ratio: float
+    products: float
+    photons: Floats
+    pixels: Floats
+    variance: Floats
+    expected_chi_squared: float = 1.0
+    errors_from: str = "speckle"
+
+    @property
+    def like_speckle(self) -> bool:
+        """Whether the smooth part is not too small for the shared one."""
+        return bool((1.0 - self.measured_ratio) * np.sqrt(0.5 * self.products) < NOT_SPECKLE)
+
+    @property
+    def explains_residuals(self) -> bool:
+        """Whether what the residuals share is noise of speckles, as far as one can tell, and not a misfit."""
+        speckle = self.errors_from == "speckle" and bool(np.any(self.shared > 0.0))
+        return speckle and self.measured_ratio < LARGEST_RATIO
+
+
+def width_of_blocks(measurement: Measurement, model: Model, theta: Floats) -> int:
+    """Frames per square: a power of two, so few that the shape hardly decays within, so many that it is affordable."""
+    axis = measurement.axis
+    side = min(TILE, -(-axis.count // 8) * 8)
+    widest = side & -side
+    width = 1
+    while width < widest:
+        decay = 1.0 - np.min(_at_lag(measurement, model, theta, 2 * width))
+        if -(-axis.count // width) <= MOST_BLOCKS and decay > WITHIN_BLOCK:
+            break
+        width *= 2
+    return width
+
+
+def _at_lag(measurement: Measurement, model: Model, theta: Floats, lag: int) -> Floats:
+    """The shape of frames `lag` apart, (n_phi, 64), at times spread over the measurement."""
+    axis = measurement.axis
+    first = np.linspace(axis.first_usable, max(axis.count - 1 - lag, axis.first_usable), 64).round()
+    t1 = jnp.asarray(axis.times(first))
+    shape = model.shape(jnp.asarray(theta), t1, t1 + lag * axis.step, jnp.asarray(measurement.phi)[:, None])
+    return np.asarray(shape)
+
+
+@dataclass(frozen=True)
+class _Squares:
+    """One angle in squares of frames that hold any: directions (m, M, M) summed over pairs, F, residuals, frames."""
+
+    summed: Floats
+    directions: Floats
+    shape: Floats
+    residual: Floats
+    frames: Floats
+
+
+@partial(jax.jit, static_argnums=0)
+def _columns_of(model: Model, theta: Array, tangents: Array, t: Array, phi: Array) -> Array:
+    return columns(model, theta, tangents, t[:, None], t[None, :], phi)
+
+
+def _squares(
+    measurement: Measurement,
+    model: Model,
+    theta: ArrayLike,
+    tangents: Array,
+    contrast: float,
+    residuals: Residuals,
+    angle: int,
+) -> _Squares:
+    axis, width = measurement.axis, residuals.width
+    sums, pairs = (part + part.T for part in residuals.blocks[angle])
+    inside = np.flatnonzero(residuals.frames[angle])
+    frames = np.bincount(inside // width, minlength=len(pairs)).astype(np.float64)
+    held = np.flatnonzero(frames > 0.0)
+    pairs, sums = pairs[np.ix_(held, held)], sums[np.ix_(held, held)]
+    middle = np.bincount(inside // width, weights=axis.times(inside), minlength=len(frames))[held] / frames[held]
+    basis = np.asarray(
+        _columns_of(model, jnp.asarray(theta), tangents, jnp.asarray(middle), jnp.asarray(measurement.phi[angle]))
+    )
+    directions = np.concatenate([contrast * basis[2:], basis[:2]])
+    residual = np.where(pairs > 0.0, sums / np.where(pairs > 0.0, pairs, 1.0), 0.0)
+    return _Squares(pairs * directions, directions, basis[0], residual, frames[held])
+
+
+def noise_parts(
+    measurement: Measurement, model: Model, theta: Floats, contrast: Floats, residuals: Residuals
+) -> NoiseParts:
+    """Measure the three parts on the residuals of a fit; contrast (n_phi,)."""
+    width = residuals.width
+    single, double = residuals.differences[:, 0], residuals.differences[:, 1]
+    white = 0.25 * double[:, 0] / np.maximum(double[:, 1], 1.0)
+    one_way = 0.5 * single[:, 0] / np.maximum(single[:, 1], 1.0)
+    along = _at_lag(measurement, model, theta, max(1, round(width / 3))).mean(axis=1) if width > 1 else 1.0
+    excess = one_way - white / width
+    by_chance = np.sqrt(3.0 / np.maximum(single[:, 1], 1.0)) * white / width
+    seen = np.sum(excess / np.where(by_chance > 0.0, by_chance, np.inf)) > SEEN * np.sqrt(len(white))
+    shared = np.maximum(excess, 0.0) / along if seen else np.zeros_like(excess)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shot = contrast * white / shared
+        decay = contrast * (1.0 - _at_lag(measurement, model, theta, 1).mean(axis=1))
+        photons = np.where(shot > decay, 1.0 / (shot - decay), np.nan)
+        pixels = np.where(shared > 0.0, shot**2 / white, np.nan)
+    implied = np.divide(shared**2, white, out=np.zeros_like(white), where=white > 0.0)
+
+    def smooth_part(angle: int) -> tuple[float, float, float]:
+        """Σ w·ratio, Σ w less what the fit takes away (contrast, offset, a share of the rest), and the mean of f²."""
+        if shared[angle] <= 0.0:
+            return 0.0, 0.0, 0.0
+        squares = _squares(
+            measurement, model, theta, jnp.zeros((theta.size, 0)), contrast[angle], residuals, angle
+        )
+        similar = np.sum(squares.summed[0] * squares.shape) / np.sum(squares.summed[1])
+        total, weights = _smooth_over_implied(squares, white[angle], shared[angle])
+        taken = weights[:2].sum() + weights[0] * theta.size / len(white)
+        return total, float(weights.sum() - taken), float(similar)
+
+    found = np.array(each_angle(smooth_part, len(white), measurement.threads))
+    total, products, similar = float(found[:, 0].sum()), max(float(found[:, 1].sum()), 0.0), found[:, 2]
+    measured = max(total / products, 0.0) if products > 0.0 else 1.0
+    weight = 0.5 * products * EXPECTED_RATIO**2
+    ratio = (weight * measured + 1.0) / (weight + 1.0)
+    smooth = ratio * implied
+    variance = white + 2.0 * shared + smooth * (1.0 + similar)
+    return NoiseParts(white, shared, smooth, ratio, measured, products, photons, pixels, variance)
+
+
+def _smooth_over_implied(squares: _Squares, white: float, shared: float) -> tuple[float, Floats]:
+    """Σ w·(smooth part over shared²/white) of the residuals along every two eigenvectors, and weights w (pairs,).
+
+    These are those of least squares: the part of such a residual's variance that is smooth, squared; the largest first.
+    """
+    size = len(squares.frames)
+    frames = float(np.mean(squares.frames))
+    first = max(0, size - min(MODES, size // 6 + 1))
+    values, vectors = eigh(squares.shape, subset_by_index=[first, size - 1])
+    projected = vectors.T @ squares.residual @ vectors
+    a, b = np.triu_indices(len(values))
+    square = projected[a, b] ** 2 / np.where(a == b, 2.0, 1.0)
+    shot = shared * (values[a] + values[b]) / frames + white / frames**2
+    smooth = np.maximum(values[a] * values[b], 0.0) * shared**2 / white
+    weights = np.sort((smooth / (smooth + shot)) ** 2)[::-1]
+    return float(np.sum((square - shot) * smooth / (smooth + shot) ** 2)), weights
+
+
+def speckle_score_covariance(
+    measurement: Measurement,
+    model: Model,
+    theta: Array,
+    tangents: Array,
+    per_angle: Floats,
+    sigma: Floats,
+    residuals: Residuals,
+    parts: NoiseParts,
+    lifts: Floats,
+) -> Floats:
+    """Covariance of the total score over (physics, coefficients), at sigma (n_phi,) and per_angle (n_phi, 2).
+
+    `lifts` (n_phi, size, m) take the directions of an angle there.
+    """
+
+    def covariance_of(angle: int) -> Floats:
+        squares = _squares(measurement, model, theta, tangents, per_angle[angle, 0], residuals, angle)
+        size = len(squares.directions)
+        through = squares.summed @ squares.shape
+        flat, summed = through.reshape(size, -1), squares.summed.reshape(size, -1)
+        alone = summed @ squares.directions.reshape(size, -1).T
+        common = (through / squares.frames[:, None]).reshape(size, -1) @ summed.T
+        smooth = flat @ through.swapaxes(1, 2).reshape(size, -1).T
+        own = parts.white[angle] * alone + parts.smooth[angle] * smooth
+        own = 0.5 * (own + parts.shared[angle] * (common + common.T)) / sigma[angle] ** 4
+        return np.asarray(lifts[angle] @ own @ lifts[angle].T)
+
+    return np.sum(each_angle(covariance_of, len(lifts), measurement.threads), axis=0)
+
+
+def choose_covariance(
+    speckle: Floats, frames: Floats, parts: NoiseParts, inverse: Floats, *, together: bool
+) -> tuple[Floats, NoiseParts]:
+    """The score covariance (size, size) that robust errors rest on, of the two estimates, and the parts that say so.
+
+    That of speckle, unless what pairs share is not like speckle, or disturbs all angles at once, or makes scores
+    clustered by frame vary clearly more.
+    """
+    larger = np.trace(inverse @ frames) > (1.0 if together else FRAMES_WIN) * np.trace(inverse @ speckle)
+    if larger or not parts.like_speckle or not np.all(np.isfinite(speckle)):
+        return frames, replace(parts, errors_from="frames")
+    return speckle, parts
