@@ -13,8 +13,9 @@ from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.config.scale import DataScale
 from hpcxpcs.inference.asymmetry import Asymmetry, asymmetry
 from hpcxpcs.inference.bounds import Settled
-from hpcxpcs.inference.covariance import Covariances, Estimate, covariances
+from hpcxpcs.inference.covariance import Covariances, covariances
 from hpcxpcs.inference.measurement import Measurement
+from hpcxpcs.inference.noise import Estimate
 from hpcxpcs.inference.objective import Objective
 from hpcxpcs.inference.records import Alternative, PointFit, PointSettings, ScalingEstimate
 from hpcxpcs.inference.scout import Scouting, searched

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.noise import (
-    NoiseParts,
+    Estimate,
     choose_covariance,
     noise_parts,
     speckle_score_covariance,
     width_of_blocks,
 )
+from hpcxpcs.inference.records import NoiseParts
 from hpcxpcs.likelihood.dyadic import clustered_scores, disturbed_together, lifted, score_covariance
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products, Source
@@ -45,21 +45,6 @@ class Covariances:
     undetermined: tuple[Floats, ...]
     effective: float
     noise: NoiseParts | None = None
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Where covariances are taken: theta (p,), free indices, (contrast, offset) (n_phi, 2), noise (n_phi,)."""
-
-    theta: Floats
-    free: tuple[int, ...]
-    per_angle: Floats
-    sigma: Floats
-
-    @property
-    def tangents(self) -> Array:
-        """Unit vectors along the free parameters, (p, f)."""
-        return jnp.asarray(np.eye(self.theta.size)[:, np.asarray(self.free, dtype=int)])
 
 
 def information(estimate: Estimate, scaling: Scaling, products: Products) -> tuple[Floats, Floats]:
@@ -121,9 +106,15 @@ def _score_covariance(
 
     Data with errors of their own pair by pair are clustered by frame only: nothing says which part these are.
     """
-    at = (jnp.asarray(estimate.theta), estimate.tangents, estimate.per_angle, estimate.sigma)
-    width = width_of_blocks(measurement, model, estimate.theta)
-    scores, residuals = clustered_scores(measurement.raw, model, *at, width)
+    scores, residuals = clustered_scores(
+        measurement.raw,
+        model,
+        jnp.asarray(estimate.theta),
+        estimate.tangents,
+        estimate.per_angle,
+        estimate.sigma,
+        width_of_blocks(measurement, model, estimate.theta),
+    )
     frames = np.count_nonzero(np.any(scores.by_frame != 0.0, axis=(0, 2)))
     together = disturbed_together(scores)
     by_frame = score_covariance(scores, len(estimate.free), design, together=together)
@@ -132,7 +123,7 @@ def _score_covariance(
         return by_frame, None
     parts = noise_parts(measurement, model, estimate.theta, estimate.per_angle[:, 0], residuals)
     lifts = lifted(len(estimate.free), design)
-    speckle = speckle_score_covariance(measurement, model, *at, residuals, parts, lifts)
+    speckle = speckle_score_covariance(measurement, model, estimate, residuals, parts, lifts)
     return choose_covariance(speckle, by_frame, parts, inverse, together=together)
 
 

@@ -36,10 +36,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 
 from hpcxpcs.inference.measurement import Measurement
+from hpcxpcs.inference.records import NoiseParts
 from hpcxpcs.likelihood.dyadic import Residuals
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import columns
@@ -64,51 +64,24 @@ EXPECTED_RATIO = 0.5
 measured: speckles of two pixels make it 2.3 times as large, and a few products of eigenvectors measure it badly."""
 
 
-NOT_SPECKLE = 3.0
-"""Standard deviations by which a smooth part that is too small says that what pairs share is not speckle."""
-
-LARGEST_RATIO = 6.0
-"""Smooth part, over what the other two imply, of speckles of 3.4 pixels: more than that is a model's or a beam's."""
-
 FRAMES_WIN = 2.0
 """Ratio of score variances from which errors clustered by frame are taken although the noise looks like speckle:
 clustering knows nothing of the smooth part, and its own error is some ten per cent."""
 
 
 @dataclass(frozen=True)
-class NoiseParts:
-    """Variances per angle (n_phi,): of pairs each on its own, of pairs with a common frame, and smooth.
+class Estimate:
+    """Where covariances are taken: theta (p,), free indices, (contrast, offset) (n_phi, 2), noise (n_phi,)."""
 
-    `smooth_ratio` is the smooth part over what the other two imply (shared²/white): `measured_ratio` on `products`
-    products of eigenvectors, all angles together, drawn towards 1 by EXPECTED_RATIO; above 1 speckles are larger than
-    a pixel. `photons` (n_phi,) are n̄ as the parts have it and `pixels` (n_phi,) the P of the independent part, NaN
-    where there is no sign of speckle. `variance` (n_phi,) is that of a residual, all parts together, and
-    `expected_chi_squared` the reduced χ² that follows for the σ of the fit, which leaves out what is smooth (1 where
-    the residuals may be a misfit). `errors_from` says whether robust errors rest on "speckle" or on "frames".
-    """
-
-    white: Floats
-    shared: Floats
-    smooth: Floats
-    smooth_ratio: float
-    measured_ratio: float
-    products: float
-    photons: Floats
-    pixels: Floats
-    variance: Floats
-    expected_chi_squared: float = 1.0
-    errors_from: str = "speckle"
+    theta: Floats
+    free: tuple[int, ...]
+    per_angle: Floats
+    sigma: Floats
 
     @property
-    def like_speckle(self) -> bool:
-        """Whether the smooth part is not too small for the shared one."""
-        return bool((1.0 - self.measured_ratio) * np.sqrt(0.5 * self.products) < NOT_SPECKLE)
-
-    @property
-    def explains_residuals(self) -> bool:
-        """Whether what the residuals share is noise of speckles, as far as one can tell, and not a misfit."""
-        speckle = self.errors_from == "speckle" and bool(np.any(self.shared > 0.0))
-        return speckle and self.measured_ratio < LARGEST_RATIO
+    def tangents(self) -> Array:
+        """Unit vectors along the free parameters, (p, f)."""
+        return jnp.asarray(np.eye(self.theta.size)[:, np.asarray(self.free, dtype=int)])
 
 
 def width_of_blocks(measurement: Measurement, model: Model, theta: Floats) -> int:
@@ -153,7 +126,7 @@ def _columns_of(model: Model, theta: Array, tangents: Array, t: Array, phi: Arra
 def _squares(
     measurement: Measurement,
     model: Model,
-    theta: ArrayLike,
+    theta: Floats,
     tangents: Array,
     contrast: float,
     residuals: Residuals,
@@ -237,21 +210,19 @@ def _smooth_over_implied(squares: _Squares, white: float, shared: float) -> tupl
 def speckle_score_covariance(
     measurement: Measurement,
     model: Model,
-    theta: Array,
-    tangents: Array,
-    per_angle: Floats,
-    sigma: Floats,
+    estimate: Estimate,
     residuals: Residuals,
     parts: NoiseParts,
     lifts: Floats,
 ) -> Floats:
-    """Covariance of the total score over (physics, coefficients), at sigma (n_phi,) and per_angle (n_phi, 2).
+    """Covariance of the total score over (physics, coefficients).
 
     `lifts` (n_phi, size, m) take the directions of an angle there.
     """
 
     def covariance_of(angle: int) -> Floats:
-        squares = _squares(measurement, model, theta, tangents, per_angle[angle, 0], residuals, angle)
+        contrast = estimate.per_angle[angle, 0]
+        squares = _squares(measurement, model, estimate.theta, estimate.tangents, contrast, residuals, angle)
         size = len(squares.directions)
         through = squares.summed @ squares.shape
         flat, summed = through.reshape(size, -1), squares.summed.reshape(size, -1)
@@ -259,7 +230,7 @@ def speckle_score_covariance(
         common = (through / squares.frames[:, None]).reshape(size, -1) @ summed.T
         smooth = flat @ through.swapaxes(1, 2).reshape(size, -1).T
         own = parts.white[angle] * alone + parts.smooth[angle] * smooth
-        own = 0.5 * (own + parts.shared[angle] * (common + common.T)) / sigma[angle] ** 4
+        own = 0.5 * (own + parts.shared[angle] * (common + common.T)) / estimate.sigma[angle] ** 4
         return np.asarray(lifts[angle] @ own @ lifts[angle].T)
 
     return np.sum(each_angle(covariance_of, len(lifts), measurement.threads), axis=0)

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcxpcs.inference.noise import NoiseParts
 from hpcxpcs.likelihood.interpolation import Floats
 
 Flags = NDArray[np.bool_]
+
+NOT_SPECKLE = 3.0
+"""Standard deviations by which a smooth part that is too small says that what pairs share is not speckle."""
+
+LARGEST_RATIO = 6.0
+"""Smooth part, over what the other two imply, of speckles of 3.4 pixels: more than that is a model's or a beam's."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,42 @@ class Exchange:
     values: Floats
     indifferent: bool
     words: str
+
+
+@dataclass(frozen=True)
+class NoiseParts:
+    """Variances per angle (n_phi,): of pairs each on its own, of pairs with a common frame, and smooth.
+
+    `smooth_ratio` is the smooth part over what the other two imply (shared²/white): `measured_ratio` on `products`
+    products of eigenvectors, all angles together, drawn towards 1 where these are few; above 1 speckles are larger than
+    a pixel. `photons` (n_phi,) are n̄ as the parts have it and `pixels` (n_phi,) the P of the independent part, NaN
+    where there is no sign of speckle. `variance` (n_phi,) is that of a residual, all parts together, and
+    `expected_chi_squared` the reduced χ² that follows for the σ of the fit, which leaves out what is smooth (1 where
+    the residuals may be a misfit). `errors_from` says whether robust errors rest on "speckle" or on "frames".
+    """
+
+    white: Floats
+    shared: Floats
+    smooth: Floats
+    smooth_ratio: float
+    measured_ratio: float
+    products: float
+    photons: Floats
+    pixels: Floats
+    variance: Floats
+    expected_chi_squared: float = 1.0
+    errors_from: str = "speckle"
+
+    @property
+    def like_speckle(self) -> bool:
+        """Whether the smooth part is not too small for the shared one."""
+        return bool((1.0 - self.measured_ratio) * np.sqrt(0.5 * self.products) < NOT_SPECKLE)
+
+    @property
+    def explains_residuals(self) -> bool:
+        """Whether what the residuals share is noise of speckles, as far as one can tell, and not a misfit."""
+        speckle = self.errors_from == "speckle" and bool(np.any(self.shared > 0.0))
+        return speckle and self.measured_ratio < LARGEST_RATIO
 
 
 @dataclass(frozen=True)

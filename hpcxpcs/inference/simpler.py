@@ -12,7 +12,8 @@ from hpcxpcs.config.plausible import DEGENERATE
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.inference.bounds import Settled, settle_bounds
 from hpcxpcs.inference.coordinates import Coordinates
-from hpcxpcs.inference.covariance import Estimate, information, inverted
+from hpcxpcs.inference.covariance import information, inverted
+from hpcxpcs.inference.noise import Estimate
 from hpcxpcs.inference.objective import Objective, linearised
 from hpcxpcs.inference.records import Alternative, PointSettings
 from hpcxpcs.inference.recovery import minimise_or_recover

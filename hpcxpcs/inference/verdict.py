@@ -10,8 +10,7 @@ from scipy.special import gammaincc
 
 from hpcxpcs.config.plausible import DEGENERATE
 from hpcxpcs.inference.asymmetry import Asymmetry
-from hpcxpcs.inference.noise import NoiseParts
-from hpcxpcs.inference.records import Alternative, CompressionReport, ScalingEstimate
+from hpcxpcs.inference.records import Alternative, CompressionReport, NoiseParts, ScalingEstimate
 from hpcxpcs.likelihood.interpolation import Floats
 
 MISFIT_SIGNIFICANCE = 1.0e-4

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from hpcxpcs.inference.noise import NoiseParts
 from hpcxpcs.inference.records import (
     Alternative,
     CompressionReport,
     Exchange,
+    NoiseParts,
     PointFit,
     ScalingEstimate,
     SearchReport,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hpcxpcs.data.noise import NoiseSpec
-from hpcxpcs.inference.noise import NoiseParts, speckle_score_covariance, width_of_blocks
-from hpcxpcs.likelihood.dyadic import clustered_scores, lifted
+from hpcxpcs.inference.noise import Estimate, speckle_score_covariance, width_of_blocks
+from hpcxpcs.inference.records import NoiseParts
+from hpcxpcs.likelihood.dyadic import Residuals, clustered_scores, lifted
 from tests.inference.fitting import Case, fit, simulated
 
 SLOW = {"D0": 4.0e3, "alpha": 0.0, "D_offset": 0.0}
@@ -34,21 +36,25 @@ def speckles(seed: int, **spec) -> Case:
 
 def test_given_the_three_parts_then_the_covariance_of_the_scores_is_the_sum_over_all_pairs_of_pairs():
     case = simulated("static", angles=2, frames=16, seed=1)
-    theta, tangents = jnp.asarray(case.truth), jnp.eye(3)
     level, sigma = np.array([[0.5, 1.0], [0.4, 1.01]]), np.array([0.01, 0.02])
-    _, residuals = clustered_scores(case.measurement.raw, case.model, theta, tangents, level, sigma)
+    estimate = Estimate(case.truth, (0, 1, 2), level, sigma)
+    residuals = residuals_of(case, estimate, 1)
     parts = parts_of([1e-4, 2e-4], [3e-5, 1e-5], [5e-6, 8e-6])
     design = np.zeros((2, 2, 4))
     for angle, place in itertools.product(range(2), range(2)):
         design[angle, place, 2 * place + angle] = 1.0
-    found = speckle_score_covariance(
-        case.measurement, case.model, theta, tangents, level, sigma, residuals, parts, lifted(3, design)
-    )
+    lifts = lifted(3, design)
+    found = speckle_score_covariance(case.measurement, case.model, estimate, residuals, parts, lifts)
     expected = np.zeros((7, 7))
     for angle in range(2):
-        lift = lifted(3, design)[angle]
-        expected += lift @ summed_over_pairs_of_pairs(case, angle, level, sigma, parts) @ lift.T
+        own = summed_over_pairs_of_pairs(case, angle, level, sigma, parts)
+        expected += lifts[angle] @ own @ lifts[angle].T
     np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def residuals_of(case: Case, estimate: Estimate, width: int) -> Residuals:
+    at = (jnp.asarray(estimate.theta), estimate.tangents, estimate.per_angle, estimate.sigma)
+    return clustered_scores(case.measurement.raw, case.model, *at, width)[1]
 
 
 def parts_of(white: list[float], shared: list[float], smooth: list[float]) -> NoiseParts:
@@ -65,8 +71,6 @@ def summed_over_pairs_of_pairs(case: Case, angle: int, level, sigma, parts: Nois
 
     def shape(theta):
         return case.model.shape(theta, jnp.asarray(t)[:, None], jnp.asarray(t)[None, :], phi)
-
-    import jax
 
     f, slopes = np.asarray(shape(jnp.asarray(case.truth))), np.asarray(jax.jacfwd(shape)(jnp.asarray(case.truth)))
     total = np.zeros((5, 5))
@@ -89,22 +93,16 @@ def summed_over_pairs_of_pairs(case: Case, angle: int, level, sigma, parts: Nois
 
 def test_given_squares_of_frames_then_the_covariance_is_nearly_that_of_single_frames():
     case = speckles(0)
-    theta, tangents = jnp.asarray(case.truth), jnp.eye(3)
-    level, sigma = np.tile([0.15, 1.0], (3, 1)), np.full(3, 0.005)
+    estimate = Estimate(case.truth, (0, 1, 2), np.tile([0.15, 1.0], (3, 1)), np.full(3, 0.005))
     parts = parts_of([1e-5] * 3, [1e-5] * 3, [1e-5] * 3)
     width = width_of_blocks(case.measurement, case.model, case.truth)
     assert width > 1
+    lifts = lifted(3, np.tile(np.eye(2), (3, 1, 1)))
     found = []
     for frames in (1, width):
-        _, residuals = clustered_scores(case.measurement.raw, case.model, theta, tangents, level, sigma, frames)
-        lifts = lifted(3, np.tile(np.eye(2), (3, 1, 1)))
-        found.append(
-            np.diag(
-                speckle_score_covariance(
-                    case.measurement, case.model, theta, tangents, level, sigma, residuals, parts, lifts
-                )
-            )
-        )
+        residuals = residuals_of(case, estimate, frames)
+        covariance = speckle_score_covariance(case.measurement, case.model, estimate, residuals, parts, lifts)
+        found.append(np.diag(covariance))
     np.testing.assert_allclose(found[1], found[0], rtol=0.05)
 
 
