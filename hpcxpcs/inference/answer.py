@@ -104,7 +104,6 @@ def assemble(
         compression=fitted.report,
         timings=dict(progress.timings),
         exchange=fitted.exchange,
-        noise=evaluated.covariances.noise,
     )
 
 
@@ -115,6 +114,7 @@ def _told(evidence: Evidence) -> dict[str, Any]:
         "alternatives": evidence.alternatives,
         "rested": evidence.rested,
         "mirrored": evidence.mirrored,
+        "noise": evidence.noise,
     }
 
 

@@ -63,7 +63,6 @@ EXPECTED_RATIO = 0.5
 """How far (standard deviation) the smooth part is expected to be from what the other two imply, before it is
 measured: speckles of two pixels make it 2.3 times as large, and a few products of eigenvectors measure it badly."""
 
-
 FRAMES_WIN = 2.0
 """Ratio of score variances from which errors clustered by frame are taken although the noise looks like speckle:
 clustering knows nothing of the smooth part, and its own error is some ten per cent."""

@@ -106,9 +106,7 @@ def verdict(fit: Fit, exit_code: int) -> str:
 
 def expected_chi_squared(fit: Fit) -> float:
     """The reduced χ² of a right model: 1, or what the noise that points share gives by itself."""
-    if fit.noise is None or fit.noise.errors_from != "speckle":
-        return 1.0
-    return max(1.0, fit.noise.expected_chi_squared)
+    return 1.0 if fit.noise is None else max(1.0, fit.noise.expected_chi_squared)
 
 
 def noise_meaning(fit: Fit) -> str:
@@ -218,7 +216,8 @@ def _within(value: float, limits: tuple[float, float]) -> bool:
 
 def _chi_squared_words(chi: float, expected: float) -> str:
     words = f"χ² per degree of freedom {chi:.4g}"
-    if expected > GOOD_REDUCED_CHI_SQUARED[1] and _within(chi, (GOOD_REDUCED_CHI_SQUARED[0], 1.1 * expected)):
+    low, high = GOOD_REDUCED_CHI_SQUARED
+    if expected > high and _within(chi, (low, high * expected)):
         return f"Noise that points share makes up to {expected:.3g} of it ({words}): χ² does not judge the model here."
     if _within(chi, GOOD_REDUCED_CHI_SQUARED):
         return f"The model explains the data ({words})."
