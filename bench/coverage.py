@@ -1,12 +1,14 @@
 """Print how often the intervals of simulated fits hold the truth: noise of pairs, of frames, and of speckles.
 
-usage: coverage.py [SETS]   (default: 100 simulated sets per experiment)
+usage: coverage.py [SETS [PART [SEED]]]   (default: 100 simulated sets of every experiment, from seed 0 on; PART: only
+those with it in their name, "gain" fits speckles for independent noise as well)
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -27,7 +29,7 @@ from hpcxpcs.pipeline.simulation_spec import SimulationSpec
 from hpcxpcs.pipeline.truth import true_parameters
 
 Q = 0.0054
-LEVELS = (0.68, 0.95)
+LEVELS = (0.5, 0.68, 0.95)
 ROOMY = 1 << 30
 """Bytes of matrices that may be held: more than any of these sets has."""
 
@@ -76,8 +78,21 @@ def speckle(photons: float, size: float) -> Experiment:
     return Experiment("static", noise, "individual", parameters=BROWNIAN, fixed={"D_offset": 0.0}, **shape)
 
 
+STEADY_SHEAR = {**BROWNIAN, "gamma_dot_t0": 1.5e-4, "beta": 0.0, "gamma_dot_t_offset": 0.0, "phi0": 10.0}
+"""A steady flow across which speckles decorrelate within as many frames."""
+
+
+def sheared_speckle(photons: float, size: float) -> Experiment:
+    """A steady flow seen at six angles, of which the rate, its direction and the diffusion are fitted."""
+    noise = NoiseSpec("photon", photons=photons, pixels=2000, speckle_size=size)
+    fixed = {"D_offset": 0.0, "beta": 0.0, "gamma_dot_t_offset": 0.0}
+    shape = {"frames": 100, "angles": 6, "contrast": 0.15}
+    return Experiment("laminar_flow", noise, "individual", parameters=STEADY_SHEAR, fixed=fixed, **shape)
+
+
 SPECKLES = {
-    f"static, {photons:g} photons per pixel and frame, {words}": speckle(photons, size)
+    f"{model}, {photons:g} photons per pixel and frame, {words}": made(photons, size)
+    for model, made in (("static", speckle), ("laminar_flow", sheared_speckle))
     for size, words in ((0.0, "white pixels"), (2.0, "speckles of 2 pixels"))
     for photons in (0.05, 0.5, 5.0, 50.0)
 }
@@ -86,13 +101,21 @@ SPECKLES = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """Deviations from the truth and standard errors of every set: (sets, physics + contrasts + offsets)."""
+    """Deviations from the truth and standard errors of every set: (sets, physics + contrasts + offsets).
+
+    Medians of photons and pixels as the noise has them, the share of fits that weighed pairs by their speckles, and the
+    sets left out because they did not converge, or did not determine what the others did.
+    """
 
     names: tuple[str, ...]
     deviation: NDArray[np.float64]
     model_based: NDArray[np.float64]
     robust: NDArray[np.float64]
     statuses: tuple[str, ...]
+    photons: float = np.nan
+    pixels: float = np.nan
+    speckle: float = 0.0
+    left_out: int = 0
 
     def columns(self, group: str) -> list[int]:
         """The columns of a parameter, or of all angles of contrast or offset."""
@@ -115,7 +138,7 @@ class Outcome:
         return float(per_set.mean()), spread / np.sqrt(sets)
 
 
-def run(experiment: Experiment, sets: int, first_seed: int = 0) -> Outcome:
+def run(experiment: Experiment, sets: int, first_seed: int = 0, noise_model: str = "auto") -> Outcome:
     """Simulate and fit `sets` times; contrasts and offsets differ between sets as between angles."""
     truth = np.array(list(true_parameters(experiment.model, experiment.parameters).values()))
     fits, deviations = [], []
@@ -131,20 +154,28 @@ def run(experiment: Experiment, sets: int, first_seed: int = 0) -> Outcome:
             q=Q,
             offset_spread=0.0 if experiment.noise.model == "photon" else None,
         )
-        fit = fitted(spec, experiment.scaling, experiment.fixed)
-        found = np.concatenate([fit.values, fit.scaling.contrast, fit.scaling.offset])
+        fit = fitted(spec, experiment.scaling, experiment.fixed, noise_model)
+        found = np.concatenate([fit.values[fit.free], fit.scaling.contrast, fit.scaling.offset])
         fits.append(fit)
-        deviations.append(found - np.concatenate([truth, *true_scaling(spec)]))
+        deviations.append(found - np.concatenate([truth[fit.free], *true_scaling(spec)]))
+    usual = Counter(fit.covariance_names for fit in fits).most_common(1)[0][0]
+    kept = [k for k, fit in enumerate(fits) if fit.covariance_names == usual and fit.robust_covariance is not None]
+    fits, deviations = [fits[k] for k in kept], [deviations[k] for k in kept]
+    noise = [fit.noise for fit in fits if fit.noise is not None]
     return Outcome(
-        fits[0].covariance_names,
+        usual,
         np.array(deviations),
         np.array([np.sqrt(np.diag(fit.covariance)) for fit in fits]),
         np.array([np.sqrt(np.diag(fit.robust_covariance)) for fit in fits]),
         tuple(fit.status for fit in fits),
+        float(np.median([np.median(parts.photons) for parts in noise])) if noise else np.nan,
+        float(np.median([np.median(parts.pixels) for parts in noise])) if noise else np.nan,
+        float(np.mean([parts.model == "speckle" for parts in noise])) if noise else 0.0,
+        sets - len(kept),
     )
 
 
-def fitted(spec: SimulationSpec, scaling: str, fixed: Mapping[str, float]) -> PointFit:
+def fitted(spec: SimulationSpec, scaling: str, fixed: Mapping[str, float], noise_model: str = "auto") -> PointFit:
     """The point fit of a simulated measurement with one start, which strong signals do not need more of."""
     config = config_from_mapping(
         {
@@ -157,7 +188,7 @@ def fitted(spec: SimulationSpec, scaling: str, fixed: Mapping[str, float]) -> Po
     data = simulate_twotime(spec)
     measurement, parameters = measure(data, ROOMY), resolved_parameters(config, scale_of(config, data))
     model = build_model(spec.model, q=spec.q, gap=spec.gap)
-    settings = PointSettings(scaling=scaling, multi_start=1)
+    settings = PointSettings(scaling=scaling, multi_start=1, noise_model=noise_model)
     return fit_point(measurement, model, parameters, settings)
 
 
@@ -170,30 +201,38 @@ def true_scaling(spec: SimulationSpec) -> tuple[NDArray[np.float64], NDArray[np.
 
 def table(name: str, outcome: Outcome) -> str:
     """One line per parameter: coverage of model-based and robust intervals, and robust over model-based error."""
-    sets = len(outcome.deviation)
+    heads = "".join(f"{100.0 * level:6.0f} %" for level in LEVELS) + f"{'sd(z)':>8s}"
     lines = [
-        f"{name}: {sets} sets",
-        f"  {'':22s} {'model-based':>23s} {'robust':>23s}   robust/model",
-        f"  {'':22s} {'68 %':>7s} {'95 %':>7s} {'sd(z)':>7s} {'68 %':>7s} {'95 %':>7s} {'sd(z)':>7s}",
+        f"{name}: {len(outcome.deviation)} sets, {outcome.left_out} left out, {outcome.speckle:.0%} by speckles, "
+        f"{outcome.photons:.3g} photons, {outcome.pixels:.4g} pixels",
+        f"  {'':14s} {'model-based':^32s} {'robust':^32s}   robust/model  scatter",
+        f"  {'':14s} {heads} {heads}",
     ]
     for group in outcome.groups:
         chosen = outcome.columns(group)
         shares = []
         for errors in (outcome.model_based, outcome.robust):
-            shares += [f"{100.0 * outcome.covered(group, level, errors)[0]:7.1f}" for level in LEVELS]
-            shares.append(f"{np.std(outcome.deviation[:, chosen] / errors[:, chosen]):7.2f}")
+            shares += [f"{100.0 * outcome.covered(group, level, errors)[0]:8.1f}" for level in LEVELS]
+            shares.append(f"{np.std(outcome.deviation[:, chosen] / errors[:, chosen]):8.2f} ")
         ratio = np.median(outcome.robust[:, chosen] / outcome.model_based[:, chosen])
-        lines.append(f"  {group:22s} {' '.join(shares)}   {ratio:.2f}")
+        scatter = np.std(outcome.deviation[:, chosen])
+        lines.append(f"  {group:14s} {''.join(shares)}   {ratio:10.2f}  {scatter:9.3g}")
     return "\n".join(lines)
 
 
 def main() -> None:
     """Run every experiment and print its table."""
     sets = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    for name, experiment in (EXPERIMENTS | SPECKLES).items():
-        begun = time.perf_counter()
-        print(table(name, run(experiment, sets)))
-        print(f"  {(time.perf_counter() - begun) / sets:.2f} s per set", flush=True)
+    part = sys.argv[2] if len(sys.argv) > 2 else ""
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    models = ("independent", "auto") if part == "gain" else ("auto",)
+    for name, experiment in (SPECKLES if part == "gain" else EXPERIMENTS | SPECKLES).items():
+        if part != "gain" and part not in name:
+            continue
+        for model in models:
+            begun = time.perf_counter()
+            print(table(f"{name}, noise.model {model}", run(experiment, sets, seed, model)))
+            print(f"  {(time.perf_counter() - begun) / sets:.2f} s per set", flush=True)
 
 
 if __name__ == "__main__":

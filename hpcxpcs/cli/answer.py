@@ -57,9 +57,9 @@ def answer_text(found: FitRun) -> str:
     conventions = ", ".join(f"{key} {value}" for key, value in point.conventions.items())
     compression = point.compression
     how = (
-        f"{compression.nodes} nodes per angle, log-likelihood error {compression.error:.2g} nats"
-        if compression.provider == "moments"
-        else "raw pairs, no compression"
+        "raw pairs, no compression"
+        if compression.provider == "raw"
+        else f"{compression.nodes} nodes per angle, log-likelihood error {compression.error:.2g} nats"
     )
     q = f"q = {found.data.q:.6g} 1/Å" if found.data.q_known else "q unknown"
     lines = [

@@ -226,6 +226,23 @@ class Noise(Section):
     scale: Literal["sampled", "fixed"] = Field(
         default="sampled", description="whether a common factor on sigma is estimated too"
     )
+    model: Literal["auto", "speckle", "independent"] = Field(
+        default="auto",
+        description="what pairs share: independent takes each for itself; speckle weighs them by the noise of the "
+        "speckles they share, which is more precise; auto does so where that noise is seen and like that of speckles",
+    )
+    photons: Number | None = Field(
+        default=None,
+        gt=0,
+        description="photons per pixel and frame, if known; otherwise measured on the noise itself",
+        json_schema_extra=commented(0.5),
+    )
+    pixels: Number | None = Field(
+        default=None,
+        gt=0,
+        description="independent pixels of an angle, if known; otherwise measured on the noise itself",
+        json_schema_extra=commented(2000.0),
+    )
 
 
 class NlsqOptions(Section):

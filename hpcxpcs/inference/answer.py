@@ -13,13 +13,14 @@ from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.config.scale import DataScale
 from hpcxpcs.inference.asymmetry import Asymmetry, asymmetry
 from hpcxpcs.inference.bounds import Settled
-from hpcxpcs.inference.covariance import Covariances, covariances
+from hpcxpcs.inference.covariance import Covariances, Scatter, covariances, scatter_of_pairs
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.noise import Estimate
 from hpcxpcs.inference.objective import Objective
 from hpcxpcs.inference.records import Alternative, PointFit, PointSettings, ScalingEstimate
 from hpcxpcs.inference.scout import Scouting, searched
 from hpcxpcs.inference.simpler import alternatives
+from hpcxpcs.inference.speckle import scatter_of_squares
 from hpcxpcs.inference.stages import Fitted, Progress
 from hpcxpcs.inference.verdict import Evidence, chi_squared_tail, flags_of, named_directions, status_of
 from hpcxpcs.likelihood.gaussian import Normal, chi_squared_per_angle, profiled
@@ -35,9 +36,10 @@ SMALLEST_SCALE = 1.0e-3
 
 
 @dataclass(frozen=True)
-class _Evaluated:
+class Evaluated:
     """A settled minimum evaluated: products-based quantities that several parts of the answer share."""
 
+    estimate: Estimate
     per_angle: Floats
     chi_each: Floats
     freedom: float
@@ -51,11 +53,10 @@ def assemble(
     settings: PointSettings,
     scouting: Scouting,
     fitted: Fitted,
+    evaluated: Evaluated,
     progress: Progress,
 ) -> PointFit:
-    """Evaluate everything that is reported at a settled minimum; `seconds` is left at 0 for the caller."""
-    with progress.phase("errors", "computing error bars"):
-        evaluated = _evaluate(measurement, settings, fitted)
+    """Everything that is reported of a settled minimum; `seconds` is left at 0 for the caller."""
     settled, represented, model = fitted.settled, fitted.represented, scouting.objective.coordinates.model
     scaling = _scaling_estimate(fitted, evaluated, len(settled.objective.coordinates.free))
     others = _alternatives(parameters, settings, fitted, evaluated)
@@ -129,7 +130,8 @@ def _allowed(parameters: Sequence[ResolvedParameter]) -> dict[str, Any]:
     }
 
 
-def _evaluate(measurement: Measurement, settings: PointSettings, fitted: Fitted) -> _Evaluated:
+def evaluate(measurement: Measurement, settings: PointSettings, fitted: Fitted) -> Evaluated:
+    """χ², noise scale and covariances at a settled minimum."""
     settled, represented = fitted.settled, fitted.represented
     objective, theta = settled.objective, jnp.asarray(settled.theta)
     model = objective.coordinates.model
@@ -142,21 +144,22 @@ def _evaluate(measurement: Measurement, settings: PointSettings, fitted: Fitted)
     scale = 1.0
     if settings.sample_noise_scale:
         scale = max(float(np.sqrt(chi_each.sum() / rough)), SMALLEST_SCALE)
-    found = covariances(
-        measurement,
-        represented.source,
-        model,
-        Estimate(settled.theta, free, per_angle, represented.noise.sigma * scale),
-        objective.scaling,
-        robust=settings.robust,
-    )
-    if found.noise is not None and found.noise.explains_residuals:
+    estimate = Estimate(settled.theta, free, per_angle, represented.noise.sigma * scale)
+    scatter: Scatter | None = None
+    if represented.whitened is not None and represented.parts is not None:
+        scatter = scatter_of_squares(represented.whitened, model, estimate, represented.parts)
+    elif settings.robust or settings.noise_model == "speckle":
+        scatter = scatter_of_pairs(measurement, model, estimate, settings)
+    found = covariances(represented.source, model, estimate, objective.scaling, scatter)
+    if not settings.robust:
+        found = replace(found, robust=None)
+    if found.noise is not None and found.noise.explains_residuals and found.noise.model == "independent":
         expected = float(np.sum(found.noise.variance / represented.noise.sigma**2 * represented.moments.pairs)) / pairs
         found = replace(found, noise=replace(found.noise, expected_chi_squared=expected))
-    return _Evaluated(per_angle, chi_each, pairs - len(free) - found.effective, scale, found)
+    return Evaluated(estimate, per_angle, chi_each, pairs - len(free) - found.effective, scale, found)
 
 
-def _scaling_estimate(fitted: Fitted, evaluated: _Evaluated, n_free: int) -> ScalingEstimate:
+def _scaling_estimate(fitted: Fitted, evaluated: Evaluated, n_free: int) -> ScalingEstimate:
     n_phi = evaluated.per_angle.shape[0]
 
     def split(covariance: Floats) -> tuple[Floats, Floats]:
@@ -182,7 +185,7 @@ def _scaling_estimate(fitted: Fitted, evaluated: _Evaluated, n_free: int) -> Sca
 def _evidence(
     parameters: Sequence[ResolvedParameter],
     fitted: Fitted,
-    evaluated: _Evaluated,
+    evaluated: Evaluated,
     scaling: ScalingEstimate,
     rejects_shared_scaling: float | None,
     others: tuple[Alternative, ...],
@@ -243,7 +246,7 @@ def _companions(parameters: Sequence[ResolvedParameter], held: str) -> tuple[str
 
 
 def _alternatives(
-    parameters: Sequence[ResolvedParameter], settings: PointSettings, fitted: Fitted, evaluated: _Evaluated
+    parameters: Sequence[ResolvedParameter], settings: PointSettings, fitted: Fitted, evaluated: Evaluated
 ) -> tuple[Alternative, ...]:
     """The fits without one of a degenerate pair; none where every evaluation is a pass over the raw pairs."""
     if fitted.represented.is_raw or evaluated.covariances.undetermined:
@@ -267,7 +270,7 @@ def _widths(parameters: Sequence[ResolvedParameter], settled: Settled) -> Floats
     return widths
 
 
-def _asymmetry(settled: Settled, evaluated: _Evaluated) -> Asymmetry | None:
+def _asymmetry(settled: Settled, evaluated: Evaluated) -> Asymmetry | None:
     """How symmetric the errors are; None where a parameter has no error at all."""
     errors = _sd(evaluated.covariances.model_based)[: len(settled.objective.coordinates.free)]
     if not np.all(np.isfinite(errors) & (errors > 0.0)):
@@ -281,7 +284,7 @@ def _asymmetry(settled: Settled, evaluated: _Evaluated) -> Asymmetry | None:
     )
 
 
-def _shared_scaling_test(measurement: Measurement, fitted: Fitted, evaluated: _Evaluated) -> float | None:
+def _shared_scaling_test(measurement: Measurement, fitted: Fitted, evaluated: Evaluated) -> float | None:
     """Probability of the angles' own contrasts and offsets if they were shared; None unless the mode shares them."""
     objective, n_phi = fitted.settled.objective, len(measurement.phi)
     if objective.scaling.mode != "averaged" or n_phi < 2:

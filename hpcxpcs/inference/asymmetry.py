@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from hpcxpcs.inference.coordinates import Coordinates, lowest_rate
+from hpcxpcs.inference.coordinates import Coordinates, physical_sets
 from hpcxpcs.inference.objective import Limits, Objective
 from hpcxpcs.inference.trust_region import Minimum, whitening
 from hpcxpcs.likelihood.interpolation import Floats
@@ -39,13 +36,6 @@ class Asymmetry:
         return replace(self, intervals=centre[:, None] + (self.intervals - centre[:, None]) * factor[:, None])
 
 
-@partial(jax.jit, static_argnums=(0, 2, 3))
-def _physical(coordinates: Coordinates, us: Array, first: float, last: float) -> tuple[Array, Array]:
-    thetas = jax.vmap(coordinates.to_physical)(us)
-    lowest = jax.vmap(lambda theta: lowest_rate(coordinates.model, theta, first, last))(thetas)
-    return thetas, lowest
-
-
 def asymmetry(objective: Objective, minimum: Minimum, theta: Floats, errors: Floats, scale: float) -> Asymmetry:
     """Compare symmetric errors (f,) at theta (p,) with intervals drawn in fit coordinates; `scale` is the noise scale.
 
@@ -64,7 +54,7 @@ def asymmetry(objective: Objective, minimum: Minimum, theta: Floats, errors: Flo
 
 
 def _allowed(coordinates: Coordinates, limits: Limits, us: Floats) -> tuple[Floats, np.ndarray]:
-    found, lowest = _physical(coordinates, jnp.asarray(us), limits.first, limits.last)
+    found, lowest = physical_sets(coordinates, jnp.asarray(us), limits.first, limits.last)
     thetas = np.asarray(found)
     inside = np.all((thetas >= limits.lower) & (thetas <= limits.upper), axis=1)
     return thetas, inside & (np.asarray(lowest) >= 0.0)

@@ -134,3 +134,10 @@ def lowest_rates(model: Model, theta: Array, first: float, last: float) -> Array
 def lowest_rate(model: Model, theta: Array, first: float, last: float) -> Array:
     """The smallest of lowest_rates; +inf for a model without non-negative rates."""
     return jnp.min(lowest_rates(model, theta, first, last), initial=jnp.inf)
+
+
+@partial(jax.jit, static_argnums=(0, 2, 3))
+def physical_sets(coordinates: Coordinates, us: Array, first: float, last: float) -> tuple[Array, Array]:
+    """Physical parameters (k, p) of coordinates us (k, f), and their lowest_rate (k,)."""
+    thetas = jax.vmap(coordinates.to_physical)(us)
+    return thetas, jax.vmap(lambda theta: lowest_rate(coordinates.model, theta, first, last))(thetas)

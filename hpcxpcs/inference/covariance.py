@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -13,10 +14,17 @@ from hpcxpcs.inference.noise import (
     choose_covariance,
     noise_parts,
     speckle_score_covariance,
+    squares_width,
     width_of_blocks,
 )
-from hpcxpcs.inference.records import NoiseParts
-from hpcxpcs.likelihood.dyadic import clustered_scores, disturbed_together, lifted, score_covariance
+from hpcxpcs.inference.records import NoiseParts, PointSettings
+from hpcxpcs.likelihood.dyadic import (
+    Residuals,
+    clustered_scores,
+    disturbed_together,
+    lifted,
+    score_covariance,
+)
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products, Source
 from hpcxpcs.likelihood.scaling import Scaling
@@ -36,7 +44,7 @@ class Covariances:
 
     `condition` is that of the information with unit diagonal; `undetermined` lists directions (f + k,), in units of
     each parameter's own sensitivity, that the data do not see; `effective` counts the coefficients the data determine;
-    `noise` says what the robust ones rest on.
+    `noise` says what the robust ones rest on, `residuals` are what the fit left over, in squares of frames.
     """
 
     model_based: Floats
@@ -45,6 +53,12 @@ class Covariances:
     undetermined: tuple[Floats, ...]
     effective: float
     noise: NoiseParts | None = None
+    residuals: Residuals | None = None
+
+
+Scatter = Callable[[Floats, Floats], tuple[Floats, NoiseParts | None, Residuals | None]]
+"""From the design (n_phi, 2, k) and the inverse information: the covariance of the total score over (physics,
+coefficients), the parts of the noise that it follows from, and the residuals that these were measured on."""
 
 
 def information(estimate: Estimate, scaling: Scaling, products: Products) -> tuple[Floats, Floats]:
@@ -65,15 +79,9 @@ def information(estimate: Estimate, scaling: Scaling, products: Products) -> tup
 
 
 def covariances(
-    measurement: Measurement,
-    source: Source,
-    model: Model,
-    estimate: Estimate,
-    scaling: Scaling,
-    *,
-    robust: bool,
+    source: Source, model: Model, estimate: Estimate, scaling: Scaling, scatter: Scatter | None
 ) -> Covariances:
-    """Invert the information at the estimate, and sandwich the clustered scores if asked.
+    """Invert the information at the estimate, and put the scatter of the scores between if there is one.
 
     All is NaN where the derivatives of the model are no numbers.
     """
@@ -91,40 +99,39 @@ def covariances(
         blind = np.any(np.abs(np.stack(undetermined)) > BLIND, axis=0)
         unseen = np.any(report[:, blind] != 0.0, axis=1)
         model_based[unseen], model_based[:, unseen] = np.nan, np.nan
-    if undetermined or not robust:
+    if undetermined or scatter is None:
         return Covariances(model_based, None, condition, undetermined, effective)
-    meat, parts = _score_covariance(measurement, model, estimate, np.asarray(scaling.design), inverse)
+    meat, parts, residuals = scatter(np.asarray(scaling.design), inverse)
     bread = report @ inverse
     clustered = bread @ _positive(meat, inverse) @ bread.T
-    return Covariances(model_based, clustered, condition, undetermined, effective, parts)
+    return Covariances(model_based, clustered, condition, undetermined, effective, parts, residuals)
 
 
-def _score_covariance(
-    measurement: Measurement, model: Model, estimate: Estimate, design: Floats, inverse: Floats
-) -> tuple[Floats, NoiseParts | None]:
-    """Covariance of the total score over (physics, coefficients), and the parts of the noise it follows from.
+def scatter_of_pairs(
+    measurement: Measurement, model: Model, estimate: Estimate, settings: PointSettings
+) -> Scatter:
+    """The scatter of scores of a fit that takes pairs for independent.
 
     Data with errors of their own pair by pair are clustered by frame only: nothing says which part these are.
     """
-    scores, residuals = clustered_scores(
-        measurement.raw,
-        model,
-        jnp.asarray(estimate.theta),
-        estimate.tangents,
-        estimate.per_angle,
-        estimate.sigma,
-        width_of_blocks(measurement, model, estimate.theta),
-    )
-    frames = np.count_nonzero(np.any(scores.by_frame != 0.0, axis=(0, 2)))
-    together = disturbed_together(scores)
-    by_frame = score_covariance(scores, len(estimate.free), design, together=together)
-    by_frame = by_frame * frames / max(frames - FITTED_AWAY, 1.0)
-    if measurement.has_sigma:
-        return by_frame, None
-    parts = noise_parts(measurement, model, estimate.theta, estimate.per_angle[:, 0], residuals)
-    lifts = lifted(len(estimate.free), design)
-    speckle = speckle_score_covariance(measurement, model, estimate, residuals, parts, lifts)
-    return choose_covariance(speckle, by_frame, parts, inverse, together=together)
+
+    def scatter(design: Floats, inverse: Floats) -> tuple[Floats, NoiseParts | None, Residuals]:
+        width = width_of_blocks(measurement, model, estimate.theta)
+        widths = width, min(width, squares_width(measurement.axis, len(measurement.phi)))
+        at = jnp.asarray(estimate.theta), estimate.tangents, estimate.per_angle, estimate.sigma
+        scores, residuals = clustered_scores(measurement.raw, model, *at, widths)
+        frames = np.count_nonzero(np.any(scores.by_frame != 0.0, axis=(0, 2)))
+        together = disturbed_together(scores)
+        by_frame = score_covariance(scores, len(estimate.free), design, together=together)
+        by_frame = by_frame * frames / max(frames - FITTED_AWAY, 1.0)
+        if measurement.has_sigma:
+            return by_frame, None, residuals
+        parts = noise_parts(measurement, model, estimate, residuals, settings)
+        lifts = lifted(len(estimate.free), design)
+        speckle = speckle_score_covariance(measurement, model, estimate, residuals, parts, lifts)
+        return *choose_covariance(speckle, by_frame, parts, inverse, together=together), residuals
+
+    return scatter
 
 
 def inverted(total: Floats) -> tuple[Floats, float, tuple[Floats, ...]]:

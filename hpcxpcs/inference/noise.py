@@ -38,8 +38,11 @@ import numpy as np
 from jax import Array
 from scipy.linalg import eigh
 
+from hpcxpcs.data.ahead import each_in_order
+from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.inference.measurement import Measurement
-from hpcxpcs.inference.records import NoiseParts
+from hpcxpcs.inference.records import NoiseParts, PointSettings
+from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.dyadic import Residuals
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import columns
@@ -52,6 +55,10 @@ MOST_BLOCKS = 512
 WITHIN_BLOCK = 0.1
 """Largest decay of the shape over one square, as long as there are not too many of them."""
 
+MOST_SQUARES, MOST_PER_SIDE = 1_600_000, 512
+"""Squares of frames of all angles together, and along a side. Twice as wide ones lose 2 to 10 % of the precision at up
+to 5 photons per pixel and frame and a decay over 20 frames (bench/squares.py), and cost a quarter."""
+
 MODES = 48
 """Eigenvectors of F in which the smooth part is measured: some hundred products, of which a fit takes away a few."""
 
@@ -62,6 +69,10 @@ bars would grow by 6 % for what chance makes of 150 frames."""
 EXPECTED_RATIO = 0.5
 """How far (standard deviation) the smooth part is expected to be from what the other two imply, before it is
 measured: speckles of two pixels make it 2.3 times as large, and a few products of eigenvectors measure it badly."""
+
+REPAIRED = 0.3
+"""Excess of the diagonal over offset and contrast, in units of the shot noise that the parts imply, below which it was
+replaced by its neighbours: a kept one has 1."""
 
 FRAMES_WIN = 2.0
 """Ratio of score variances from which errors clustered by frame are taken although the noise looks like speckle:
@@ -90,14 +101,24 @@ def width_of_blocks(measurement: Measurement, model: Model, theta: Floats) -> in
     widest = side & -side
     width = 1
     while width < widest:
-        decay = 1.0 - np.min(_at_lag(measurement, model, theta, 2 * width))
+        decay = 1.0 - np.min(at_lag(measurement, model, theta, 2 * width))
         if -(-axis.count // width) <= MOST_BLOCKS and decay > WITHIN_BLOCK:
             break
         width *= 2
     return width
 
 
-def _at_lag(measurement: Measurement, model: Model, theta: Floats, lag: int) -> Floats:
+def squares_width(axis: TimeAxis, n_phi: int) -> int:
+    """Frames per square of the whitened likelihood: a power of two, as few as are affordable."""
+    side = min(MOST_PER_SIDE, int(np.sqrt(MOST_SQUARES / n_phi)))
+    widest = min(TILE, -(-axis.count // 8) * 8)
+    width = 1
+    while -(-axis.count // width) > side and 2 * width <= (widest & -widest):
+        width *= 2
+    return width
+
+
+def at_lag(measurement: Measurement, model: Model, theta: Floats, lag: int) -> Floats:
     """The shape of frames `lag` apart, (n_phi, 64), at times spread over the measurement."""
     axis = measurement.axis
     first = np.linspace(axis.first_usable, max(axis.count - 1 - lag, axis.first_usable), 64).round()
@@ -132,7 +153,7 @@ def _squares(
     angle: int,
 ) -> _Squares:
     axis, width = measurement.axis, residuals.width
-    sums, pairs = (part + part.T for part in residuals.blocks[angle])
+    sums, pairs = (part + part.T for part in residuals.of_width(angle))
     inside = np.flatnonzero(residuals.frames[angle])
     frames = np.bincount(inside // width, minlength=len(pairs)).astype(np.float64)
     held = np.flatnonzero(frames > 0.0)
@@ -147,23 +168,21 @@ def _squares(
 
 
 def noise_parts(
-    measurement: Measurement, model: Model, theta: Floats, contrast: Floats, residuals: Residuals
+    measurement: Measurement, model: Model, estimate: Estimate, residuals: Residuals, settings: PointSettings
 ) -> NoiseParts:
-    """Measure the three parts on the residuals of a fit; contrast (n_phi,)."""
+    """Measure the three parts on the residuals of a fit; photons and pixels that are given count instead."""
+    theta, contrast = estimate.theta, estimate.per_angle[:, 0]
     width = residuals.width
     single, double = residuals.differences[:, 0], residuals.differences[:, 1]
     white = 0.25 * double[:, 0] / np.maximum(double[:, 1], 1.0)
     one_way = 0.5 * single[:, 0] / np.maximum(single[:, 1], 1.0)
-    along = _at_lag(measurement, model, theta, max(1, round(width / 3))).mean(axis=1) if width > 1 else 1.0
+    along = at_lag(measurement, model, theta, max(1, round(width / 3))).mean(axis=1) if width > 1 else 1.0
     excess = one_way - white / width
     by_chance = np.sqrt(3.0 / np.maximum(single[:, 1], 1.0)) * white / width
     seen = np.sum(excess / np.where(by_chance > 0.0, by_chance, np.inf)) > SEEN * np.sqrt(len(white))
     shared = np.maximum(excess, 0.0) / along if seen else np.zeros_like(excess)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shot = contrast * white / shared
-        decay = contrast * (1.0 - _at_lag(measurement, model, theta, 1).mean(axis=1))
-        photons = np.where(shot > decay, 1.0 / (shot - decay), np.nan)
-        pixels = np.where(shared > 0.0, shot**2 / white, np.nan)
+    white, shared = _as_given(white, shared, contrast, settings)
+    photons, pixels, source = _photons_and_pixels(measurement, model, estimate, white, shared, one_way, width, settings)
     implied = np.divide(shared**2, white, out=np.zeros_like(white), where=white > 0.0)
 
     def smooth_part(angle: int) -> tuple[float, float, float]:
@@ -185,7 +204,70 @@ def noise_parts(
     ratio = (weight * measured + 1.0) / (weight + 1.0)
     smooth = ratio * implied
     variance = white + 2.0 * shared + smooth * (1.0 + similar)
-    return NoiseParts(white, shared, smooth, ratio, measured, products, photons, pixels, variance)
+    return NoiseParts(
+        white, shared, smooth, ratio, measured, products, photons, pixels, variance, photons_from=source
+    )
+
+
+def _photons_and_pixels(
+    measurement: Measurement,
+    model: Model,
+    estimate: Estimate,
+    white: Floats,
+    shared: Floats,
+    one_way: Floats,
+    width: int,
+    settings: PointSettings,
+) -> tuple[Floats, Floats, str]:
+    """n̄ and P of every angle (n_phi,), NaN where nothing is shared, and where n̄ comes from.
+
+    The diagonal is offset + contrast + 1/n̄, where it was not replaced by its neighbours; without it, the ratio of the
+    parts has to do. With s = 1/n̄ and d the decay over one frame, differences along one direction, of means over w frames
+    along the other, have half the mean square (s + d)(s/w + contrast·f)(1 + contrast·f̄)/P: counts vary with the light.
+    """
+    contrast = estimate.per_angle[:, 0]
+    along = at_lag(measurement, model, estimate.theta, max(1, round(width / 3))).mean(axis=1) if width > 1 else 1.0
+    decay = contrast * (1.0 - at_lag(measurement, model, estimate.theta, 1).mean(axis=1))
+    third = max(1, measurement.axis.count // 3)
+    similar = at_lag(measurement, model, estimate.theta, third).mean(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shot = contrast * white / shared - decay
+        shot, source = np.where(shot > 0.0, shot, np.nan), "noise"
+        excess = diagonal_excess(measurement) - estimate.per_angle.sum(axis=1)
+        seen = np.isfinite(shot)
+        if settings.photons is not None:
+            shot, source = np.where(seen, 1.0 / settings.photons, np.nan), "configuration"
+        elif np.any(seen) and np.all(excess[seen] > REPAIRED * shot[seen]):
+            shot, source = np.where(seen, excess, np.nan), "diagonal"
+        pixels = (shot + decay) * (shot / width + contrast * along) * (1.0 + contrast * similar) / one_way
+    if settings.pixels is not None:
+        pixels = np.where(seen, settings.pixels, np.nan)
+    return 1.0 / shot, pixels, source
+
+
+def diagonal_excess(measurement: Measurement) -> Floats:
+    """The median of the stored diagonal of every angle (n_phi,), over frames that are used."""
+
+    def median(_: int, matrix: AngleMatrix) -> float:
+        values = np.diagonal(matrix.c2)[matrix.frame_ok].astype(np.float64)
+        values = values[np.isfinite(values)]
+        return float(np.median(values)) if values.size else np.nan
+
+    return np.array(list(each_in_order(median, measurement.angles, len(measurement.phi))))
+
+
+def _as_given(
+    white: Floats, shared: Floats, contrast: Floats, settings: PointSettings
+) -> tuple[Floats, Floats]:
+    """The independent and the shared part that given photons and pixels make: 1/(P n̄²) and contrast/(P n̄)."""
+    photons, pixels = settings.photons, settings.pixels
+    if photons is not None and pixels is not None:
+        white = np.full_like(white, 1.0 / (pixels * photons**2))
+    if photons is not None:
+        shared = contrast * photons * white
+    elif pixels is not None:
+        shared = contrast * np.sqrt(white / pixels)
+    return white, shared
 
 
 def _smooth_over_implied(squares: _Squares, white: float, shared: float) -> tuple[float, Floats]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.errors import DataError
-from hpcxpcs.inference.answer import SMALLEST_SCALE, assemble
+from hpcxpcs.inference.answer import SMALLEST_SCALE, Evaluated, assemble, evaluate
 from hpcxpcs.inference.bounds import Settled, settle_bounds, with_offsets_in_reach
 from hpcxpcs.inference.compression import (
     ALLOWANCE,
@@ -33,6 +33,7 @@ from hpcxpcs.inference.recovery import minimise_or_recover
 from hpcxpcs.inference.scaling_choice import Scaled, minimise_scaled, released
 from hpcxpcs.inference.scout import Scouting, scout
 from hpcxpcs.inference.simpler import rest_idle_offsets
+from hpcxpcs.inference.speckle import against_whitening, averaged, fit_whitened
 from hpcxpcs.inference.stages import Fitted, Noise, Progress, Report, Represented
 from hpcxpcs.inference.trust_region import Minimum
 from hpcxpcs.inference.verdict import FEWEST_FREEDOM, SETTLED_BY
@@ -100,8 +101,43 @@ def fit_in_stages(
     limits = Limits.of(parameters, *measurement.time_range)
     scouting = replace(scouting, objective=replace(scouting.objective, limits=limits))
     fitted = _fit_with_error_control(measurement, scouting, parameters, settings, progress)
-    answer = assemble(measurement, parameters, settings, scouting, fitted, progress)
+    with progress.phase("errors", "computing error bars"):
+        evaluated = evaluate(measurement, settings, fitted)
+    fitted, evaluated = _under_speckles(measurement, fitted, evaluated, settings, progress)
+    answer = assemble(measurement, parameters, settings, scouting, fitted, evaluated, progress)
     return replace(answer, seconds=time.perf_counter() - begun), fitted
+
+
+def _under_speckles(
+    measurement: Measurement, pilot: Fitted, before: Evaluated, settings: PointSettings, progress: Progress
+) -> tuple[Fitted, Evaluated]:
+    """The fit that allows for the noise of speckles, if that is what the noise is like, else the pilot; and why.
+
+    The configuration may insist, but not on what is impossible.
+    """
+    found, parts = before.covariances, before.covariances.noise
+    if settings.noise_model == "independent" or parts is None or found.residuals is None or found.robust is None:
+        return pilot, before
+    model = pilot.settled.objective.coordinates.model
+    averages = averaged(measurement, model, before.estimate, found.residuals)
+    why = against_whitening(pilot, found, averages, measurement, settings.noise_model)
+    if not why and averages is not None:
+        free, count = list(before.estimate.free), pilot.settled.theta.size
+        errors = np.full((2, count), np.nan)
+        errors[:, free] = [np.sqrt(np.diag(c)[: len(free)]) for c in (found.model_based, found.robust)]
+        parts = replace(parts, alone=errors[0], alone_robust=errors[1])
+        with progress.phase("whiten", "weighing pairs by the noise that they share"):
+            whitened = fit_whitened(measurement, pilot, before.estimate, averages, parts, found.robust, settings)
+            if whitened is not None:
+                after = evaluate(measurement, settings, whitened)
+                noise = after.covariances.noise
+                if noise is not None and noise.is_white:
+                    return whitened, after
+        why = "no minimum was found when pairs were weighed by it"
+        if whitened is not None:
+            why = "what is left over when pairs are weighed by it is not what speckles make"
+    told = replace(found, noise=replace(parts, why=why))
+    return pilot, replace(before, covariances=told)
 
 
 def _best(scouting: Scouting) -> Floats:
@@ -338,7 +374,7 @@ def _compression_report(
     attempt: int,
 ) -> CompressionReport:
     pairs = int(represented.moments.pairs.sum())
-    if represented.is_raw:
+    if represented.is_raw or represented.partition is None:
         return CompressionReport(
             "raw", 0, 0, pairs, 0.0, 0.0, settings.compression_tolerance, pairs, 0, attempt
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,10 @@ Flags = NDArray[np.bool_]
 
 NOT_SPECKLE = 3.0
 """Standard deviations by which a smooth part that is too small says that what pairs share is not speckle."""
+
+WHITE = (0.6, 1.6)
+"""Variances of whitened residuals over those expected that count as white: error bars then are right to a fourth, and
+the robust ones allow for the rest."""
 
 LARGEST_RATIO = 6.0
 """Smooth part, over what the other two imply, of speckles of 3.4 pixels: more than that is a model's or a beam's."""
@@ -35,6 +39,9 @@ class PointSettings:
     robust: bool = True
     seed: int = 42
     compression_tolerance: float = 0.05
+    noise_model: str = "auto"
+    photons: float | None = None
+    pixels: float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,10 +139,16 @@ class NoiseParts:
 
     `smooth_ratio` is the smooth part over what the other two imply (shared²/white): `measured_ratio` on `products`
     products of eigenvectors, all angles together, drawn towards 1 where these are few; above 1 speckles are larger than
-    a pixel. `photons` (n_phi,) are n̄ as the parts have it and `pixels` (n_phi,) the P of the independent part, NaN
-    where there is no sign of speckle. `variance` (n_phi,) is that of a residual, all parts together, and
-    `expected_chi_squared` the reduced χ² that follows for the σ of the fit, which leaves out what is smooth (1 where
-    the residuals may be a misfit). `errors_from` says whether robust errors rest on "speckle" or on "frames".
+    a pixel. `photons` (n_phi,) are n̄, from the diagonal, the configuration or the noise (`photons_from`), and `pixels`
+    (n_phi,) the P that follows, NaN where there is no sign of speckle. `variance` (n_phi,) is that of a residual, all
+    parts together, and `expected_chi_squared` the reduced χ² that follows for the σ of the fit, which leaves out what is
+    smooth (1 where the residuals may be a misfit). `errors_from` says whether robust errors rest on "speckle" or on
+    "frames".
+
+    `model` says for which noise the fit is best: "independent", or "speckle" (then of squares of `width` frames);
+    `why` why not for speckle. `levels` (3,) are the variances of whitened residuals over those expected, where noise is
+    mostly smooth, shared and independent. `alone` and `alone_robust` (p,) are the errors, as if independent and robust,
+    of the fit for independent noise.
     """
 
     white: Floats
@@ -149,6 +162,19 @@ class NoiseParts:
     variance: Floats
     expected_chi_squared: float = 1.0
     errors_from: str = "speckle"
+    model: str = "independent"
+    why: str = ""
+    photons_from: str = "noise"
+    width: int = 1
+    levels: Floats = field(default_factory=lambda: np.full(3, np.nan))
+    alone: Floats = field(default_factory=lambda: np.zeros(0))
+    alone_robust: Floats = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def is_white(self) -> bool:
+        """Whether the whitened residuals have the variances that the noise of speckles lets expect."""
+        found = self.levels[np.isfinite(self.levels)]
+        return bool(found.size and np.all((found > WHITE[0]) & (found < WHITE[1])))
 
     @property
     def like_speckle(self) -> bool:
@@ -159,7 +185,8 @@ class NoiseParts:
     def explains_residuals(self) -> bool:
         """Whether what the residuals share is noise of speckles, as far as one can tell, and not a misfit."""
         speckle = self.errors_from == "speckle" and bool(np.any(self.shared > 0.0))
-        return speckle and self.measured_ratio < LARGEST_RATIO
+        unsure = NOT_SPECKLE * self.measured_ratio * np.sqrt(2.0 / max(self.products, 0.5))
+        return speckle and bool(self.measured_ratio - unsure < LARGEST_RATIO)
 
 
 @dataclass(frozen=True)

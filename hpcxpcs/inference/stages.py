@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.inference.bounds import Settled
 from hpcxpcs.inference.direction import Mirror
-from hpcxpcs.inference.records import CompressionReport, Exchange
+from hpcxpcs.inference.records import CompressionReport, Exchange, NoiseParts
 from hpcxpcs.inference.scaling_choice import Scaled
 from hpcxpcs.likelihood.adapt import Partition
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.moments import Moments
 from hpcxpcs.likelihood.products import Source
+from hpcxpcs.likelihood.whitened import Whitened, Window
 
 Report = Callable[[str], None]
 
@@ -49,13 +50,20 @@ class Noise:
 
 @dataclass(frozen=True)
 class Represented:
-    """The data as a source of inner products, with their noise, and how the cells came out."""
+    """The data as a source of inner products, with their noise, and how the cells came out.
+
+    Under the noise of speckles, whose `parts` are known then, the moments are those of `whitened` squares near the
+    `window` of parameters.
+    """
 
     source: Source
     moments: Moments
     noise: Noise
-    partition: Partition
+    partition: Partition | None
     is_raw: bool
+    whitened: Whitened | None = None
+    parts: NoiseParts | None = None
+    window: Window | None = None
 
 
 @dataclass(frozen=True)

@@ -235,7 +235,7 @@ def _scaling(evidence: Evidence) -> Iterator[str]:
 
 def _compression(evidence: Evidence) -> Iterator[str]:
     report = evidence.compression
-    if report.provider == "moments" and report.error > report.tolerance:
+    if report.provider != "raw" and report.error > report.tolerance:
         yield (
             f"the compression changes log-likelihood differences by {report.error:.2g} nats, more than "
             f"likelihood.tolerance = {report.tolerance:g}"

@@ -99,9 +99,12 @@ def condensation(
     """Choose the points that replace the nodes for the shapes of parameter sets thetas (s, p).
 
     `strength` (n_phi,) is (contrast/σ)² per angle; a sample shape may lose at most `tolerance` standard deviations.
-    The sets should spread a little wider than the posterior, and number well above (p + 1)(p + 2)/2.
+    The sets should spread a little wider than the posterior, and number well above (p + 1)(p + 2)/2. Moments without
+    cells have few points already, and keep them.
     """
     groups = moments.arrays.groups
+    if not moments.cells:
+        return _kept(moments)
     place = np.asarray(moments.arrays.place)
     phi = np.asarray(moments.arrays.phi).ravel()[place]
     t1 = np.concatenate([np.asarray(g.t1).ravel() for g in groups])
@@ -122,6 +125,16 @@ def condensation(
         spread[k, :, : basis.points.size] = basis.spread
     error = max(basis.error for basis in bases)
     return Condensation(moments.cells, moments.axis, phi, t1[points], t2[points], spread, largest, error)
+
+
+def _kept(moments: Moments) -> Condensation:
+    """The points of moments that are condensed already."""
+    (group,) = moments.arrays.groups
+    t1, t2 = (np.asarray(times).reshape(len(moments.pairs), -1) for times in (group.t1, group.t2))
+    n_phi, size = t1.shape
+    spread = np.broadcast_to(np.eye(size), (n_phi, size, size))
+    phi = np.asarray(moments.arrays.phi).ravel()
+    return Condensation((), moments.axis, phi, t1, t2, spread, moments.node_count, 0.0)
 
 
 def condense(

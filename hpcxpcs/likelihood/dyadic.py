@@ -26,13 +26,20 @@ from hpcxpcs.physics.model import Model
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _tile_scores(
-    model: Model, width: int, tiles: RawTiles, theta: Array, tangents: Array, scaling: Array, sigma: Array
+    model: Model,
+    widths: tuple[int, int],
+    tiles: RawTiles,
+    theta: Array,
+    tangents: Array,
+    scaling: Array,
+    sigma: Array,
 ) -> tuple[Array, ...]:
     """Of the scores of one angle's tiles: row sums (B, m, R), column sums (B, m, Q) and Σ s sᵀ (m, m).
 
-    Of its residuals: sums and numbers of pairs in squares of width² (B, 2, R/width, Q/width), and their squared
-    differences (2, 2).
+    Of its residuals: sums and numbers of pairs in squares of the smaller width (B, 2, R/width, Q/width), and the
+    squared differences (2, 2) of means over the larger.
     """
+    width, fine = widths
 
     def accumulate(
         total: tuple[Array, Array], tile: tuple[Array, Array, Array, Array]
@@ -44,7 +51,7 @@ def _tile_scores(
         flat = scores.reshape(scores.shape[0], -1)
         used = (weights > 0.0).astype(residual.dtype)
         residual = residual * used
-        shape = (2, rows.shape[0] // width, width, cols.shape[0] // width, width)
+        shape = (2, rows.shape[0] // fine, fine, cols.shape[0] // fine, fine)
         blocks = jnp.stack([residual, used]).reshape(shape).sum(axis=(2, 4))
         found = total[0] + flat @ flat.T, total[1] + _squared_differences(residual, used, width)
         return found, (scores.sum(axis=2), scores.sum(axis=1), blocks)
@@ -100,15 +107,25 @@ class ClusteredScores:
 class Residuals:
     """What a fit leaves over at every angle, summed up.
 
-    `blocks` (n_phi, 2, M, M) has the sums of residuals over squares of `width` frames, and their numbers, on and above
+    `blocks` (n_phi, 2, M, M) has the sums of residuals over squares of `fine` frames, and their numbers, on and above
     the diagonal; `differences` (n_phi, 2, 2) Σ and number of squared differences of neighbouring residuals: along one
     direction, of means over `width` along the other, and along both. `frames` (n_phi, N) says which have any pair.
     """
 
     width: int
+    fine: int
     blocks: Floats
     differences: Floats
     frames: NDArray[np.bool_]
+
+    def of_width(self, angle: int) -> Floats:
+        """Sums of residuals of an angle, and their numbers, over squares of `width` frames, (2, M, M)."""
+        by = self.width // self.fine
+        found = self.blocks[angle]
+        size = -(-found.shape[1] // by)
+        more = size * by - found.shape[1]
+        padded = np.pad(found, [(0, 0), (0, more), (0, more)])
+        return np.asarray(padded.reshape(2, size, by, size, by).sum(axis=(2, 4)))
 
 
 def clustered_scores(
@@ -118,38 +135,39 @@ def clustered_scores(
     tangents: Array,
     per_angle: Floats,
     sigma: Floats,
-    width: int = 1,
+    widths: tuple[int, int] = (1, 1),
 ) -> tuple[ClusteredScores, Residuals]:
     """Scores and residuals of every angle at theta (p,), tangents (p, k), per_angle (n_phi, 2), noise (n_phi,).
 
-    `per_angle` has contrast and offset.
+    `per_angle` has contrast and offset, `widths` those of the residuals, of which the second divides the first.
     """
+    width, fine = widths
 
     def found(index: int, tiles: RawTiles) -> tuple[Array, ...]:
         level, noise = jnp.asarray(per_angle[index]), jnp.asarray(sigma[index])
-        scores = _tile_scores(model, width, tiles, theta, tangents, level, noise)
+        scores = _tile_scores(model, widths, tiles, theta, tangents, level, noise)
         return tiles.row_times, tiles.column_times, *scores
 
     by_frame, squares, blocks, differences = [], [], [], []
     for parts in raw.by_angle(found):
         clusters = np.zeros((raw.axis.count + TILE, 2 + tangents.shape[1]))
         total, change = np.zeros((clusters.shape[1],) * 2), np.zeros((2, 2))
-        sums = np.zeros((2, *2 * [-(-clusters.shape[0] // width)]))
+        sums = np.zeros((2, *2 * [-(-clusters.shape[0] // fine)]))
         for row_times, column_times, by_row, by_column, square, block, difference in parts:
             first_row, first_column = _first_frames(raw, row_times), _first_frames(raw, column_times)
             _add_to_frames(clusters, first_row, by_row)
             _add_to_frames(clusters, first_column, by_column)
-            _add_to_blocks(sums, first_row // width, first_column // width, np.asarray(block))
+            _add_to_blocks(sums, first_row // fine, first_column // fine, np.asarray(block))
             total += np.asarray(square)
             change += np.asarray(difference)
         by_frame.append(clusters[: raw.axis.count])
         squares.append(total)
-        last = -(-raw.axis.count // width)
+        last = -(-raw.axis.count // fine)
         blocks.append(sums[:, :last, :last])
         differences.append(change)
     scores = ClusteredScores(np.stack(by_frame), np.stack(squares))
     used = np.any(scores.by_frame != 0.0, axis=2)
-    return scores, Residuals(width, np.stack(blocks), np.stack(differences), used)
+    return scores, Residuals(width, fine, np.stack(blocks), np.stack(differences), used)
 
 
 def disturbed_together(scores: ClusteredScores) -> bool:

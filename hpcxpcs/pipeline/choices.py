@@ -83,4 +83,7 @@ def point_settings(config: Config) -> PointSettings:
         robust=nlsq.uncertainty == "robust",
         seed=nlsq.seed,
         compression_tolerance=config.likelihood.tolerance,
+        noise_model=noise.model,
+        photons=noise.photons,
+        pixels=noise.pixels,
     )

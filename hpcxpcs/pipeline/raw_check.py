@@ -19,8 +19,10 @@ from hpcxpcs.likelihood.gaussian import marginal_log_likelihood
 from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products
 from hpcxpcs.likelihood.raw import RawPairs
+from hpcxpcs.likelihood.whitened import at_each
+from hpcxpcs.physics.model import Model
 from hpcxpcs.pipeline.loading import loaded
-from hpcxpcs.pipeline.stage import coordinates_of
+from hpcxpcs.pipeline.stage import coordinates_of, squares_of
 from hpcxpcs.runtime.machine import usable_cores
 from hpcxpcs.runtime.run import DONE, Run
 from hpcxpcs.runtime.sealed import Sealed, newest_good, read_sealed, write_sealed
@@ -57,16 +59,23 @@ def has_check_points(run: Run) -> bool:
 
 
 def check_angle(run: Run, task: Task, config: Config) -> Outcome:
-    """Evaluate the raw pairs of one angle at the points of the check."""
+    """Evaluate the raw pairs of one angle, or its whitened squares, at the points of the check."""
     points = read_sealed(run.data_file("check"), kind=DRAWS, run_id=run.plan.run_id).arrays["thetas"]
-    data, k = loaded(config, run.folder, lambda text: None, alone=False), task.index
-    axis = TimeAxis(float(data.t[0]), float(data.dt), data.n_frames)
-    phi = np.asarray(data.phi, dtype=np.float64)[k : k + 1]
-    raw = RawPairs(lambda _: data.angle(k), phi, axis, usable_cores())
-    products = raw.products_many(coordinates_of(run).model, jnp.asarray(points))
+    k, model = task.index, coordinates_of(run).model
+    squares = squares_of(run, k)
+    products = _of_pairs(run, config, model, k, points) if squares is None else at_each(model, squares, points)
     arrays = {name: np.asarray(leaf) for name, leaf in products._asdict().items()}
     write_sealed(run.task_file(task), Sealed(RAW, run.plan.run_id, task.name, DONE, {}, arrays, {}))
     return "done"
+
+
+def _of_pairs(run: Run, config: Config, model: Model, k: int, thetas: Floats) -> Products:
+    """Products of the raw pairs of angle k at parameter sets thetas (m, p), leaves (m, 1, …)."""
+    data = loaded(config, run.folder, lambda text: None, alone=False)
+    axis = TimeAxis(float(data.t[0]), float(data.dt), data.n_frames)
+    phi = np.asarray(data.phi, dtype=np.float64)[k : k + 1]
+    raw = RawPairs(lambda _: data.angle(k), phi, axis, usable_cores())
+    return raw.products_many(model, jnp.asarray(thetas))
 
 
 def compression_found(

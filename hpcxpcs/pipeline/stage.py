@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hpcxpcs.config import Config, ResolvedParameter, resolved_parameters
@@ -24,7 +25,10 @@ from hpcxpcs.inference.prepared import Prepared, prepare_full, prepare_shards, r
 from hpcxpcs.inference.records import PointFit
 from hpcxpcs.inference.stages import Fitted
 from hpcxpcs.inference.verdict import held_at_zero
-from hpcxpcs.likelihood.shards import partition, shard_moments
+from hpcxpcs.likelihood.moments import Moments
+from hpcxpcs.likelihood.shards import PairSet, partition, shard_moments
+from hpcxpcs.likelihood.whitened import Whitened, WhitenedAngle, condensed
+from hpcxpcs.likelihood.whitened import stored as stored_angle
 from hpcxpcs.physics.model import Model, TimeGrid, build_model
 from hpcxpcs.pipeline.begin import PREPARE
 from hpcxpcs.pipeline.choices import config_of, memory_budget, point_settings
@@ -41,7 +45,7 @@ from hpcxpcs.runtime.sealed import Sealed, newest_good, read_sealed, write_seale
 OTHER_BYTES = 700_000_000
 """What a fit needs besides matrices: libraries, compiled code, slabs and tiles."""
 
-LIKELIHOOD, POINT = "likelihood", "point fit"
+LIKELIHOOD, POINT, SQUARES = "likelihood", "point fit", "squares"
 """Kinds of the sealed files of this stage."""
 
 
@@ -132,6 +136,8 @@ def prepare(run: Run, reporter: Reporter) -> None:
     for warning in warnings:
         reporter.warn(warning)
     timings["condense"] = time.perf_counter() - begun
+    if fitted.represented.whitened is not None:
+        write_squares(run, fitted.represented.whitened)
     arrays, values = pack(point)
     _write(run, run.point / "fit.h5", POINT, arrays, {**values, "phase_seconds": timings})
     arrays, values = stored(prepared)
@@ -161,8 +167,10 @@ def _prepared(
         1.0 if anchored else float(np.sqrt(count)),
     )
     axis = measurement.axis
-    sets = partition(shards["strategy"], count, axis.count, run.plan.seed, first=axis.first_usable)
-    parts = shard_moments(measurement.angles, measurement.phi, represented.moments.cells, axis, sets)
+    squares = represented.whitened
+    frames, first = (axis.count, axis.first_usable) if squares is None else (squares.averages.root.shape[1], 0)
+    sets = partition(shards["strategy"], count, frames, run.plan.seed, first=first)
+    parts = _parts(measurement, fitted, sets)
     robust = config.optimization.cmc.combination.method == "robust"
     prepared = prepare_shards(whole, parts, count, anchored=anchored, robust=robust)
     cut = sets[0].warning if count > 1 else ""
@@ -170,6 +178,17 @@ def _prepared(
     named = described(prepared.contradictions, count, robust=robust)
     rested = [held_at_zero(name) for name in point.rested]
     return prepared, [words for words in (cut, alone, *named, *rested, point.mirrored) if words]
+
+
+def _parts(measurement: Measurement, fitted: Fitted, sets: Sequence[PairSet]) -> Iterable[Moments]:
+    """Moments of the shards: parts of the pairs, or of the whitened squares where these are fitted."""
+    represented, model = fitted.represented, fitted.settled.objective.coordinates.model
+    if represented.whitened is None or represented.window is None:
+        cells = represented.moments.cells
+        return shard_moments(measurement.angles, measurement.phi, cells, measurement.axis, sets)
+    if len(sets) == 1:
+        return [represented.moments]
+    return condensed(represented.whitened, model, represented.window, sets)[1]
 
 
 def _write(
@@ -181,6 +200,22 @@ def _write(
     name: str = POINT,
 ) -> None:
     write_sealed(path, Sealed(kind, run.plan.run_id, name, DONE, {}, arrays, values))
+
+
+def write_squares(run: Run, squares: Whitened) -> None:
+    """Keep the whitened squares of every angle, which the condensed likelihood is checked against."""
+    arrays = {f"{k}/{name}": array for k, one in enumerate(squares.angles) for name, array in stored_angle(one).items()}
+    _write(run, run.data_file(SQUARES), SQUARES, {**arrays, "white": squares.white}, {}, SQUARES)
+
+
+def squares_of(run: Run, angle: int) -> WhitenedAngle | None:
+    """The whitened squares of one angle; None for a likelihood of independent pairs."""
+    if not run.data_file(SQUARES).exists():
+        return None
+    found = read_sealed(run.data_file(SQUARES), kind=SQUARES, run_id=run.plan.run_id).arrays
+    start = f"{angle}/"
+    own = {name.removeprefix(start): jnp.asarray(array) for name, array in found.items() if name.startswith(start)}
+    return WhitenedAngle(**own)
 
 
 def likelihood_of(run: Run) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from hpcxpcs.files.json_safe import dumps
 from hpcxpcs.results.cmc_diagnostics import ess_of, r_hat_of
 from hpcxpcs.results.nlsq import stage_names
 from hpcxpcs.results.posterior_records import Certificate, Posterior
+from hpcxpcs.results.quality import noise_words
 from hpcxpcs.results.records import SCHEMA_VERSION, Answer
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _statistics_group(posterior: Posterior | None, log_posterior: np.ndarray | N
 
 
 def _observed_group(answer: Answer) -> xarray.Dataset:
-    """What summarises the data of each angle: number of pairs, their noise σ, and the misfit of the point fit."""
+    """What summarises the data of each angle: number of pairs, their noise, and the misfit of the point fit."""
     import xarray
 
     fit, data = answer.fit, answer.data
@@ -125,13 +126,17 @@ def _observed_group(answer: Answer) -> xarray.Dataset:
         "sigma": np.asarray(fit.sigma, dtype=float),
         "chi_squared": np.asarray(fit.chi_squared_per_angle, dtype=float),
     }
+    noise = {"noise_model": "independent", "sigma_source": fit.sigma_source}
+    if fit.noise is not None:
+        columns |= {name: np.asarray(getattr(fit.noise, name), dtype=float) for name in ("photons", "pixels")}
+        noise |= {"noise_model": fit.noise.model, "noise": noise_words(fit)}
     return xarray.Dataset(
         {name: ("phi", array) for name, array in columns.items()},
         coords={
             "phi": ("phi", np.asarray(data.phi, dtype=float), {"units": "degrees"}),
             "time": ("time", np.asarray(data.t, dtype=float), {"units": "s"}),
         },
-        attrs={"q": float(data.q), "dt": float(data.dt), "sigma_source": fit.sigma_source},
+        attrs={"q": float(data.q), "dt": float(data.dt), **noise},
     )
 
 

@@ -23,6 +23,8 @@ from hpcxpcs.results.quality import (
     quality_flag,
     quality_warnings,
     strongest_correlations,
+    weighed_ratios,
+    weighs_speckles,
 )
 from hpcxpcs.results.records import SCHEMA_VERSION, Alternative, Fit
 
@@ -77,8 +79,12 @@ def noise_record(fit: Fit, data: TwoTime) -> dict[str, Any] | None:
     each = zip(data.phi, parts.white, parts.shared, parts.smooth, parts.photons, parts.pixels, strict=True)
     names = ("phi", "independent", "shared", "smooth", "photons_per_pixel", "independent_pixels")
     return {
+        "model": parts.model,
+        "why_not_speckle": parts.why,
         "robust_errors_from": parts.errors_from,
         "words": noise_words(fit),
+        "photons_from": parts.photons_from,
+        **(_weighed(fit) if weighs_speckles(fit) else {}),
         "expected_reduced_chi_squared": parts.expected_chi_squared,
         "smooth_ratio": {
             "used": parts.smooth_ratio,
@@ -86,6 +92,17 @@ def noise_record(fit: Fit, data: TwoTime) -> dict[str, Any] | None:
             "products": parts.products,
         },
         "per_angle": [dict(zip(names, values, strict=True)) for values in each],
+    }
+
+
+def _weighed(fit: Fit) -> dict[str, Any]:
+    """Of a fit that weighs pairs by their speckles: squares, whiteness, and its error bars over others."""
+    assert fit.noise is not None
+    ratios = weighed_ratios(fit).items()
+    return {
+        "frames_per_square": fit.noise.width,
+        "whiteness": dict(zip(("smooth", "shared", "independent"), fit.noise.levels, strict=True)),
+        "error_over": {name: dict(zip(fit.names, values, strict=True)) for name, values in ratios},
     }
 
 

@@ -13,6 +13,8 @@ from hpcxpcs.results.records import Compression, Fit
 
 GOOD_REDUCED_CHI_SQUARED = (0.9, 1.1)
 """Noise is estimated from the data, so a model that explains them has χ² per degree of freedom near 1."""
+GOOD_WHITENED_CHI_SQUARED = (0.75, 1.25)
+"""Speckles are known to relative order contrast, and so is χ² per degree of freedom of what they leave white."""
 ACCEPTABLE_REDUCED_CHI_SQUARED = (0.7, 1.5)
 """Outside of this, the misfit (or a wrong σ) is as large as the noise, and no error bar can be trusted."""
 NOTABLE_INFLATION = 1.2
@@ -62,7 +64,7 @@ def quality_flag(fit: Fit) -> str:
     chi = fit.reduced_chi_squared / max(1.0, min(expected_chi_squared(fit), fit.reduced_chi_squared))
     if not fit.ok or not math.isfinite(chi) or not has_credible_contrast(fit):
         return "poor"
-    if _within(chi, GOOD_REDUCED_CHI_SQUARED) and not np.any(fit.at_bound):
+    if _within(chi, good_chi_squared(fit)) and not np.any(fit.at_bound):
         return "good"
     return "acceptable" if _within(chi, ACCEPTABLE_REDUCED_CHI_SQUARED) else "poor"
 
@@ -78,7 +80,7 @@ def quality_warnings(fit: Fit) -> list[str]:
     """Everything that should keep a reader from quoting the numbers as they are, in words."""
     return [
         *_status_warning(fit),
-        *_chi_squared_warning(fit.reduced_chi_squared),
+        *_chi_squared_warning(fit.reduced_chi_squared, good_chi_squared(fit)[0]),
         *fit.flags,
         *_implausible(fit),
     ]
@@ -101,7 +103,17 @@ def verdict(fit: Fit, exit_code: int) -> str:
         return words
     if exit_code != 0:
         return f"{words} But a check failed: read how far to trust it before quoting numbers."
-    return f"{words} {_chi_squared_words(fit.reduced_chi_squared, expected_chi_squared(fit))}"
+    return f"{words} {_chi_squared_words(fit.reduced_chi_squared, expected_chi_squared(fit), good_chi_squared(fit))}"
+
+
+def weighs_speckles(fit: Fit) -> bool:
+    """Whether points were weighed by the noise of the speckles that they share."""
+    return fit.noise is not None and fit.noise.model == "speckle"
+
+
+def good_chi_squared(fit: Fit) -> tuple[float, float]:
+    """The range of χ² per degree of freedom of a right model."""
+    return GOOD_WHITENED_CHI_SQUARED if weighs_speckles(fit) else GOOD_REDUCED_CHI_SQUARED
 
 
 def expected_chi_squared(fit: Fit) -> float:
@@ -160,9 +172,9 @@ def inflation(fit: Fit) -> np.ndarray | None:
 
 
 def noise_words(fit: Fit) -> str:
-    """What kind of noise the robust error bars allow for, and what it says about photons and pixels; may be empty."""
+    """What kind of noise the error bars allow for, and what it says about photons and pixels; may be empty."""
     parts, ratios = fit.noise, inflation(fit)
-    if parts is None or ratios is None:
+    if parts is None:
         return ""
     if parts.errors_from == "frames":
         return (
@@ -173,15 +185,45 @@ def noise_words(fit: Fit) -> str:
     if not np.any(seen):
         return "the noise of different points is independent: no sign of speckles that they share"
     counted = (
-        f"about {np.median(parts.photons[seen]):.2g} photons per pixel and frame, "
+        f"{np.median(parts.photons[seen]):.2g} photons per pixel and frame by the {parts.photons_from}, "
         f"{np.median(parts.pixels[seen]):,.0f} independent pixels at an angle"
     )
-    largest = float(np.max(ratios[np.isfinite(ratios)], initial=1.0))
+    if weighs_speckles(fit):
+        return f"points are weighed by the speckles that they share ({counted}): {_weighed_words(fit)}"
+    largest = 1.0 if ratios is None else float(np.max(ratios[np.isfinite(ratios)], initial=1.0))
     if largest < NOTABLE_INFLATION:
         return f"the noise is mostly that of counting photons ({counted})"
+    why = f"; not weighed by them: {parts.why}" if parts.why else ""
     return (
         f"points share the noise of their speckles ({counted}): robust error bars are up to {largest:.1f} times those "
-        "of independent noise"
+        f"of independent noise{why}"
+    )
+
+
+def weighed_ratios(fit: Fit) -> dict[str, np.ndarray]:
+    """Error bars (p,) of a fit that weighs speckles over others: of independent noise, the smallest possible (those of
+    the likelihood itself, which reaches the Cramér–Rao limit), and without the weights."""
+    parts = fit.noise
+    assert parts is not None
+    printed = np.asarray(fit.uncertainty if fit.robust_uncertainty is None else fit.robust_uncertainty, dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "independent_noise": printed / parts.alone,
+            "smallest_possible": printed / np.asarray(fit.uncertainty, dtype=float),
+            "without_weights": printed / parts.alone_robust,
+        }
+
+
+def _weighed_words(fit: Fit) -> str:
+    """How error bars compare with those of independent noise, with the smallest possible and without the weights."""
+    found = {name: ratios[np.isfinite(ratios)] for name, ratios in weighed_ratios(fit).items()}
+    if not all(ratios.size for ratios in found.values()):
+        return "no error bars to compare"
+    gain = 1.0 / np.max(found["without_weights"])
+    gained = f"and {gain:.2g} or more times smaller than without the weights" if gain >= 1.0 else "weighed or not"
+    return (
+        f"error bars are up to {np.max(found['independent_noise']):.2g} times those of independent noise, "
+        f"{np.max(found['smallest_possible']):.3g} times the smallest possible, {gained}"
     )
 
 
@@ -214,14 +256,14 @@ def _within(value: float, limits: tuple[float, float]) -> bool:
     return limits[0] <= value <= limits[1]
 
 
-def _chi_squared_words(chi: float, expected: float) -> str:
+def _chi_squared_words(chi: float, expected: float, good: tuple[float, float]) -> str:
     words = f"χ² per degree of freedom {chi:.4g}"
-    low, high = GOOD_REDUCED_CHI_SQUARED
+    low, high = good
     if expected > high and _within(chi, (low, high * expected)):
         return f"Noise that points share makes up to {expected:.3g} of it ({words}): χ² does not judge the model here."
-    if _within(chi, GOOD_REDUCED_CHI_SQUARED):
+    if _within(chi, good):
         return f"The model explains the data ({words})."
-    if chi < GOOD_REDUCED_CHI_SQUARED[0]:
+    if chi < low:
         return f"But the noise level is overestimated ({words}), and with it the error bars."
     return f"But the model does not describe the data to within their noise ({words})."
 
@@ -241,9 +283,9 @@ def _implausible(fit: Fit) -> tuple[str, ...]:
     return check_values(values, known, DataScale(**fit.data_scale)).at_least("warning")
 
 
-def _chi_squared_warning(chi: float) -> list[str]:
+def _chi_squared_warning(chi: float, lowest: float) -> list[str]:
     if not math.isfinite(chi):
         return ["chi-squared is not a finite number"]
-    if chi < GOOD_REDUCED_CHI_SQUARED[0]:
+    if chi < lowest:
         return [f"chi-squared per degree of freedom is {chi:.4g}: the noise level is overestimated"]
     return []

@@ -132,7 +132,9 @@ def _what_was_fitted(answer: Answer) -> Iterator[tuple[str, str]]:
     yield "angles φ", f"{data.n_phi}: {', '.join(f'{angle:g}°' for angle in data.phi)}"
     yield "frames", f"{first} to {last} of the file ({data.n_frames} frames, {data.dt:g} {data.time_unit} apart)"
     yield "times", f"{data.t[0]:g} to {data.t[-1]:g} {data.time_unit}; t = 0 and the diagonal are never used"
-    yield "data points", f"{int(np.sum(fit.pairs)):,} pairs of frames, each counted once"
+    points = int(np.sum(fit.pairs))
+    square = "" if fit.noise is None or fit.noise.width == 1 else f" (means over {fit.noise.width} × {fit.noise.width})"
+    yield "data points", f"{points:,} pairs of frames{square}, each counted once"
     free = f"{int(np.count_nonzero(fit.free))} of {len(fit.names)}"
     if notes := data.provenance.get("notes"):
         yield "notes", "; ".join(notes)

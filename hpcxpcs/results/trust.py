@@ -14,6 +14,7 @@ from hpcxpcs.results.quality import (
     Correlation,
     compression_words,
     inflation,
+    weighs_speckles,
 )
 from hpcxpcs.results.records import Fit
 
@@ -124,6 +125,10 @@ def largest_inflation(fit: Fit) -> float:
 def shared_noise_words(fit: Fit) -> str:
     """Whether points share noise, of which the posterior's intervals know nothing."""
     largest = largest_inflation(fit)
+    if weighs_speckles(fit):
+        rest = f"; by the robust error bars of the point fit its intervals are up to {largest:.2f} times too narrow"
+        words = "points share the noise of their speckles, which the posterior allows for"
+        return words + (rest if largest >= NOTABLE_INFLATION else "")
     if largest < NOTABLE_INFLATION:
         return "points share hardly any noise: treating them as independent is fair here"
     return (

@@ -1,0 +1,332 @@
+"""The point fit under the noise of speckles: from the fit with independent noise to the whitened one.
+
+The fit as if pairs were independent gives the shape F, by which the noise is weighted, and its parts. The whitened fit
+follows in rounds: weigh, condense around the last estimate as wide as its error, minimise. The first round's window is
+as wide as the robust error of the fit before it; the second's as that of the whitened fit itself. Rounds end when an
+estimate lies well inside of its window (Aitken's two steps; further rounds change the weights, not the answer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hpcxpcs.inference.bounds import settle_bounds
+from hpcxpcs.inference.coordinates import Coordinates, physical_sets
+from hpcxpcs.inference.covariance import Covariances, Scatter
+from hpcxpcs.inference.measurement import Measurement
+from hpcxpcs.inference.noise import Estimate, at_lag, squares_width
+from hpcxpcs.inference.objective import Limits, Objective, linearised
+from hpcxpcs.inference.records import CompressionReport, NoiseParts, PointSettings
+from hpcxpcs.inference.scaling_choice import minimise_scaled, released
+from hpcxpcs.inference.stages import Fitted, Noise, Represented
+from hpcxpcs.inference.trust_region import whitening
+from hpcxpcs.likelihood.dyadic import Residuals, lifted
+from hpcxpcs.likelihood.gaussian import marginal_log_likelihood
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.moments import Moments
+from hpcxpcs.likelihood.products import Products, no_tangents
+from hpcxpcs.likelihood.raw import each_angle
+from hpcxpcs.likelihood.scaling import build_scaling
+from hpcxpcs.likelihood.whitened import (
+    Averages,
+    Whitened,
+    Window,
+    blocks_at,
+    condensed,
+    cycles_at,
+    freedom_of,
+    mean_shape,
+    whitened,
+)
+from hpcxpcs.physics.model import Model
+
+DECAY = 0.3
+"""Largest decay of a shape over one square; its average over two times per side is then right to 1e-5."""
+
+WIDTHS, SETS = (1.0, 2.0, 4.0), 8
+"""Widths of a window, in standard deviations, and parameter sets per width and coordinate."""
+
+OUTSIDE = 3.0
+"""An estimate so many standard deviations from the middle of its window is fitted in a window of its own."""
+
+ROUNDS = 5
+"""Windows tried, the first included."""
+
+CHECKED = 9
+"""Parameter sets at which the condensed likelihood is compared with that of all squares."""
+
+HALVINGS, LOWEST_RATE = 8, 1e-9
+"""How often a set whose rates are negative is drawn towards the middle, and what counts as rounding of a rate."""
+
+SMALLEST_STEP = 1e-4
+"""Width of a window, in fit coordinates, along a direction in which the pilot had no error."""
+
+SOURCE = "white part of the residuals"
+"""Where σ of a whitened fit comes from."""
+
+FEWEST = 30.0
+"""Independent elements of a block from which on its noise is compared with that expected."""
+
+BARELY = 1.05
+"""Robust over model-based error up to which speckles change nothing worth a likelihood of their own."""
+
+
+def averaged(
+    measurement: Measurement, model: Model, estimate: Estimate, residuals: Residuals
+) -> Averages | None:
+    """The measured matrices averaged over squares: the residuals of a fit, and what it had taken away.
+
+    None where a shape decays too much over a square, or where squares had to be too narrow for that.
+    """
+    axis, width = measurement.axis, residuals.fine
+    if width < squares_width(axis, len(measurement.phi)):
+        return None
+    if width > 1 and np.any(at_lag(measurement, model, estimate.theta, width) < 1.0 - DECAY):
+        return None
+    n_phi, size = len(measurement.phi), residuals.blocks.shape[2]
+    nodes = 1 if width == 1 else 2
+    times, root = np.empty((n_phi, size, nodes)), np.zeros((n_phi, size))
+    data, missing = np.zeros((n_phi, size, size)), 0
+    for k in range(n_phi):
+        inside = np.flatnonzero(residuals.frames[k])
+        square, t = inside // width, axis.times(inside)
+        count = np.bincount(square, minlength=size).astype(np.float64)
+        some = np.maximum(count, 1.0)
+        middle = np.where(count > 0.0, np.bincount(square, weights=t, minlength=size) / some, t[0])
+        spread = np.sqrt(np.bincount(square, weights=(t - middle[square]) ** 2, minlength=size) / some)
+        times[k] = middle[:, None] + spread[:, None] * np.array([[0.0]] if nodes == 1 else [[-1.0, 1.0]])
+        root[k] = np.sqrt(count)
+        sums, pairs = (part + part.T for part in residuals.blocks[k])
+        shape = mean_shape(model, *map(jnp.asarray, (estimate.theta, times[k], measurement.phi[k])))
+        fitted = estimate.per_angle[k, 0] * np.asarray(shape) + estimate.per_angle[k, 1]
+        data[k] = np.where(pairs > 0.0, sums / np.maximum(pairs, 1.0) + fitted, 0.0)
+        np.fill_diagonal(data[k], 0.0)
+        expected = np.triu(np.outer(count, count) > 0.0, 1)
+        missing += int(np.count_nonzero(expected & (pairs <= 0.0)))
+    return Averages(axis, measurement.phi, width, times, root, data, missing)
+
+
+def whitened_at(averages: Averages, model: Model, theta: Floats, parts: NoiseParts, threads: int) -> Whitened:
+    """The averages weighted by the noise that follows from the shape at theta (p,)."""
+
+    def shape(k: int) -> Floats:
+        return np.asarray(mean_shape(model, *map(jnp.asarray, (theta, averages.times[k], averages.phi[k]))))
+
+    shapes = each_angle(shape, len(averages.phi), threads)
+    return whitened(averages, shapes, parts.white, parts.shared, parts.smooth, threads)
+
+
+def window(coordinates: Coordinates, limits: Limits, u: Floats, transform: Floats, seed: int) -> Floats:
+    """Parameter sets (s, p) around u (f,), which is the first, in units of transform (f, f); rates are not negative."""
+    rng = np.random.default_rng([seed, 2])
+    steps = [width * rng.standard_normal((SETS * u.size, u.size)) for width in WIDTHS]
+    us = u + np.concatenate([np.zeros((1, u.size)), *steps]) @ transform.T
+    for halvings in range(HALVINGS + 1):
+        found, lowest = physical_sets(coordinates, jnp.asarray(us), limits.first, limits.last)
+        outside = ~(np.all(np.isfinite(np.asarray(found)), axis=1) & (np.asarray(lowest) > -LOWEST_RATE))
+        us[outside] = u if halvings == HALVINGS - 1 else 0.5 * (us[outside] + u)
+        if not np.any(outside[1:]):
+            break
+    return np.asarray(found)
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What one round ended with: the fit, and the middle of its window u (f,) with the transform (f, f) it had."""
+
+    fitted: Fitted
+    middle: Floats
+    transform: Floats
+
+    @property
+    def away(self) -> float:
+        """Largest distance of the estimate from the middle of the window, in standard deviations of the window."""
+        step = self.fitted.scaled.minimum.u - self.middle
+        return float(np.abs(np.linalg.solve(self.transform, step)).max(initial=0.0))
+
+
+def fit_whitened(
+    measurement: Measurement,
+    pilot: Fitted,
+    estimate: Estimate,
+    averages: Averages,
+    parts: NoiseParts,
+    robust: Floats,
+    settings: PointSettings,
+) -> Fitted | None:
+    """The fit under the noise of speckles, from a pilot fit with its robust covariance; None where none is found.
+
+    Offsets that rest in the pilot rest here, and two components keep the names that it gave them.
+    """
+    objective = pilot.scaled.objective
+    fixed = (*objective.coordinates.fixed, *((index, 0.0) for index in pilot.settled.rested))
+    objective = replace(
+        objective,
+        coordinates=replace(objective.coordinates, fixed=fixed),
+        sigma=jnp.asarray(np.sqrt(parts.white)),
+        scaling=build_scaling("individual", measurement.phi),
+    )
+    limits, free = objective.limits, list(objective.coordinates.free)
+    inside = np.clip(pilot.settled.theta, limits.lower, limits.upper)
+    u = objective.coordinates.from_physical(inside)
+    places = [estimate.free.index(k) if k in estimate.free else -1 for k in free]
+    transform = _in_coordinates(objective, u, robust, places)
+    theta, contrast = pilot.settled.theta, estimate.per_angle[:, 0]
+    for number in range(ROUNDS):
+        source = whitened_at(averages, objective.coordinates.model, theta, parts, measurement.threads)
+        found = _round(measurement, pilot, objective, source, parts, u, transform, contrast, settings)
+        minimum = found.fitted.scaled.minimum
+        if not np.all(np.isfinite(minimum.u)) or not np.isfinite(minimum.cost):
+            return None
+        if number > 0 and found.away < OUTSIDE:
+            return found.fitted if found.fitted.settled.minimum.converged else None
+        u, theta = minimum.u, found.fitted.settled.theta
+        contrast = np.asarray(minimum.normal.solution.per_angle)[:, 0]
+        transform = whitening(minimum.normal)
+    return None
+
+
+def _in_coordinates(objective: Objective, u: Floats, covariance: Floats, places: Sequence[int]) -> Floats:
+    """A root (f, f) in coordinates u (f,) of a covariance over physical parameters; places (f,), −1: not in it."""
+    slopes = np.asarray(linearised(objective.coordinates, jnp.asarray(u))[1])[list(objective.coordinates.free)]
+    known = [k for k, place in enumerate(places) if place >= 0]
+    full = np.zeros((u.size, u.size))
+    chosen = [places[k] for k in known]
+    full[np.ix_(known, known)] = covariance[np.ix_(chosen, chosen)]
+    back = np.linalg.pinv(slopes)
+    values, vectors = np.linalg.eigh(back @ full @ back.T)
+    return vectors * np.sqrt(np.clip(values, SMALLEST_STEP**2, None))
+
+
+def _round(
+    measurement: Measurement,
+    pilot: Fitted,
+    objective: Objective,
+    source: Whitened,
+    parts: NoiseParts,
+    u: Floats,
+    transform: Floats,
+    contrast: Floats,
+    settings: PointSettings,
+) -> _Round:
+    """Condense in a window around u (f,), minimise, settle the bounds and compare with all squares."""
+    model = objective.coordinates.model
+    thetas = window(objective.coordinates, objective.limits, u, transform, settings.seed)
+    near = Window(thetas, (contrast / np.asarray(objective.sigma)) ** 2)
+    moments, _ = condensed(source, model, near)
+    objective = replace(objective, source=moments)
+    scaled = released(minimise_scaled(objective, u, measurement.phi, settings), settings)
+    settled = settle_bounds(scaled.objective, scaled.minimum, settings)
+    settled = replace(settled, rested=pilot.settled.rested)
+    noise = Noise(np.asarray(objective.sigma), SOURCE, float(moments.pairs.sum()))
+    report = _compared(settled.objective, moments, source, thetas[: 1 + CHECKED], settings)
+    represented = Represented(moments, moments, noise, None, False, source, parts, near)
+    fitted = Fitted(scaled, settled, represented, report, pilot.parameters, pilot.exchange, pilot.mirror)
+    return _Round(fitted, u, transform)
+
+
+_marginals = jax.jit(jax.vmap(marginal_log_likelihood, in_axes=(None, 0, None, None)))
+
+
+def _compared(
+    objective: Objective, moments: Moments, source: Whitened, thetas: Floats, settings: PointSettings
+) -> CompressionReport:
+    """Condensed likelihood and that of all squares at parameter sets thetas (k, p), the first being the middle."""
+    model, values = objective.coordinates.model, []
+    for supply in (moments, source):
+        found = [supply.products(model, jnp.asarray(theta), no_tangents(jnp.asarray(theta))) for theta in thetas]
+        stacked = Products(*(jnp.stack(leaf) for leaf in zip(*found, strict=True)))
+        values.append(np.asarray(_marginals(objective.scaling, stacked, objective.sigma, jnp.asarray(moments.pairs))))
+    difference = values[0] - values[1]
+    relative = difference - difference[0]
+    elements = int(moments.pairs.sum())
+    return CompressionReport(
+        provider="squares",
+        cells=source.averages.data.shape[1],
+        nodes=moments.node_count,
+        pairs=elements,
+        error=float(np.std(relative)),
+        largest_error=float(np.abs(relative).max()),
+        tolerance=settings.compression_tolerance,
+        checked_pairs=elements,
+        checked_points=len(thetas),
+        rounds=1,
+    )
+
+
+def scatter_of_squares(source: Whitened, model: Model, estimate: Estimate, parts: NoiseParts) -> Scatter:
+    """The scatter of scores of a whitened fit: the noise that each of BLOCKS really has, and that of fourth order.
+
+    The Wishart covariance is that of Gaussian intensities. Those of partially coherent light with equal modes have a
+    fourth cumulant besides, contrast³ Σ g_12 g_23 g_34 g_41 over the six cycles of the field correlation g = √f
+    (Goodman, Statistical Optics, 2015, ch. 6), all of which are taken for the one that joins the frames of both pairs.
+    Pixels that share a speckle count |μ|² in it, which is 2 Σ|μ|⁴ − 1 between single pixels and large speckles.
+    """
+
+    def scatter(design: Floats, inverse: Floats) -> tuple[Floats, NoiseParts, None]:
+        lifts = lifted(len(estimate.free), design)
+        blocks, cycles = _by_block(source, model, estimate)
+        white = source.white
+        freedom = np.sum([freedom_of(angle) for angle in source.angles], axis=0)
+        misfit = np.sum([part[:, -1, -1] / own for part, own in zip(blocks, white, strict=True)], axis=0)
+        levels = np.where(freedom > FEWEST, misfit / np.maximum(freedom, FEWEST), np.nan)
+        fourth = 1.5 * np.abs(estimate.per_angle[:, 0]) * parts.shared**2 / white
+        fourth *= max(1.0, 2.0 * parts.smooth_ratio - 1.0)
+        size = len(estimate.free)
+        order = [*range(2, 2 + size), 0, 1]
+        total = np.zeros((lifts.shape[1], lifts.shape[1]))
+        for k, lift in enumerate(lifts):
+            factor = np.append(np.full(size, estimate.per_angle[k, 0]), [1.0, 1.0])
+            gram = white[k] * np.tensordot(np.nan_to_num(levels, nan=1.0), blocks[k][:, :-1, :-1], axes=1)
+            both = (gram + fourth[k] * cycles[k])[np.ix_(order, order)] * np.outer(factor, factor)
+            total += lift @ both @ lift.T / estimate.sigma[k] ** 4
+        weighed = replace(parts, model="speckle", width=source.averages.width, levels=levels)
+        return total, replace(weighed, expected_chi_squared=1.0), None
+
+    return scatter
+
+
+def _by_block(source: Whitened, model: Model, estimate: Estimate) -> tuple[list[Floats], list[Floats]]:
+    """Inner products by block of the columns and the residuals of every angle, and those over cycles."""
+    theta, tangents = jnp.asarray(estimate.theta), estimate.tangents
+
+    def found(k: int) -> tuple[Floats, Floats]:
+        angle, level = source.angles[k], jnp.asarray(estimate.per_angle[k])
+        return (
+            np.asarray(blocks_at(model, angle, theta, tangents, level)),
+            np.asarray(cycles_at(model, angle, theta, tangents)),
+        )
+
+    blocks, cycles = zip(*each_angle(found, len(source.angles), source.threads), strict=True)
+    return list(blocks), list(cycles)
+
+
+def against_whitening(
+    fitted: Fitted, covariances: Covariances, averages: Averages | None, measurement: Measurement, wanted: str
+) -> str:
+    """Why the noise of speckles is not allowed for in the fit itself; empty when nothing speaks against it."""
+    parts = covariances.noise
+    if wanted == "independent":
+        return "the configuration asks for independent noise"
+    if parts is None:
+        return "these data bring errors of their own" if measurement.has_sigma else "the fit determines no errors"
+    if not fitted.settled.minimum.converged or fitted.represented.is_raw:
+        return "the fit for independent noise did not get that far"
+    if parts.errors_from == "frames":
+        return "what pairs share is not the noise of speckles"
+    if not parts.explains_residuals:
+        return "pairs share more smooth noise than speckles make" if np.any(parts.shared > 0.0) else "pairs share none"
+    robust, alone = covariances.robust, covariances.model_based
+    size = len(fitted.settled.objective.coordinates.free)
+    ratio = None if robust is None else np.sqrt(np.diag(robust)[:size] / np.diag(alone)[:size])
+    if wanted == "auto" and ratio is not None and np.all(ratio < BARELY):
+        return "counting noise dominates"
+    if averages is None:
+        return "the decay is too fast for the squares of frames that are affordable"
+    missing = averages.missing
+    return f"{missing} squares of frames hold no pair" if missing else ""

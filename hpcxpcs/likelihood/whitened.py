@@ -1,0 +1,444 @@
+"""The likelihood of noise that pairs share through their speckles: another inner product of model and data.
+
+With D the matrix of an angle averaged over squares of frames and R = D − model, the covariance of its elements under
+speckles is diagonal in the eigenvectors u of the fitted shape F = f(t1, t2), eigenvalues φ:
+
+    Var(u_aᵀ R u_b) = (1 + δ_ab) v_ab,    v_ab = white + shared·(φ_a + φ_b) + smooth·φ_a φ_b
+
+(`hpcxpcs.inference.noise` has the three parts; rows and columns are multiplied by the root of their frames). For
+smooth·white = shared² this is the Wishart covariance K ⊗ K. Hence χ² = ½ Σ_ab (u_aᵀ R u_b)²/v_ab, generalised least
+squares (Aitken 1935), and its inner product ½ Σ_ab Ã_ab B̃_ab/v_ab. Eigenvectors that add little to white need not be
+known: with the others as columns of U, Y = B U, T = Uᵀ Y, g = white/v and h_a = g with φ_b = 0, the product times white
+is the sum of what comes from two of them, from one, and from none,
+
+    ½ Σ_ab g_ab T_ab T'_ab,    Σ_a h_a (Y_a·Y'_a − Σ_b T_ab T'_ab),    ½ [tr(A B) − 2 Σ_a Y_a·Y'_a + Σ_ab T_ab T'_ab].
+
+The squares on the diagonal, where t1 = t2 is no pair, are unknown and integrated out: they take the values that the
+others let expect, −Q⁻¹ w_A, with w_A the diagonal of the weighted A and Q_ij the weight between two of them. 1/v is a
+sum of few products z_a z_b, and so Q a sum of a few M × M matrices squared element by element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from scipy.linalg import eigh, qr
+
+from hpcxpcs.likelihood.cells import TimeAxis
+from hpcxpcs.likelihood.condense import POINT_GRID
+from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.moments import CellGroup, MomentArrays, Moments
+from hpcxpcs.likelihood.products import Products, columns
+from hpcxpcs.likelihood.raw import each_angle
+from hpcxpcs.likelihood.shards import PairSet
+from hpcxpcs.physics.model import Model
+
+FAINT = 0.02
+"""Eigenvectors of which neither speckle part adds more than this share of the independent part are left out."""
+
+FEWEST_MODES = 32
+"""The number of eigenvectors is rounded up to this times a power of two, or all, so that few array shapes occur."""
+
+NEGLIGIBLE = 1.0e-12
+"""Relative size of a term of 1/v that counts as rounding."""
+
+SAMPLED_SIDE = 48
+"""Squares per side on which the shapes are compared from which the basis of the condensed likelihood is chosen."""
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Matrices averaged over squares of `width` frames, M per side: data (n_phi, M, M), zero where there is no pair.
+
+    `times` (n_phi, M, k) in s stand for the frames of a row, with their mean and variance; `root` (n_phi, M) is the
+    root of their number, 0 for rows without any. `missing` squares above the diagonal hold no pair although their rows
+    have frames.
+    """
+
+    axis: TimeAxis
+    phi: Floats
+    width: int
+    times: Floats
+    root: Floats
+    data: Floats
+    missing: int = 0
+
+    @property
+    def elements(self) -> Floats:
+        """Number of squares above the diagonal of every angle, (n_phi,)."""
+        rows = np.count_nonzero(self.root, axis=1).astype(np.float64)
+        return np.asarray(0.5 * rows * (rows - 1.0))
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["times", "root", "data", "modes", "once", "twice", "unseen", "phi"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class WhitenedAngle:
+    """One angle's averages and their weights: U `modes` (M, r), h − 1 `once` (r,), g − h − h + 1 `twice` (r, r), Q⁻¹
+    `unseen` (M, M)."""
+
+    times: Array
+    root: Array
+    data: Array
+    modes: Array
+    once: Array
+    twice: Array
+    unseen: Array
+    phi: Array
+
+    def weighted(self, matrices: Array) -> Array:
+        """Matrices (k, M, M) times the roots, without the squares on the diagonal."""
+        size = self.root.shape[0]
+        return matrices * (jnp.outer(self.root, self.root) * (1.0 - jnp.eye(size)))
+
+    def inner(self, matrices: Array) -> Array:
+        """Inner products, times white, of weighted matrices (k, M, M) with each other, (k, k)."""
+        return jnp.sum(self.by_block(matrices), axis=0)
+
+    def by_block(self, matrices: Array) -> Array:
+        """Inner products (3, k, k) as they come from BLOCKS of the eigenvectors: both kept, one, none."""
+        rows, both, missing = self._features(matrices)
+        across = _flat(matrices) @ _flat(matrices).T + missing @ missing.T
+        rows = rows + missing[:, :, None] * self.modes
+        both = both + jnp.einsum("ia,ki,ib->kab", self.modes, missing, self.modes)
+        inside = _flat(both) @ _flat(both).T
+        once = 1.0 + self.once
+        kept = _flat(both * (once + once[:, None] - 1.0 + self.twice)) @ _flat(both).T
+        half = _flat(both * once) @ _flat(both).T
+        return 0.5 * jnp.stack(
+            [
+                kept,
+                2.0 * (_flat(rows * once) @ _flat(rows).T - 0.5 * (half + half.T)),
+                across - 2.0 * _flat(rows) @ _flat(rows).T + inside,
+            ]
+        )
+
+    def filled(self, matrices: Array) -> Array:
+        """Weighted matrices (k, M, M) with what the squares on the diagonal are expected to be, given the others."""
+        return matrices + self._features(matrices)[2][:, :, None] * jnp.eye(self.root.shape[0])
+
+    def pulled(self, matrices: Array) -> Array:
+        """G (k, M, M) with ½ tr(G R)/white the product of weighted matrices with residuals R of the same weight."""
+        filled = self.filled(matrices)
+        rows = filled @ self.modes
+        both = jnp.einsum("ia,kib->kab", self.modes, rows)
+        half = jnp.einsum("ia,kja->kij", self.modes * self.once, rows)
+        inside = jnp.einsum("ia,kab,jb->kij", self.modes, both * self.twice, self.modes)
+        return filled + half + half.swapaxes(1, 2) + inside
+
+    def _features(self, matrices: Array) -> tuple[Array, Array, Array]:
+        """Y (k, M, r), T (k, r, r) and the squares on the diagonal (k, M) expected from the others."""
+        rows = matrices @ self.modes
+        both = jnp.einsum("ia,kib->kab", self.modes, rows)
+        through = jnp.einsum("kab,ib->kia", both * self.twice, self.modes)
+        seen = jnp.einsum("ia,kia->ki", self.modes, 2.0 * self.once * rows + through)
+        return rows, both, -seen @ self.unseen
+
+
+BLOCKS = ("smooth", "shared", "independent")
+"""What the noise of an element is mostly: along two kept eigenvectors, along one, along none."""
+
+
+def _flat(matrices: Array) -> Array:
+    return matrices.reshape(matrices.shape[0], -1)
+
+
+def square_means(model: Model, theta: Array, tangents: Array, times: Array, phi: Array) -> Array:
+    """The columns V of `products.columns` averaged over squares, (m, M, M), zero on the diagonal.
+
+    The average over two times in each direction is that over all frames for cubic polynomials.
+    """
+    size, nodes = times.shape
+    i, j = np.triu_indices(size, 1)
+    one, two = (part.ravel() for part in np.mgrid[:nodes, :nodes])
+    t1, t2 = times[i][:, one].T, times[j][:, two].T
+    means = columns(model, theta, tangents, t1, t2, phi).mean(axis=1)
+    upper = jnp.zeros((means.shape[0], size, size)).at[:, i, j].set(means)
+    return upper + upper.swapaxes(1, 2)
+
+
+@partial(jax.jit, static_argnums=0)
+def mean_shape(model: Model, theta: Array, times: Array, phi: Array) -> Array:
+    """f averaged over squares (M, M), 1 on the diagonal."""
+    return square_means(model, theta, jnp.zeros((theta.shape[0], 0)), times, phi)[0] + jnp.eye(times.shape[0])
+
+
+@partial(jax.jit, static_argnums=0)
+def _products(model: Model, angle: WhitenedAngle, theta: Array, tangents: Array) -> Products:
+    basis = square_means(model, theta, tangents, angle.times, angle.phi)
+    found = angle.inner(angle.weighted(jnp.concatenate([basis, angle.data[None]])))
+    return Products(found[:-1, :-1], found[:-1, -1], found[-1, -1])
+
+
+def stored(angle: WhitenedAngle) -> dict[str, np.ndarray]:
+    """Plain arrays by name, from which `WhitenedAngle(**…)` is made again."""
+    return {entry.name: np.asarray(getattr(angle, entry.name)) for entry in fields(WhitenedAngle)}
+
+
+def at_each(model: Model, angle: WhitenedAngle, thetas: Floats) -> Products:
+    """Products of one angle, of all squares, at parameter sets thetas (m, p); leaves (m, 1, …)."""
+    nothing = jnp.zeros((thetas.shape[1], 0))
+    found = [_products(model, angle, jnp.asarray(theta), nothing) for theta in thetas]
+    return Products(*(jnp.stack(leaf)[:, None] for leaf in zip(*found, strict=True)))
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """The averages of all angles under the noise of their speckles, as a source of inner products (weight 1/white)."""
+
+    averages: Averages
+    angles: tuple[WhitenedAngle, ...]
+    white: Floats
+    threads: int
+
+    def products(self, model: Model, theta: Array, tangents: Array) -> Products:
+        """Inner products of every angle, from all squares."""
+        parts = each_angle(lambda k: _products(model, self.angles[k], theta, tangents), len(self.angles), self.threads)
+        return Products(*(jnp.stack(leaf) for leaf in zip(*parts, strict=True)))
+
+
+def whitened(
+    averages: Averages, shapes: Sequence[Floats], white: Floats, shared: Floats, smooth: Floats, threads: int
+) -> Whitened:
+    """Weights from the shapes F of every angle, (M, M) each, and the three parts of the noise, (n_phi,) each."""
+
+    def found(k: int) -> tuple[Floats, ...]:
+        return _weights(shapes[k], averages.root[k], float(shared[k] / white[k]), float(smooth[k] / white[k]))
+
+    parts = each_angle(found, len(averages.phi), threads)
+    most, size = max(part[0].shape[1] for part in parts), FEWEST_MODES
+    while size < most:
+        size *= 2
+    size = max(most, min(size, averages.root.shape[1]))
+    angles = [
+        WhitenedAngle(
+            jnp.asarray(averages.times[k]),
+            jnp.asarray(averages.root[k]),
+            jnp.asarray(averages.data[k]),
+            jnp.asarray(_padded(modes, (len(modes), size))),
+            jnp.asarray(_padded(once, (size,))),
+            jnp.asarray(_padded(twice, (size, size))),
+            jnp.asarray(unseen),
+            jnp.asarray(averages.phi[k]),
+        )
+        for k, (modes, once, twice, unseen) in enumerate(parts)
+    ]
+    return Whitened(averages, tuple(angles), white, threads)
+
+
+def _padded(array: Floats, shape: tuple[int, ...]) -> Floats:
+    return np.pad(array, [(0, most - size) for size, most in zip(array.shape, shape, strict=True)])
+
+
+def _weights(shape: Floats, root: Floats, shared: float, smooth: float) -> tuple[Floats, Floats, Floats, Floats]:
+    """U, h − 1, g − h − h + 1 and Q⁻¹ of one angle; rows without frames have no weight."""
+    values, vectors = eigh(shape * np.outer(root, root))
+    values = np.clip(values, 0.0, None)
+    strong = np.maximum(shared * values, smooth * values**2) > FAINT
+    phi, modes = values[strong], vectors[:, strong]
+    with_none = np.append(phi, 0.0)
+    inverse = 1.0 / (1.0 + shared * (with_none[:, None] + with_none) + smooth * np.outer(with_none, with_none))
+    once = inverse[:-1, -1] - 1.0
+    twice = inverse[:-1, :-1] - inverse[:-1, -1:] - inverse[-1:, :-1] + 1.0
+    unseen = np.zeros_like(shape)
+    there = np.ix_(root > 0.0, root > 0.0)
+    unseen[there] = np.linalg.inv(_between(modes, inverse)[there])
+    return modes, once, twice, unseen
+
+
+def _between(modes: Floats, inverse: Floats) -> Floats:
+    """Q of modes (M, r) and the weights between them, the last standing for all that are not kept, (r + 1, r + 1)."""
+    found = np.zeros((len(modes), len(modes)))
+    sizes, factors = np.linalg.eigh(inverse)
+    for size, factor in zip(sizes, factors.T, strict=True):
+        if abs(size) > NEGLIGIBLE * np.abs(sizes).max():
+            part = (modes * (factor[:-1] - factor[-1])) @ modes.T
+            np.fill_diagonal(part, part.diagonal() + factor[-1])
+            found += size * part**2
+    return found
+
+
+def freedom_of(angle: WhitenedAngle) -> Floats:
+    """Independent elements in each of BLOCKS (3,): those there are, less what the unknown diagonal takes."""
+    modes, once = np.asarray(angle.modes), np.asarray(angle.once)
+    used = np.any(modes != 0.0, axis=0)
+    rows, kept = np.count_nonzero(np.asarray(angle.root)), np.count_nonzero(used)
+    full = np.zeros((once.size + 1, once.size + 1))
+    full[:-1, :-1] = 1.0 + once + once[:, None] + np.asarray(angle.twice)
+    sides = np.zeros_like(full)
+    sides[-1, :-1] = sides[:-1, -1] = 1.0 + once
+    none = np.zeros_like(full)
+    none[-1, -1] = 1.0
+    counts = (0.5 * kept * (kept + 1), kept * (rows - kept), 0.5 * (rows - kept) * (rows - kept + 1))
+    chosen = np.append(used, True)
+    parts = [_between(modes[:, used], block[np.ix_(chosen, chosen)]) for block in (full, sides, none)]
+    taken = [float(np.sum(np.asarray(angle.unseen) * part)) for part in parts]
+    return np.array(counts) - np.array(taken)
+
+
+@partial(jax.jit, static_argnums=0)
+def blocks_at(model: Model, angle: WhitenedAngle, theta: Array, tangents: Array, level: Array) -> Array:
+    """Inner products by block, (3, m + 1, m + 1), of the columns V and, last, of the residuals; level is (contrast,
+    offset)."""
+    basis = square_means(model, theta, tangents, angle.times, angle.phi)
+    residual = angle.data - level[0] * basis[0] - level[1] * basis[1]
+    return angle.by_block(angle.weighted(jnp.concatenate([basis, residual[None]])))
+
+
+@partial(jax.jit, static_argnums=0)
+def cycles_at(model: Model, angle: WhitenedAngle, theta: Array, tangents: Array) -> Array:
+    """Σ G_12 g_23 G'_34 g_41 g_12 g_34 (m, m) of the columns V, with the field correlation g = √f and G as `pulled`."""
+    basis = square_means(model, theta, tangents, angle.times, angle.phi)
+    field = jnp.sqrt(jnp.clip(basis[0], 0.0)) + jnp.eye(basis.shape[1])
+    through = (angle.weighted(angle.pulled(angle.weighted(basis))) * field) @ field
+    return _flat(through) @ _flat(through.swapaxes(1, 2)).T
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a condensed likelihood holds: near parameter sets thetas (s, p), the first in the middle.
+
+    `strength` (n_phi,) is contrast²/white there.
+    """
+
+    thetas: Floats
+    strength: Floats
+
+
+@dataclass(frozen=True)
+class _Shapes:
+    """Shapes that span those of one angle: averages (J, M, M), and the points whose values tell how much of each.
+
+    t1, t2 (J,) in s are the points, `mixing` (J, J) maps the values of a shape there to its coefficients.
+    """
+
+    averages: Floats
+    t1: Floats
+    t2: Floats
+    mixing: Floats
+
+
+@partial(jax.jit, static_argnums=0)
+def _values(model: Model, thetas: Array, t1: Array, t2: Array, phi: Array) -> Array:
+    return jax.vmap(lambda theta: model.shape(theta, t1, t2, phi))(thetas)
+
+
+@partial(jax.jit, static_argnums=0)
+def _mean_shapes(model: Model, thetas: Array, times: Array, phi: Array) -> Array:
+    return jax.lax.map(lambda theta: mean_shape(model, theta, times, phi), thetas)
+
+
+def _spanning(averages: Averages, k: int, model: Model, near: Window, tolerance: float) -> _Shapes:
+    """Shapes of some of a window's parameter sets, by pivoted QR, that leave out less than the tolerance.
+
+    The constant and the first set's are always among them. Norms, in standard deviations, are those of independent
+    noise, which are larger than the whitened ones.
+    """
+    centre = averages.times[k].mean(axis=1)
+    rows = np.flatnonzero(averages.root[k])
+    chosen = rows[np.unique(np.linspace(0, rows.size - 1, min(rows.size, SAMPLED_SIDE)).round().astype(int))]
+    i, j = np.triu_indices(chosen.size, 1)
+    t1, t2, phi, thetas = centre[chosen[i]], centre[chosen[j]], averages.phi[k], near.thetas
+    values = np.asarray(_values(model, *map(jnp.asarray, (thetas, t1, t2, phi))))
+    weight = np.sqrt(near.strength[k] * averages.elements[k] / i.size) * averages.width
+    kept = np.stack([np.ones(i.size), values[0]])
+    basis = np.linalg.qr(kept.T)[0]
+    change = values[1:] - values[0]
+    change = weight * (change - (change @ basis) @ basis.T)
+    _, left, order = qr(change.T, mode="economic", pivoting=True, check_finite=False)
+    count = int(np.count_nonzero(np.abs(np.diag(left)) * np.sqrt(len(change)) > tolerance))
+    used = np.concatenate([[0], 1 + order[:count]])
+    span = np.concatenate([np.ones((1, i.size)), values[used]])
+    orthonormal, back = np.linalg.qr(span.T)
+    points = qr(orthonormal.T, mode="r", pivoting=True, check_finite=False)[1][: len(span)]
+    room = np.resize(used, -(-len(used) // POINT_GRID) * POINT_GRID)
+    means = np.asarray(_mean_shapes(model, *map(jnp.asarray, (thetas[room], averages.times[k], phi))))[: len(used)]
+    everything = np.concatenate([np.ones((1, *means.shape[1:])), means])
+    rotated = np.tensordot(np.linalg.inv(back).T, everything, axes=1)
+    return _Shapes(rotated, t1[points], t2[points], np.linalg.inv(orthonormal[points]))
+
+
+def condensed(
+    source: Whitened, model: Model, near: Window, sets: Sequence[PairSet] = (), tolerance: float = 0.01
+) -> tuple[Moments, list[Moments]]:
+    """The likelihood of shapes within a window from their values at a few points per angle.
+
+    Of the elements of the whitened, filled matrices every set has its own part, whose moments come second; they add up
+    to those of all.
+    """
+    averages = source.averages
+
+    def found(k: int) -> tuple[_Shapes, Floats, list[Floats]]:
+        shapes = _spanning(averages, k, model, near, tolerance)
+        count, side = len(shapes.t1), averages.data.shape[1]
+        both = np.zeros((-(-count // POINT_GRID) * POINT_GRID + 1, side, side))
+        both[:count], both[-1] = shapes.averages, averages.data[k]
+        kept = np.append(np.arange(count), -1)
+        inner = np.asarray(_inner(source.angles[k], jnp.asarray(both)))[np.ix_(kept, kept)]
+        return shapes, inner, _dealt(source.angles[k], both[kept], sets)
+
+    parts = each_angle(found, len(averages.phi), source.threads)
+    size = -(-max(len(shapes.t1) for shapes, _, _ in parts) // POINT_GRID) * POINT_GRID
+    whole = _gathered(averages, size, [(shapes, inner) for shapes, inner, _ in parts], averages.elements)
+    dealt = [
+        _gathered(averages, size, [(shapes, inner[n]) for shapes, _, inner in parts], averages.elements / len(sets))
+        for n in range(len(sets))
+    ]
+    return whole, dealt
+
+
+@jax.jit
+def _inner(angle: WhitenedAngle, matrices: Array) -> Array:
+    return angle.inner(angle.weighted(matrices))
+
+
+@jax.jit
+def _filled(angle: WhitenedAngle, matrices: Array) -> Array:
+    return angle.filled(angle.weighted(matrices))
+
+
+def _dealt(angle: WhitenedAngle, both: Floats, sets: Sequence[PairSet]) -> list[Floats]:
+    """Inner products of matrices (k, M, M) over each set's elements, in the eigenvectors of the noise."""
+    if not sets:
+        return []
+    modes = np.asarray(angle.modes)
+    used = np.any(modes != 0.0, axis=0)
+    count = int(used.sum())
+    every = np.linalg.qr(np.concatenate([modes[:, used], np.eye(len(modes))], axis=1))[0]
+    weight = np.zeros((len(modes), len(modes)))
+    weight[:count, :count] = np.asarray(angle.twice)[np.ix_(used, used)]
+    once = np.append(np.asarray(angle.once)[used], np.zeros(len(modes) - count))
+    weight += 1.0 + once + once[:, None] - 0.5 * np.eye(len(modes)) * (1.0 + 2.0 * once + weight.diagonal())
+    rows, cols = np.triu_indices(len(modes))
+    rotated = every.T @ np.asarray(_filled(angle, jnp.asarray(both))) @ every
+    elements = rotated[:, rows, cols] * np.sqrt(weight[rows, cols])
+    owner = np.where(rows < cols, sets[0].cut.shard_of(rows, np.maximum(cols, rows + 1)), rows % len(sets))
+    return [elements[:, owner == part.index] @ elements[:, owner == part.index].T for part in sets]
+
+
+def _gathered(
+    averages: Averages, size: int, parts: Sequence[tuple[_Shapes, Floats]], elements: Floats
+) -> Moments:
+    """Moments at the points of every angle from inner products of its shapes and data (J + 1, J + 1)."""
+    n_phi = len(parts)
+    t1, t2 = np.zeros((2, n_phi, size))
+    gram, data, power = np.zeros((n_phi, 1, size, size)), np.zeros((n_phi, 1, 1, size)), np.zeros(n_phi)
+    for k, (shapes, inner) in enumerate(parts):
+        count = len(shapes.t1)
+        t1[k], t2[k] = shapes.t1[0], shapes.t2[0]
+        t1[k, :count], t2[k, :count] = shapes.t1, shapes.t2
+        gram[k, 0, :count, :count] = shapes.mixing.T @ inner[:-1, :-1] @ shapes.mixing
+        data[k, 0, 0, :count] = inner[-1, :-1] @ shapes.mixing
+        power[k] = inner[-1, -1]
+    group = CellGroup(*map(jnp.asarray, (t1[:, None, None], t2[:, None, None], gram, data)))
+    phi = jnp.asarray(averages.phi[:, None])
+    return Moments((), averages.axis, MomentArrays((group,), phi, jnp.arange(n_phi), jnp.asarray(power)), elements)
