@@ -222,8 +222,9 @@ def _photons_and_pixels(
     """n̄ and P of every angle (n_phi,), NaN where nothing is shared, and where n̄ comes from.
 
     The diagonal is offset + contrast + 1/n̄, where it was not replaced by its neighbours; without it, the ratio of the
-    parts has to do. With s = 1/n̄ and d the decay over one frame, differences along one direction, of means over w frames
-    along the other, have half the mean square (s + d)(s/w + contrast·f)(1 + contrast·f̄)/P: counts vary with the light.
+    parts has to do. With s = 1/n̄ and d the decay over one frame, differences along one direction, of means over w
+    frames along the other, have half the mean square (s + d)(s/w + contrast·f)(1 + contrast·f̄)/P, as counts vary with
+    the light.
     """
     contrast = estimate.per_angle[:, 0]
     along = at_lag(measurement, model, estimate.theta, max(1, round(width / 3))).mean(axis=1) if width > 1 else 1.0

@@ -141,8 +141,8 @@ class NoiseParts:
     products of eigenvectors, all angles together, drawn towards 1 where these are few; above 1 speckles are larger than
     a pixel. `photons` (n_phi,) are n̄, from the diagonal, the configuration or the noise (`photons_from`), and `pixels`
     (n_phi,) the P that follows, NaN where there is no sign of speckle. `variance` (n_phi,) is that of a residual, all
-    parts together, and `expected_chi_squared` the reduced χ² that follows for the σ of the fit, which leaves out what is
-    smooth (1 where the residuals may be a misfit). `errors_from` says whether robust errors rest on "speckle" or on
+    parts together, and `expected_chi_squared` the reduced χ² that follows for the σ of the fit, which leaves out what
+    is smooth (1 where the residuals may be a misfit). `errors_from` says whether robust errors rest on "speckle" or on
     "frames".
 
     `model` says for which noise the fit is best: "independent", or "speckle" (then of squares of `width` frames);

@@ -97,10 +97,12 @@ class Laboratory:
             ("many", 40, 6, 3),
             ("large", 40, 3, 3),
             ("faint", 40, 3, 3),
+            ("photons", 60, 3, 3),
         ):
             path = self.folder / f"{name}.hdf"
             spec = {"angles": angles, "frames": frames, "contrast": 0.3, "seed": seed, "extra_q": name == "other"}
             spec |= {"noise": NoiseSpec("iid", sd=0.1)} if name == "faint" else {}
+            spec |= {"noise": NoiseSpec("photon", photons=5.0, pixels=1000)} if name == "photons" else {}
             hpcxpcs.simulate(hpcxpcs.SimulationSpec("static", output=path, **spec))
             self.places[name] = str(path)
         with edited(Path(self.places["holes"])) as file:

@@ -72,6 +72,7 @@ HOLES = {"experimental_data.file_path": "{holes}"}
 POOR = {"experimental_data.file_path": "{poor}", "quality_control.level": "standard"}
 LARGE = {"experimental_data.file_path": "{large}", "runtime.memory": "4 GiB"}
 KEPT = {**LARGE, "runtime.data_cache": "{folder}/kept"}
+PHOTONS = {"experimental_data.file_path": "{photons}"}
 FAINT = {**POSTERIOR, "experimental_data.file_path": "{faint}"}
 REJECTED = {**FAINT, "optimization.cmc.certificate.k_hat": 1e-6}
 TALKATIVE = {"logging.level": "debug", "logging.max_size_mb": 0.01, "logging.backup_count": 5}
@@ -129,6 +130,9 @@ EFFECTS: dict[str, Effect | SeenElsewhere] = {
     "scaling.constant.offset": Effect(see.point, 1.001, CONSTANT),
     "noise.sigma": Effect(see.point, 0.05),
     "noise.scale": Effect(see.point, "fixed"),
+    "noise.model": Effect(see.point, "independent", PHOTONS),
+    "noise.photons": Effect(see.point, 1.0, PHOTONS),
+    "noise.pixels": Effect(see.point, 100.0, PHOTONS),
     "parameter_space.bounds.name": Effect(
         see.point, [{"name": "alpha", "max": 0.5}], {BOUNDS: [{"name": "D0", "max": 0.5}]}
     ),
