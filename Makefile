@@ -41,6 +41,7 @@ bench: $(INSTALLED) ## measure, and print tables
 	$(RUN)python bench/help_time.py
 	$(RUN)python bench/point_fit.py
 	$(RUN)python bench/moments.py
+	$(RUN)python bench/squares.py
 	$(RUN)python bench/coverage.py
 	$(RUN)python -m bench.posterior
 	$(RUN)python -m bench.ranks

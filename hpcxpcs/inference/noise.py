@@ -56,8 +56,9 @@ WITHIN_BLOCK = 0.1
 """Largest decay of the shape over one square, as long as there are not too many of them."""
 
 MOST_SQUARES, MOST_PER_SIDE = 1_600_000, 512
-"""Squares of frames of all angles together, and along a side. Twice as wide ones lose 2 to 10 % of the precision at up
-to 5 photons per pixel and frame and a decay over 20 frames (bench/squares.py), and cost a quarter."""
+"""Squares of frames of all angles together, and along a side. Each doubling of their width loses 2 to 5 % of the
+precision at 0.5 photons per pixel and frame and a decay over 20 frames, 5 to 30 % at 5 (bench/squares.py), and costs a
+quarter."""
 
 MODES = 48
 """Eigenvectors of F in which the smooth part is measured: some hundred products, of which a fit takes away a few."""
