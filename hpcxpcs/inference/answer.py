@@ -252,7 +252,11 @@ def _alternatives(
     if fitted.represented.is_raw or evaluated.covariances.undetermined:
         return ()
     covariance, chi_squared = evaluated.covariances.model_based, float(evaluated.chi_each.sum())
-    return alternatives(parameters, fitted.settled, covariance, chi_squared, evaluated.scale, settings)
+    settled = fitted.settled
+    if fitted.represented.whitened is not None:
+        # A parameter at 0 may lie outside the window in which the condensed likelihood holds.
+        settled = replace(settled, objective=replace(settled.objective, source=fitted.represented.whitened))
+    return alternatives(parameters, settled, covariance, chi_squared, evaluated.scale, settings)
 
 
 def _widths(parameters: Sequence[ResolvedParameter], settled: Settled) -> Floats:
