@@ -1,4 +1,4 @@
-"""Print how the noise of real frames compares with that of speckles: a gel at a synchrotron, three rings in six sectors.
+"""Print how the noise of real frames compares with that of speckles: a gel at a synchrotron, three rings, six sectors.
 
 usage: real_frames.py FOLDER   (with img_stack5301_5401.npy.zip of scikit-beam's examples: 100 frames of 256 × 256)
 """
@@ -97,7 +97,7 @@ def main() -> None:
             f"photons counted {np.round(photons, 2)}, by the {noise.photons_from} {noise.photons.round(2)}",
             f"pixels counted {pixels}, independent over counted {share.round(2)}",
             f"smooth noise over that implied {noise.measured_ratio:.2f}, used {noise.smooth_ratio:.2f}",
-            f"left over of smooth, shared, independent elements {noise.levels.round(2)}, of all {fit.reduced_chi_squared:.3f}",
+            f"left over, smooth, shared, independent {noise.levels.round(2)}, all {fit.reduced_chi_squared:.3f}",
         )
         print("\n  ".join(lines), flush=True)
 

@@ -147,8 +147,9 @@ class NoiseParts:
 
     `model` says for which noise the fit is best: "independent", or "speckle" (then of squares of `width` frames);
     `why` why not for speckle. `levels` (3,) are the variances of whitened residuals over those expected, where noise is
-    mostly smooth, shared and independent. `alone` and `alone_robust` (p,) are the errors, as if independent and robust,
-    of the fit for independent noise.
+    mostly smooth, shared and independent; `spectrum` (3, bins) has, by expected variance over white, that found over
+    that expected and the number of elements. `alone` and `alone_robust` (p,) are the errors, as if independent and
+    robust, of the fit for independent noise.
     """
 
     white: Floats
@@ -167,6 +168,7 @@ class NoiseParts:
     photons_from: str = "noise"
     width: int = 1
     levels: Floats = field(default_factory=lambda: np.full(3, np.nan))
+    spectrum: Floats = field(default_factory=lambda: np.zeros((3, 0)))
     alone: Floats = field(default_factory=lambda: np.zeros(0))
     alone_robust: Floats = field(default_factory=lambda: np.zeros(0))
 

@@ -33,6 +33,7 @@ from hpcxpcs.likelihood.products import Products, no_tangents
 from hpcxpcs.likelihood.raw import each_angle
 from hpcxpcs.likelihood.scaling import build_scaling
 from hpcxpcs.likelihood.whitened import (
+    STRENGTHS,
     Averages,
     Whitened,
     Window,
@@ -41,6 +42,7 @@ from hpcxpcs.likelihood.whitened import (
     cycles_at,
     freedom_of,
     mean_shape,
+    spectrum_of,
     whitened,
 )
 from hpcxpcs.physics.model import Model
@@ -69,6 +71,9 @@ SMALLEST_STEP = 1e-4
 SOURCE = "white part of the residuals"
 """Where σ of a whitened fit comes from."""
 
+MOST_HOLES = 1024
+"""Squares without pairs that are integrated out at an angle: a matrix of their number is inverted."""
+
 FEWEST = 30.0
 """Independent elements of a block from which on its noise is compared with that expected."""
 
@@ -91,7 +96,7 @@ def averaged(
     n_phi, size = len(measurement.phi), residuals.blocks.shape[2]
     nodes = 1 if width == 1 else 2
     times, root = np.empty((n_phi, size, nodes)), np.zeros((n_phi, size))
-    data, missing = np.zeros((n_phi, size, size)), 0
+    data, holes = np.zeros((n_phi, size, size)), []
     for k in range(n_phi):
         inside = np.flatnonzero(residuals.frames[k])
         square, t = inside // width, axis.times(inside)
@@ -107,8 +112,8 @@ def averaged(
         data[k] = np.where(pairs > 0.0, sums / np.maximum(pairs, 1.0) + fitted, 0.0)
         np.fill_diagonal(data[k], 0.0)
         expected = np.triu(np.outer(count, count) > 0.0, 1)
-        missing += int(np.count_nonzero(expected & (pairs <= 0.0)))
-    return Averages(axis, measurement.phi, width, times, root, data, missing)
+        holes.append(np.argwhere(expected & (pairs <= 0.0)))
+    return Averages(axis, measurement.phi, width, times, root, data, tuple(holes))
 
 
 def whitened_at(averages: Averages, model: Model, theta: Floats, parts: NoiseParts, threads: int) -> Whitened:
@@ -286,9 +291,24 @@ def scatter_of_squares(source: Whitened, model: Model, estimate: Estimate, parts
             both = (gram + fourth[k] * cycles[k])[np.ix_(order, order)] * np.outer(factor, factor)
             total += lift @ both @ lift.T / estimate.sigma[k] ** 4
         weighed = replace(parts, model="speckle", width=source.averages.width, levels=levels)
+        weighed = replace(weighed, spectrum=_spectrum(source, model, estimate))
         return total, replace(weighed, expected_chi_squared=1.0), None
 
     return scatter
+
+
+def _spectrum(source: Whitened, model: Model, estimate: Estimate) -> Floats:
+    """Expected variance over white, variance found over that expected, and number of elements, (3, bins)."""
+    theta = jnp.asarray(estimate.theta)
+
+    def one(k: int) -> Floats:
+        return spectrum_of(model, source.angles[k], theta, jnp.asarray(estimate.per_angle[k])) / weight[:, k, None]
+
+    weight = np.stack([source.white, np.ones_like(source.white)])
+    found, count = np.sum(each_angle(one, len(source.angles), source.threads), axis=0)
+    some = count >= FEWEST
+    middle = np.sqrt(STRENGTHS[1:] * STRENGTHS[:-1])
+    return np.stack([middle[some], found[some] / count[some], count[some]])
 
 
 def _by_block(source: Whitened, model: Model, estimate: Estimate) -> tuple[list[Floats], list[Floats]]:
@@ -328,5 +348,5 @@ def against_whitening(
         return "counting noise dominates"
     if averages is None:
         return "the decay is too fast for the squares of frames that are affordable"
-    missing = averages.missing
-    return f"{missing} squares of frames hold no pair" if missing else ""
+    holes = max(len(averages.holes_of(k)) for k in range(len(averages.phi)))
+    return f"{holes} squares of an angle hold no pair, {MOST_HOLES} are affordable" if holes > MOST_HOLES else ""

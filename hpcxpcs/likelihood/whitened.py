@@ -13,9 +13,9 @@ is the sum of what comes from two of them, from one, and from none,
 
     ½ Σ_ab g_ab T_ab T'_ab,    Σ_a h_a (Y_a·Y'_a − Σ_b T_ab T'_ab),    ½ [tr(A B) − 2 Σ_a Y_a·Y'_a + Σ_ab T_ab T'_ab].
 
-The squares on the diagonal, where t1 = t2 is no pair, are unknown and integrated out: they take the values that the
-others let expect, −Q⁻¹ w_A, with w_A the diagonal of the weighted A and Q_ij the weight between two of them. 1/v is a
-sum of few products z_a z_b, and so Q a sum of a few M × M matrices squared element by element.
+The squares on the diagonal, where t1 = t2 is no pair, and others that hold none (holes) are unknown and integrated out:
+they take the values that the others let expect, −Q⁻¹ w_A, with w_A the weighted A there and Q_ij the weight between two
+of them. 1/v is a sum of few products z_a z_b, and so Q one of few products of elements of M × M matrices.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 from scipy.linalg import eigh, qr
 
 from hpcxpcs.likelihood.cells import TimeAxis
@@ -45,6 +46,9 @@ FAINT = 0.02
 FEWEST_MODES = 32
 """The number of eigenvectors is rounded up to this times a power of two, or all, so that few array shapes occur."""
 
+MORE_HOLES = 64
+"""The number of holes is rounded up to a multiple of this."""
+
 NEGLIGIBLE = 1.0e-12
 """Relative size of a term of 1/v that counts as rounding."""
 
@@ -52,13 +56,16 @@ SAMPLED_SIDE = 48
 """Squares per side on which the shapes are compared from which the basis of the condensed likelihood is chosen."""
 
 
+Places = NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class Averages:
     """Matrices averaged over squares of `width` frames, M per side: data (n_phi, M, M), zero where there is no pair.
 
     `times` (n_phi, M, k) in s stand for the frames of a row, with their mean and variance; `root` (n_phi, M) is the
-    root of their number, 0 for rows without any. `missing` squares above the diagonal hold no pair although their rows
-    have frames.
+    root of their number, 0 for rows without any. `holes` are row and column (H, 2), of every angle, of squares above
+    the diagonal that hold no pair although their rows have frames.
     """
 
     axis: TimeAxis
@@ -67,24 +74,30 @@ class Averages:
     times: Floats
     root: Floats
     data: Floats
-    missing: int = 0
+    holes: tuple[Places, ...] = ()
 
     @property
     def elements(self) -> Floats:
-        """Number of squares above the diagonal of every angle, (n_phi,)."""
+        """Number of squares above the diagonal of every angle that hold pairs, (n_phi,)."""
         rows = np.count_nonzero(self.root, axis=1).astype(np.float64)
-        return np.asarray(0.5 * rows * (rows - 1.0))
+        return np.asarray(0.5 * rows * (rows - 1.0) - [len(self.holes_of(k)) for k in range(len(rows))])
+
+    def holes_of(self, k: int) -> Places:
+        """The holes of one angle."""
+        return self.holes[k] if self.holes else np.zeros((0, 2), dtype=np.int64)
 
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["times", "root", "data", "modes", "once", "twice", "unseen", "phi"],
+    data_fields=["times", "root", "data", "modes", "once", "twice", "unseen", "holes", "phi"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
 class WhitenedAngle:
-    """One angle's averages and their weights: U `modes` (M, r), h − 1 `once` (r,), g − h − h + 1 `twice` (r, r), Q⁻¹
-    `unseen` (M, M)."""
+    """One angle's averages and their weights: U `modes` (M, r), h − 1 `once` (r,), g − h − h + 1 `twice` (r, r).
+
+    Q⁻¹ `unseen` (M + H, M + H) is of the diagonal and the `holes` (H, 2), some of which may be padding without weight.
+    """
 
     times: Array
     root: Array
@@ -93,12 +106,14 @@ class WhitenedAngle:
     once: Array
     twice: Array
     unseen: Array
+    holes: Array
     phi: Array
 
     def weighted(self, matrices: Array) -> Array:
-        """Matrices (k, M, M) times the roots, without the squares on the diagonal."""
+        """Matrices (k, M, M) times the roots, without the squares that hold no pair."""
         size = self.root.shape[0]
-        return matrices * (jnp.outer(self.root, self.root) * (1.0 - jnp.eye(size)))
+        there = (1.0 - jnp.eye(size)).at[self.holes[:, 0], self.holes[:, 1]].set(0.0)
+        return matrices * (jnp.outer(self.root, self.root) * jnp.minimum(there, there.T))
 
     def inner(self, matrices: Array) -> Array:
         """Inner products, times white, of weighted matrices (k, M, M) with each other, (k, k)."""
@@ -106,10 +121,9 @@ class WhitenedAngle:
 
     def by_block(self, matrices: Array) -> Array:
         """Inner products (3, k, k) as they come from BLOCKS of the eigenvectors: both kept, one, none."""
-        rows, both, missing = self._features(matrices)
-        across = _flat(matrices) @ _flat(matrices).T + missing @ missing.T
-        rows = rows + missing[:, :, None] * self.modes
-        both = both + jnp.einsum("ia,ki,ib->kab", self.modes, missing, self.modes)
+        whole = self.filled(matrices)
+        rows = whole @ self.modes
+        both = jnp.einsum("ia,kib->kab", self.modes, rows)
         inside = _flat(both) @ _flat(both).T
         once = 1.0 + self.once
         kept = _flat(both * (once + once[:, None] - 1.0 + self.twice)) @ _flat(both).T
@@ -118,13 +132,22 @@ class WhitenedAngle:
             [
                 kept,
                 2.0 * (_flat(rows * once) @ _flat(rows).T - 0.5 * (half + half.T)),
-                across - 2.0 * _flat(rows) @ _flat(rows).T + inside,
+                _flat(whole) @ _flat(whole).T - 2.0 * _flat(rows) @ _flat(rows).T + inside,
             ]
         )
 
     def filled(self, matrices: Array) -> Array:
-        """Weighted matrices (k, M, M) with what the squares on the diagonal are expected to be, given the others."""
-        return matrices + self._features(matrices)[2][:, :, None] * jnp.eye(self.root.shape[0])
+        """Weighted matrices (k, M, M) with what the squares without pairs are expected to be, given the others."""
+        rows = matrices @ self.modes
+        both = jnp.einsum("ia,kib->kab", self.modes, rows)
+        through = jnp.einsum("kab,ib->kia", both * self.twice, self.modes)
+        seen = jnp.einsum("ia,kia->ki", self.modes, 2.0 * self.once * rows + through)
+        i, j = self.holes[:, 0], self.holes[:, 1]
+        across = (through[:, j] + self.once * rows[:, j]) * self.modes[i] + self.once * rows[:, i] * self.modes[j]
+        unknown = -jnp.concatenate([seen, 2.0 * jnp.sum(across, axis=2)], axis=1) @ self.unseen
+        size = self.root.shape[0]
+        upper = jnp.zeros_like(matrices).at[:, i, j].add(unknown[:, size:])
+        return matrices + unknown[:, :size, None] * jnp.eye(size) + upper + upper.swapaxes(1, 2)
 
     def pulled(self, matrices: Array) -> Array:
         """G (k, M, M) with ½ tr(G R)/white the product of weighted matrices with residuals R of the same weight."""
@@ -134,14 +157,6 @@ class WhitenedAngle:
         half = jnp.einsum("ia,kja->kij", self.modes * self.once, rows)
         inside = jnp.einsum("ia,kab,jb->kij", self.modes, both * self.twice, self.modes)
         return filled + half + half.swapaxes(1, 2) + inside
-
-    def _features(self, matrices: Array) -> tuple[Array, Array, Array]:
-        """Y (k, M, r), T (k, r, r) and the squares on the diagonal (k, M) expected from the others."""
-        rows = matrices @ self.modes
-        both = jnp.einsum("ia,kib->kab", self.modes, rows)
-        through = jnp.einsum("kab,ib->kia", both * self.twice, self.modes)
-        seen = jnp.einsum("ia,kia->ki", self.modes, 2.0 * self.once * rows + through)
-        return rows, both, -seen @ self.unseen
 
 
 BLOCKS = ("smooth", "shared", "independent")
@@ -212,13 +227,17 @@ def whitened(
     """Weights from the shapes F of every angle, (M, M) each, and the three parts of the noise, (n_phi,) each."""
 
     def found(k: int) -> tuple[Floats, ...]:
-        return _weights(shapes[k], averages.root[k], float(shared[k] / white[k]), float(smooth[k] / white[k]))
+        parts = float(shared[k] / white[k]), float(smooth[k] / white[k])
+        return _weights(shapes[k], averages.root[k], averages.holes_of(k), *parts)
 
     parts = each_angle(found, len(averages.phi), threads)
     most, size = max(part[0].shape[1] for part in parts), FEWEST_MODES
     while size < most:
         size *= 2
     size = max(most, min(size, averages.root.shape[1]))
+    holes = max(len(averages.holes_of(k)) for k in range(len(parts)))
+    holes = -(-holes // MORE_HOLES) * MORE_HOLES
+    unknown = averages.root.shape[1] + holes
     angles = [
         WhitenedAngle(
             jnp.asarray(averages.times[k]),
@@ -227,7 +246,8 @@ def whitened(
             jnp.asarray(_padded(modes, (len(modes), size))),
             jnp.asarray(_padded(once, (size,))),
             jnp.asarray(_padded(twice, (size, size))),
-            jnp.asarray(unseen),
+            jnp.asarray(_padded(unseen, (unknown, unknown))),
+            jnp.asarray(_padded(averages.holes_of(k), (holes, 2))),
             jnp.asarray(averages.phi[k]),
         )
         for k, (modes, once, twice, unseen) in enumerate(parts)
@@ -235,11 +255,13 @@ def whitened(
     return Whitened(averages, tuple(angles), white, threads)
 
 
-def _padded(array: Floats, shape: tuple[int, ...]) -> Floats:
+def _padded[T: np.generic](array: NDArray[T], shape: tuple[int, ...]) -> NDArray[T]:
     return np.pad(array, [(0, most - size) for size, most in zip(array.shape, shape, strict=True)])
 
 
-def _weights(shape: Floats, root: Floats, shared: float, smooth: float) -> tuple[Floats, Floats, Floats, Floats]:
+def _weights(
+    shape: Floats, root: Floats, holes: Places, shared: float, smooth: float
+) -> tuple[Floats, Floats, Floats, Floats]:
     """U, h − 1, g − h − h + 1 and Q⁻¹ of one angle; rows without frames have no weight."""
     values, vectors = eigh(shape * np.outer(root, root))
     values = np.clip(values, 0.0, None)
@@ -249,21 +271,28 @@ def _weights(shape: Floats, root: Floats, shared: float, smooth: float) -> tuple
     inverse = 1.0 / (1.0 + shared * (with_none[:, None] + with_none) + smooth * np.outer(with_none, with_none))
     once = inverse[:-1, -1] - 1.0
     twice = inverse[:-1, :-1] - inverse[:-1, -1:] - inverse[-1:, :-1] + 1.0
-    unseen = np.zeros_like(shape)
-    there = np.ix_(root > 0.0, root > 0.0)
-    unseen[there] = np.linalg.inv(_between(modes, inverse)[there])
+    between = _between(modes, inverse, holes)
+    unseen = np.zeros_like(between)
+    alive = np.append(root > 0.0, np.ones(len(holes), dtype=bool))
+    there = np.ix_(alive, alive)
+    unseen[there] = np.linalg.inv(between[there])
     return modes, once, twice, unseen
 
 
-def _between(modes: Floats, inverse: Floats) -> Floats:
+def _between(modes: Floats, inverse: Floats, holes: Places) -> Floats:
     """Q of modes (M, r) and the weights between them, the last standing for all that are not kept, (r + 1, r + 1)."""
-    found = np.zeros((len(modes), len(modes)))
+    side, (i, j) = len(modes), holes.T
+    found = np.zeros((side + len(holes), side + len(holes)))
     sizes, factors = np.linalg.eigh(inverse)
     for size, factor in zip(sizes, factors.T, strict=True):
         if abs(size) > NEGLIGIBLE * np.abs(sizes).max():
             part = (modes * (factor[:-1] - factor[-1])) @ modes.T
             np.fill_diagonal(part, part.diagonal() + factor[-1])
-            found += size * part**2
+            found[:side, :side] += size * part**2
+            found[:side, side:] += 2.0 * size * part[:, i] * part[:, j]
+            straight, crossed = part[np.ix_(i, i)] * part[np.ix_(j, j)], part[np.ix_(i, j)] * part[np.ix_(j, i)]
+            found[side:, side:] += 2.0 * size * (straight + crossed)
+    found[side:, :side] = found[:side, side:].T
     return found
 
 
@@ -280,8 +309,10 @@ def freedom_of(angle: WhitenedAngle) -> Floats:
     none[-1, -1] = 1.0
     counts = (0.5 * kept * (kept + 1), kept * (rows - kept), 0.5 * (rows - kept) * (rows - kept + 1))
     chosen = np.append(used, True)
-    parts = [_between(modes[:, used], block[np.ix_(chosen, chosen)]) for block in (full, sides, none)]
-    taken = [float(np.sum(np.asarray(angle.unseen) * part)) for part in parts]
+    holes = np.asarray(angle.holes)
+    holes = holes[holes[:, 0] < holes[:, 1]]
+    parts = [_between(modes[:, used], block[np.ix_(chosen, chosen)], holes) for block in (full, sides, none)]
+    taken = [float(np.sum(np.asarray(angle.unseen)[: len(part), : len(part)] * part)) for part in parts]
     return np.array(counts) - np.array(taken)
 
 
@@ -406,23 +437,46 @@ def _filled(angle: WhitenedAngle, matrices: Array) -> Array:
     return angle.filled(angle.weighted(matrices))
 
 
-def _dealt(angle: WhitenedAngle, both: Floats, sets: Sequence[PairSet]) -> list[Floats]:
-    """Inner products of matrices (k, M, M) over each set's elements, in the eigenvectors of the noise."""
-    if not sets:
-        return []
+def _elements(angle: WhitenedAngle, matrices: Floats) -> tuple[Places, Places, Floats, Floats]:
+    """Filled matrices (k, M, M) in the eigenvectors of the noise: rows, columns, whitened (k, E), v/white (E,)."""
     modes = np.asarray(angle.modes)
     used = np.any(modes != 0.0, axis=0)
     count = int(used.sum())
     every = np.linalg.qr(np.concatenate([modes[:, used], np.eye(len(modes))], axis=1))[0]
-    weight = np.zeros((len(modes), len(modes)))
-    weight[:count, :count] = np.asarray(angle.twice)[np.ix_(used, used)]
     once = np.append(np.asarray(angle.once)[used], np.zeros(len(modes) - count))
-    weight += 1.0 + once + once[:, None] - 0.5 * np.eye(len(modes)) * (1.0 + 2.0 * once + weight.diagonal())
-    rows, cols = np.triu_indices(len(modes))
-    rotated = every.T @ np.asarray(_filled(angle, jnp.asarray(both))) @ every
-    elements = rotated[:, rows, cols] * np.sqrt(weight[rows, cols])
+    weight = 1.0 + once + once[:, None]
+    weight[:count, :count] += np.asarray(angle.twice)[np.ix_(used, used)]
+    rows, cols = (part.astype(np.int64) for part in np.triu_indices(len(modes)))
+    rotated = every.T @ np.asarray(_filled(angle, jnp.asarray(matrices))) @ every
+    own = weight[rows, cols]
+    return rows, cols, rotated[:, rows, cols] * np.sqrt(np.where(rows == cols, 0.5, 1.0) * own), 1.0 / own
+
+
+def _dealt(angle: WhitenedAngle, both: Floats, sets: Sequence[PairSet]) -> list[Floats]:
+    """Inner products of matrices (k, M, M) over each set's elements, in the eigenvectors of the noise."""
+    if not sets:
+        return []
+    rows, cols, values, _ = _elements(angle, both)
     owner = np.where(rows < cols, sets[0].cut.shard_of(rows, np.maximum(cols, rows + 1)), rows % len(sets))
-    return [elements[:, owner == part.index] @ elements[:, owner == part.index].T for part in sets]
+    return [values[:, owner == part.index] @ values[:, owner == part.index].T for part in sets]
+
+
+STRENGTHS = 10.0 ** np.arange(0.0, 10.5, 0.5)
+"""Edges of the classes of elements by their expected variance over the independent part."""
+
+
+def spectrum_of(model: Model, angle: WhitenedAngle, theta: Array, level: Array) -> Floats:
+    """Σ of squared whitened residuals (in units of white) and the number of elements, (2, bins), by STRENGTHS.
+
+    The number is less what the unknown squares take, from all alike.
+    """
+    shape = np.asarray(mean_shape(model, theta, angle.times, angle.phi))
+    residual = np.asarray(angle.data) - float(level[0]) * shape - float(level[1])
+    *_, values, strength = _elements(angle, residual[None])
+    place = np.clip(np.digitize(strength, STRENGTHS) - 1, 0, len(STRENGTHS) - 2)
+    count = np.bincount(place, minlength=len(STRENGTHS) - 1).astype(np.float64)
+    count *= freedom_of(angle).sum() / count.sum()
+    return np.stack([np.bincount(place, weights=values[0] ** 2, minlength=len(count)), count])
 
 
 def _gathered(

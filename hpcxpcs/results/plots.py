@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from hpcxpcs.results.drawing import DATA_COLOUR, DPI, FIT_COLOUR, MUTED, png
 from hpcxpcs.results.heat_maps import MAP, colour_range, evenly_chosen, heat_map, show
 from hpcxpcs.results.measurement import measurement
-from hpcxpcs.results.quality import noise_meaning
+from hpcxpcs.results.quality import noise_meaning, weighs_speckles
 from hpcxpcs.results.records import Answer
 from hpcxpcs.results.reduction import (
     DISTANCES,
@@ -118,9 +118,15 @@ class AnglePage:
 
 
 def residual_checks(answer: Answer, summaries: Sequence[AngleSummary]) -> bytes:
-    """Are the residuals noise: their distribution, their mean by lag, their correlation along a frame."""
-    figure = Figure(figsize=(13.6, 3.7), dpi=DPI, layout="constrained")
-    histogram, lags, neighbours = figure.subplots(1, 3)
+    """Are the residuals noise: their distribution, their mean by lag, their correlation along a frame.
+
+    Where points are weighed by their speckles, also whether the weighed residuals are white.
+    """
+    weighed = weighs_speckles(answer.fit)
+    figure = Figure(figsize=(18.0 if weighed else 13.6, 3.7), dpi=DPI, layout="constrained")
+    histogram, lags, neighbours, *spectrum = figure.subplots(1, 4 if weighed else 3)
+    for ax in spectrum:
+        _draw_spectrum(ax, answer)
     _draw_histogram(histogram, summaries)
     _draw_mean_by_lag(lags, answer, summaries)
     _draw_neighbours(neighbours, summaries)
@@ -177,6 +183,19 @@ def overview(answer: Answer, summaries: Sequence[AngleSummary]) -> bytes:
     for ax in (both, residual):
         _label_tiles(ax, [float(answer.data.phi[one.angle]) for one in chosen], columns, len(tiles[0]))
     return png(figure)
+
+
+def _draw_spectrum(ax: Axes, answer: Answer) -> None:
+    """Variance of the weighed residuals over that expected, by how much of it is shared."""
+    assert answer.fit.noise is not None
+    strength, level, count = answer.fit.noise.spectrum
+    ax.errorbar(strength, level, level * np.sqrt(2.0 / count), fmt="o", ms=4, color=DATA_COLOUR)
+    ax.axhline(1.0, color=FIT_COLOUR, lw=1.3)
+    ax.set_xscale("log")
+    ax.set_ylim(0.0, max(2.0, 1.1 * float(level.max(initial=0.0))))
+    ax.set_xlabel("expected variance / that of counting alone")
+    ax.set_ylabel("variance found / expected")
+    ax.set_title("are residuals white when weighed by speckles?")
 
 
 def _draw_histogram(ax: Axes, summaries: Sequence[AngleSummary]) -> None:

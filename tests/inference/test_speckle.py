@@ -54,6 +54,9 @@ def test_what_is_left_over_is_white_and_chi_squared_is_that_of_the_weighed_resid
     found = weighed(speckles(5))
     np.testing.assert_allclose(found.noise.levels, 1.0, atol=0.2)
     assert found.reduced_chi_squared == pytest.approx(1.0, abs=0.1)
+    strength, level, count = found.noise.spectrum
+    assert strength.size > 2 and np.all(np.diff(strength) > 0.0)
+    assert np.all(np.abs(level - 1.0) < 0.1 + 5.0 * np.sqrt(2.0 / count))
     assert found.noise.expected_chi_squared == 1.0
     assert found.compression.provider == "squares"
     assert found.compression.error < found.compression.tolerance
@@ -73,6 +76,22 @@ def test_dead_frames_take_only_their_own_pairs_from_it():
     assert found.noise.model == "speckle"
     np.testing.assert_array_equal(found.pairs, 96 * 95 / 2)
     assert np.all(np.abs((found.values - case.truth)[:2]) < 4.0 * found.robust_uncertainty[:2])
+
+
+def test_masked_pairs_are_left_out_and_the_rest_is_weighed_as_before():
+    case = speckles(6)
+    angles = [case.measurement.angles(k) for k in range(3)]
+    masked = np.random.default_rng(0).random((100, 100)) < 0.01
+    masked |= masked.T
+
+    def spoiled(k: int):
+        return replace(angles[k], c2=np.where(masked, 9.0, angles[k].c2), pair_ok=~masked)
+
+    found = weighed(replace(case, measurement=replace(case.measurement, angles=spoiled)))
+    whole = weighed(case)
+    assert found.noise.model == "speckle"
+    np.testing.assert_array_equal(found.pairs, 99 * 98 / 2 - np.count_nonzero(np.triu(masked[1:, 1:], 1)))
+    assert np.all(np.abs(found.values - whole.values)[:2] < 0.5 * whole.uncertainty[:2])
 
 
 def test_a_component_of_a_flow_is_found_within_its_error():
