@@ -31,6 +31,9 @@ from hpcxpcs.likelihood.scaling import build_scaling
 FLOW_RATES = ("gamma_dot_t0", "gamma_dot_t_offset", "v0", "v_offset")
 """Rates whose values belong to a direction of the flow."""
 
+SAME_CHI_SQUARED = 0.5
+"""Difference in χ² that no words depend on."""
+
 SMALLEST_SCALE = 1.0e-3
 """Noise scale of data that agree with the model to rounding (simulations without noise): errors stay above zero."""
 
@@ -252,11 +255,22 @@ def _alternatives(
     if fitted.represented.is_raw or evaluated.covariances.undetermined:
         return ()
     covariance, chi_squared = evaluated.covariances.model_based, float(evaluated.chi_each.sum())
-    settled = fitted.settled
-    if fitted.represented.whitened is not None:
-        # A parameter at 0 may lie outside the window in which the condensed likelihood holds.
-        settled = replace(settled, objective=replace(settled.objective, source=fitted.represented.whitened))
-    return alternatives(parameters, settled, covariance, chi_squared, evaluated.scale, settings)
+    scale, squares = evaluated.scale, fitted.represented.whitened
+    found = alternatives(parameters, fitted.settled, covariance, chi_squared, scale, settings)
+    if squares is None or all(_holds_at(fitted, other.values, chi_squared + other.change) for other in found):
+        return found
+    on_all = replace(fitted.settled, objective=replace(fitted.settled.objective, source=squares))
+    return alternatives(parameters, on_all, covariance, chi_squared, scale, settings)
+
+
+def _holds_at(fitted: Fitted, values: Floats, chi_squared: float) -> bool:
+    """Whether χ² at parameters (p,), maybe outside of a condensed likelihood's window, is that of all squares."""
+    objective, theta = fitted.settled.objective, jnp.asarray(values)
+    assert fitted.represented.whitened is not None
+    products = fitted.represented.whitened.products(objective.coordinates.model, theta, no_tangents(theta))
+    solution = profiled(objective.scaling, products, objective.sigma).solution
+    exact = float(np.sum(np.asarray(chi_squared_per_angle(products, solution.per_angle, objective.sigma))))
+    return abs(exact - chi_squared) < SAME_CHI_SQUARED
 
 
 def _widths(parameters: Sequence[ResolvedParameter], settled: Settled) -> Floats:

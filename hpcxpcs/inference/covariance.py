@@ -117,7 +117,7 @@ def scatter_of_pairs(
 
     def scatter(design: Floats, inverse: Floats) -> tuple[Floats, NoiseParts | None, Residuals]:
         width = width_of_blocks(measurement, model, estimate.theta)
-        widths = width, min(width, squares_width(measurement.axis, len(measurement.phi)))
+        widths = width, min(width, squares_width(measurement.axis, 1))
         at = jnp.asarray(estimate.theta), estimate.tangents, estimate.per_angle, estimate.sigma
         scores, residuals = clustered_scores(measurement.raw, model, *at, widths)
         frames = np.count_nonzero(np.any(scores.by_frame != 0.0, axis=(0, 2)))

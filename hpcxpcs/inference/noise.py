@@ -56,9 +56,9 @@ WITHIN_BLOCK = 0.1
 """Largest decay of the shape over one square, as long as there are not too many of them."""
 
 MOST_SQUARES, MOST_PER_SIDE = 1_600_000, 512
-"""Squares of frames of all angles together, and along a side. Each doubling of their width loses 2 to 5 % of the
-precision at 0.5 photons per pixel and frame and a decay over 20 frames, 5 to 30 % at 5 (bench/squares.py), and costs a
-quarter."""
+"""Squares of frames of all angles together that are affordable, and along a side at all. Each doubling of their width
+loses 2 to 5 % of the precision at 0.5 photons per pixel and frame and a decay over 20 frames, 5 to 30 % at 5
+(bench/squares.py), and costs a quarter."""
 
 MODES = 48
 """Eigenvectors of F in which the smooth part is measured: some hundred products, of which a fit takes away a few."""
@@ -154,7 +154,7 @@ def _squares(
     angle: int,
 ) -> _Squares:
     axis, width = measurement.axis, residuals.width
-    sums, pairs = (part + part.T for part in residuals.of_width(angle))
+    sums, pairs = (part + part.T for part in residuals.in_squares(angle, residuals.width))
     inside = np.flatnonzero(residuals.frames[angle])
     frames = np.bincount(inside // width, minlength=len(pairs)).astype(np.float64)
     held = np.flatnonzero(frames > 0.0)
@@ -180,8 +180,8 @@ def noise_parts(
     along = at_lag(measurement, model, theta, max(1, round(width / 3))).mean(axis=1) if width > 1 else 1.0
     excess = one_way - white / width
     by_chance = np.sqrt(3.0 / np.maximum(single[:, 1], 1.0)) * white / width
-    seen = np.sum(excess / np.where(by_chance > 0.0, by_chance, np.inf)) > SEEN * np.sqrt(len(white))
-    shared = np.maximum(excess, 0.0) / along if seen else np.zeros_like(excess)
+    seen = float(np.sum(excess / np.where(by_chance > 0.0, by_chance, np.inf)) / np.sqrt(len(white)))
+    shared = np.maximum(excess, 0.0) / along if seen > SEEN else np.zeros_like(excess)
     white, shared = _as_given(white, shared, contrast, settings)
     photons, pixels, source = _photons_and_pixels(measurement, model, estimate, white, shared, one_way, width, settings)
     implied = np.divide(shared**2, white, out=np.zeros_like(white), where=white > 0.0)
@@ -206,7 +206,7 @@ def noise_parts(
     smooth = ratio * implied
     variance = white + 2.0 * shared + smooth * (1.0 + similar)
     return NoiseParts(
-        white, shared, smooth, ratio, measured, products, photons, pixels, variance, photons_from=source
+        white, shared, smooth, ratio, measured, products, photons, pixels, variance, seen=seen, photons_from=source
     )
 
 

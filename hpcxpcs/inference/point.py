@@ -33,7 +33,7 @@ from hpcxpcs.inference.recovery import minimise_or_recover
 from hpcxpcs.inference.scaling_choice import Scaled, minimise_scaled, released
 from hpcxpcs.inference.scout import Scouting, scout
 from hpcxpcs.inference.simpler import rest_idle_offsets
-from hpcxpcs.inference.speckle import against_whitening, averaged, fit_whitened
+from hpcxpcs.inference.speckle import against_whitening, averaged, fit_whitened, width_of_squares
 from hpcxpcs.inference.stages import Fitted, Noise, Progress, Report, Represented
 from hpcxpcs.inference.trust_region import Minimum
 from hpcxpcs.inference.verdict import FEWEST_FREEDOM, SETTLED_BY
@@ -119,15 +119,21 @@ def _under_speckles(
     if settings.noise_model == "independent" or parts is None or found.residuals is None or found.robust is None:
         return pilot, before
     model = pilot.settled.objective.coordinates.model
-    averages = averaged(measurement, model, before.estimate, found.residuals)
+    width = width_of_squares(measurement, model, before.estimate.theta)
+    averages = None
+    if width is not None:
+        averages = averaged(measurement, model, before.estimate, found.residuals, width)
     why = against_whitening(pilot, found, averages, measurement, settings.noise_model)
-    if not why and averages is not None:
+    if not why and averages is not None and width is not None:
         free, count = list(before.estimate.free), pilot.settled.theta.size
         errors = np.full((2, count), np.nan)
         errors[:, free] = [np.sqrt(np.diag(c)[: len(free)]) for c in (found.model_based, found.robust)]
         parts = replace(parts, alone=errors[0], alone_robust=errors[1])
         with progress.phase("whiten", "weighing pairs by the noise that they share"):
-            whitened = fit_whitened(measurement, pilot, before.estimate, averages, parts, found.robust, settings)
+            coarse = averaged(measurement, model, before.estimate, found.residuals, 2 * width)
+            whitened = fit_whitened(
+                measurement, pilot, before.estimate, averages, coarse, parts, found.robust, settings
+            )
             if whitened is not None:
                 after = evaluate(measurement, settings, whitened)
                 noise = after.covariances.noise

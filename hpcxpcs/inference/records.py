@@ -143,7 +143,7 @@ class NoiseParts:
     (n_phi,) the P that follows, NaN where there is no sign of speckle. `variance` (n_phi,) is that of a residual, all
     parts together, and `expected_chi_squared` the reduced χ² that follows for the σ of the fit, which leaves out what
     is smooth (1 where the residuals may be a misfit). `errors_from` says whether robust errors rest on "speckle" or on
-    "frames".
+    "frames", `seen` by how many standard deviations shared noise shows.
 
     `model` says for which noise the fit is best: "independent", or "speckle" (then of squares of `width` frames);
     `why` why not for speckle. `levels` (3,) are the variances of whitened residuals over those expected, where noise is
@@ -166,6 +166,7 @@ class NoiseParts:
     model: str = "independent"
     why: str = ""
     photons_from: str = "noise"
+    seen: float = 0.0
     width: int = 1
     levels: Floats = field(default_factory=lambda: np.full(3, np.nan))
     spectrum: Floats = field(default_factory=lambda: np.zeros((3, 0)))

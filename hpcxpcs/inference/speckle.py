@@ -1,9 +1,10 @@
 """The point fit under the noise of speckles: from the fit with independent noise to the whitened one.
 
-The fit as if pairs were independent gives the shape F, by which the noise is weighted, and its parts. The whitened fit
-follows in rounds: weigh, condense around the last estimate as wide as its error, minimise. The first round's window is
-as wide as the robust error of the fit before it; the second's as that of the whitened fit itself. Rounds end when an
-estimate lies well inside of its window (Aitken's two steps; further rounds change the weights, not the answer).
+The fit as if pairs were independent gives the shape F, by which the noise is weighted, and its parts. A Gauss-Newton
+step under these weights leads near the whitened fit, which follows in rounds: weigh, condense around the last estimate
+as wide as its error, minimise. Rounds end when an estimate lies inside of its window; one is the rule. Weights from
+another estimate change the answer in second order only, and so would letting them vary with the parameters: the full
+Wishart likelihood has the same information ½ P tr(ΩJΩJ).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hpcxpcs.inference.bounds import settle_bounds
+from hpcxpcs.inference.compression import checked_angles
 from hpcxpcs.inference.coordinates import Coordinates, physical_sets
 from hpcxpcs.inference.covariance import Covariances, Scatter
 from hpcxpcs.inference.measurement import Measurement
@@ -24,11 +26,10 @@ from hpcxpcs.inference.objective import Limits, Objective, linearised
 from hpcxpcs.inference.records import CompressionReport, NoiseParts, PointSettings
 from hpcxpcs.inference.scaling_choice import minimise_scaled, released
 from hpcxpcs.inference.stages import Fitted, Noise, Represented
-from hpcxpcs.inference.trust_region import whitening
+from hpcxpcs.inference.trust_region import finite, whitening
 from hpcxpcs.likelihood.dyadic import Residuals, lifted
 from hpcxpcs.likelihood.gaussian import marginal_log_likelihood
 from hpcxpcs.likelihood.interpolation import Floats
-from hpcxpcs.likelihood.moments import Moments
 from hpcxpcs.likelihood.products import Products, no_tangents
 from hpcxpcs.likelihood.raw import each_angle
 from hpcxpcs.likelihood.scaling import build_scaling
@@ -37,6 +38,7 @@ from hpcxpcs.likelihood.whitened import (
     Averages,
     Whitened,
     Window,
+    at_each,
     blocks_at,
     condensed,
     cycles_at,
@@ -47,8 +49,9 @@ from hpcxpcs.likelihood.whitened import (
 )
 from hpcxpcs.physics.model import Model
 
-DECAY = 0.3
-"""Largest decay of a shape over one square; its average over two times per side is then right to 1e-5."""
+EXACT, DECAY = 2, 0.5
+"""Frames per side of squares up to which the average over two times is that over all frames, and the largest decay of a
+shape over wider ones: of an exponential the average is then right to 4e-5."""
 
 WIDTHS, SETS = (1.0, 2.0, 4.0), 8
 """Widths of a window, in standard deviations, and parameter sets per width and coordinate."""
@@ -59,8 +62,8 @@ OUTSIDE = 3.0
 ROUNDS = 5
 """Windows tried, the first included."""
 
-CHECKED = 9
-"""Parameter sets at which the condensed likelihood is compared with that of all squares."""
+CHECKED, CHECKED_SQUARES = 9, 500_000
+"""Parameter sets at which the condensed likelihood is compared with that of all squares, and how many of these."""
 
 HALVINGS, LOWEST_RATE = 8, 1e-9
 """How often a set whose rates are negative is drawn towards the middle, and what counts as rounding of a rate."""
@@ -77,23 +80,31 @@ MOST_HOLES = 1024
 FEWEST = 30.0
 """Independent elements of a block from which on its noise is compared with that expected."""
 
+CLEARLY = 5.0
+"""Standard deviations by which shared noise must show before pairs are weighed by it: noise of single pairs, which has
+none, reaches 2 in one fit of forty."""
+
 BARELY = 1.05
 """Robust over model-based error up to which speckles change nothing worth a likelihood of their own."""
 
 
-def averaged(
-    measurement: Measurement, model: Model, estimate: Estimate, residuals: Residuals
-) -> Averages | None:
-    """The measured matrices averaged over squares: the residuals of a fit, and what it had taken away.
+def width_of_squares(measurement: Measurement, model: Model, theta: Floats) -> int | None:
+    """Frames per square: as many as are affordable, fewer where shapes decay faster; None where they do so too fast."""
+    axis = measurement.axis
+    width, narrowest = squares_width(axis, len(measurement.phi)), squares_width(axis, 1)
+    while width > EXACT and np.any(at_lag(measurement, model, theta, width) < 1.0 - DECAY):
+        if width == narrowest:
+            return None
+        width //= 2
+    return width
 
-    None where a shape decays too much over a square, or where squares had to be too narrow for that.
-    """
-    axis, width = measurement.axis, residuals.fine
-    if width < squares_width(axis, len(measurement.phi)):
-        return None
-    if width > 1 and np.any(at_lag(measurement, model, estimate.theta, width) < 1.0 - DECAY):
-        return None
-    n_phi, size = len(measurement.phi), residuals.blocks.shape[2]
+
+def averaged(
+    measurement: Measurement, model: Model, estimate: Estimate, residuals: Residuals, width: int
+) -> Averages:
+    """The measured matrices averaged over squares: the residuals of a fit, and what it had taken away."""
+    axis, n_phi = measurement.axis, len(measurement.phi)
+    size = -(-axis.count // width)
     nodes = 1 if width == 1 else 2
     times, root = np.empty((n_phi, size, nodes)), np.zeros((n_phi, size))
     data, holes = np.zeros((n_phi, size, size)), []
@@ -106,7 +117,7 @@ def averaged(
         spread = np.sqrt(np.bincount(square, weights=(t - middle[square]) ** 2, minlength=size) / some)
         times[k] = middle[:, None] + spread[:, None] * np.array([[0.0]] if nodes == 1 else [[-1.0, 1.0]])
         root[k] = np.sqrt(count)
-        sums, pairs = (part + part.T for part in residuals.blocks[k])
+        sums, pairs = (part + part.T for part in residuals.in_squares(k, width))
         shape = mean_shape(model, *map(jnp.asarray, (estimate.theta, times[k], measurement.phi[k])))
         fitted = estimate.per_angle[k, 0] * np.asarray(shape) + estimate.per_angle[k, 1]
         data[k] = np.where(pairs > 0.0, sums / np.maximum(pairs, 1.0) + fitted, 0.0)
@@ -160,13 +171,15 @@ def fit_whitened(
     pilot: Fitted,
     estimate: Estimate,
     averages: Averages,
+    coarse: Averages,
     parts: NoiseParts,
     robust: Floats,
     settings: PointSettings,
 ) -> Fitted | None:
     """The fit under the noise of speckles, from a pilot fit with its robust covariance; None where none is found.
 
-    Offsets that rest in the pilot rest here, and two components keep the names that it gave them.
+    Coarser averages do for the step that leads there. Offsets that rest in the pilot rest here, and two components keep
+    the names that it gave them.
     """
     objective = pilot.scaled.objective
     fixed = (*objective.coordinates.fixed, *((index, 0.0) for index in pilot.settled.rested))
@@ -181,16 +194,26 @@ def fit_whitened(
     u = objective.coordinates.from_physical(inside)
     places = [estimate.free.index(k) if k in estimate.free else -1 for k in free]
     transform = _in_coordinates(objective, u, robust, places)
-    theta, contrast = pilot.settled.theta, estimate.per_angle[:, 0]
+    model, threads = objective.coordinates.model, measurement.threads
+    source = whitened_at(coarse, model, pilot.settled.theta, parts, threads)
+    normal = replace(objective, source=source).expand(u)
+    if finite(normal):
+        transform = whitening(normal)
+        u = u - transform @ (transform.T @ np.asarray(normal.gradient))
+    contrast = estimate.per_angle[:, 0]
     for number in range(ROUNDS):
-        source = whitened_at(averages, objective.coordinates.model, theta, parts, measurement.threads)
+        theta = np.asarray(objective.theta(u))
+        if not np.all(np.isfinite(theta)):
+            return None
+        source = whitened_at(averages, model, theta, parts, threads)
         found = _round(measurement, pilot, objective, source, parts, u, transform, contrast, settings)
         minimum = found.fitted.scaled.minimum
         if not np.all(np.isfinite(minimum.u)) or not np.isfinite(minimum.cost):
             return None
-        if number > 0 and found.away < OUTSIDE:
-            return found.fitted if found.fitted.settled.minimum.converged else None
-        u, theta = minimum.u, found.fitted.settled.theta
+        if found.away < OUTSIDE:
+            fitted = replace(found.fitted, report=_compared(found.fitted, source, number + 1, settings))
+            return fitted if fitted.settled.minimum.converged else None
+        u = minimum.u
         contrast = np.asarray(minimum.normal.solution.per_angle)[:, 0]
         transform = whitening(minimum.normal)
     return None
@@ -219,7 +242,7 @@ def _round(
     contrast: Floats,
     settings: PointSettings,
 ) -> _Round:
-    """Condense in a window around u (f,), minimise, settle the bounds and compare with all squares."""
+    """Condense in a window around u (f,), minimise and settle the bounds."""
     model = objective.coordinates.model
     thetas = window(objective.coordinates, objective.limits, u, transform, settings.seed)
     near = Window(thetas, (contrast / np.asarray(objective.sigma)) ** 2)
@@ -229,38 +252,48 @@ def _round(
     settled = settle_bounds(scaled.objective, scaled.minimum, settings)
     settled = replace(settled, rested=pilot.settled.rested)
     noise = Noise(np.asarray(objective.sigma), SOURCE, float(moments.pairs.sum()))
-    report = _compared(settled.objective, moments, source, thetas[: 1 + CHECKED], settings)
     represented = Represented(moments, moments, noise, None, False, source, parts, near)
-    fitted = Fitted(scaled, settled, represented, report, pilot.parameters, pilot.exchange, pilot.mirror)
+    fitted = Fitted(scaled, settled, represented, pilot.report, pilot.parameters, pilot.exchange, pilot.mirror)
     return _Round(fitted, u, transform)
 
 
 _marginals = jax.jit(jax.vmap(marginal_log_likelihood, in_axes=(None, 0, None, None)))
 
 
-def _compared(
-    objective: Objective, moments: Moments, source: Whitened, thetas: Floats, settings: PointSettings
-) -> CompressionReport:
-    """Condensed likelihood and that of all squares at parameter sets thetas (k, p), the first being the middle."""
-    model, values = objective.coordinates.model, []
-    for supply in (moments, source):
-        found = [supply.products(model, jnp.asarray(theta), no_tangents(jnp.asarray(theta))) for theta in thetas]
-        stacked = Products(*(jnp.stack(leaf) for leaf in zip(*found, strict=True)))
-        values.append(np.asarray(_marginals(objective.scaling, stacked, objective.sigma, jnp.asarray(moments.pairs))))
-    difference = values[0] - values[1]
+def _compared(fitted: Fitted, source: Whitened, rounds: int, settings: PointSettings) -> CompressionReport:
+    """Condensed likelihood and that of all squares at parameter sets of the window, relative to its middle.
+
+    When only some angles are compared, their error is scaled up as if all angles erred with the same sign.
+    """
+    objective, moments, near = fitted.settled.objective, fitted.represented.moments, fitted.represented.window
+    assert near is not None
+    model, thetas = objective.coordinates.model, near.thetas[: 1 + CHECKED]
+    examined = checked_angles(moments.pairs, CHECKED_SQUARES)
+    found = [moments.products(model, jnp.asarray(theta), no_tangents(jnp.asarray(theta))) for theta in thetas]
+    packed = [np.stack(leaf) for leaf in zip(*found, strict=True)]
+    full = [leaf.copy() for leaf in packed]
+    parts = each_angle(lambda n: at_each(model, source.angles[examined[n]], thetas), len(examined), source.threads)
+    for angle, part in zip(examined, parts, strict=True):
+        for leaf, own in zip(full, part, strict=True):
+            leaf[:, angle] = own[:, 0]
+    pairs = jnp.asarray(moments.pairs)
+    values = [
+        np.asarray(_marginals(objective.scaling, Products(*map(jnp.asarray, leaves)), objective.sigma, pairs))
+        for leaves in (packed, full)
+    ]
+    difference = (values[0] - values[1]) * len(moments.pairs) / len(examined)
     relative = difference - difference[0]
-    elements = int(moments.pairs.sum())
     return CompressionReport(
         provider="squares",
         cells=source.averages.data.shape[1],
         nodes=moments.node_count,
-        pairs=elements,
+        pairs=int(moments.pairs.sum()),
         error=float(np.std(relative)),
         largest_error=float(np.abs(relative).max()),
         tolerance=settings.compression_tolerance,
-        checked_pairs=elements,
+        checked_pairs=int(moments.pairs[examined].sum()),
         checked_points=len(thetas),
-        rounds=1,
+        rounds=rounds,
     )
 
 
@@ -341,6 +374,8 @@ def against_whitening(
         return "what pairs share is not the noise of speckles"
     if not parts.explains_residuals:
         return "pairs share more smooth noise than speckles make" if np.any(parts.shared > 0.0) else "pairs share none"
+    if wanted == "auto" and parts.seen < CLEARLY:
+        return "it shows too little to rely on"
     robust, alone = covariances.robust, covariances.model_based
     size = len(fitted.settled.objective.coordinates.free)
     ratio = None if robust is None else np.sqrt(np.diag(robust)[:size] / np.diag(alone)[:size])

@@ -118,9 +118,9 @@ class Residuals:
     differences: Floats
     frames: NDArray[np.bool_]
 
-    def of_width(self, angle: int) -> Floats:
-        """Sums of residuals of an angle, and their numbers, over squares of `width` frames, (2, M, M)."""
-        by = self.width // self.fine
+    def in_squares(self, angle: int, width: int) -> Floats:
+        """Sums of residuals of an angle, and their numbers, over squares of so many frames, a multiple of `fine`."""
+        by = width // self.fine
         found = self.blocks[angle]
         size = -(-found.shape[1] // by)
         more = size * by - found.shape[1]

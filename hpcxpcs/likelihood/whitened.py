@@ -40,11 +40,14 @@ from hpcxpcs.likelihood.raw import each_angle
 from hpcxpcs.likelihood.shards import PairSet
 from hpcxpcs.physics.model import Model
 
-FAINT = 0.02
+FAINT = 0.05
 """Eigenvectors of which neither speckle part adds more than this share of the independent part are left out."""
 
-FEWEST_MODES = 32
-"""The number of eigenvectors is rounded up to this times a power of two, or all, so that few array shapes occur."""
+MODE_GRID = 32
+"""The number of eigenvectors is rounded up to a multiple of this, or to all, so that few array shapes occur."""
+
+TINY = 1.0e-12
+"""A speckle part over white below this counts as none."""
 
 MORE_HOLES = 64
 """The number of holes is rounded up to a multiple of this."""
@@ -121,8 +124,7 @@ class WhitenedAngle:
 
     def by_block(self, matrices: Array) -> Array:
         """Inner products (3, k, k) as they come from BLOCKS of the eigenvectors: both kept, one, none."""
-        whole = self.filled(matrices)
-        rows = whole @ self.modes
+        whole, rows = self._completed(matrices)
         both = jnp.einsum("ia,kib->kab", self.modes, rows)
         inside = _flat(both) @ _flat(both).T
         once = 1.0 + self.once
@@ -138,6 +140,10 @@ class WhitenedAngle:
 
     def filled(self, matrices: Array) -> Array:
         """Weighted matrices (k, M, M) with what the squares without pairs are expected to be, given the others."""
+        return self._completed(matrices)[0]
+
+    def _completed(self, matrices: Array) -> tuple[Array, Array]:
+        """The filled matrices A (k, M, M), and A U (k, M, r)."""
         rows = matrices @ self.modes
         both = jnp.einsum("ia,kib->kab", self.modes, rows)
         through = jnp.einsum("kab,ib->kia", both * self.twice, self.modes)
@@ -146,13 +152,18 @@ class WhitenedAngle:
         across = (through[:, j] + self.once * rows[:, j]) * self.modes[i] + self.once * rows[:, i] * self.modes[j]
         unknown = -jnp.concatenate([seen, 2.0 * jnp.sum(across, axis=2)], axis=1) @ self.unseen
         size = self.root.shape[0]
-        upper = jnp.zeros_like(matrices).at[:, i, j].add(unknown[:, size:])
-        return matrices + unknown[:, :size, None] * jnp.eye(size) + upper + upper.swapaxes(1, 2)
+        own, others = unknown[:, :size], unknown[:, size:]
+        whole = matrices + own[:, :, None] * jnp.eye(size)
+        rows = rows + own[:, :, None] * self.modes
+        if others.shape[1] == 0:
+            return whole, rows
+        upper = jnp.zeros_like(matrices).at[:, i, j].add(others)
+        added = upper + upper.swapaxes(1, 2)
+        return whole + added, rows + added @ self.modes
 
     def pulled(self, matrices: Array) -> Array:
         """G (k, M, M) with ½ tr(G R)/white the product of weighted matrices with residuals R of the same weight."""
-        filled = self.filled(matrices)
-        rows = filled @ self.modes
+        filled, rows = self._completed(matrices)
         both = jnp.einsum("ia,kib->kab", self.modes, rows)
         half = jnp.einsum("ia,kja->kij", self.modes * self.once, rows)
         inside = jnp.einsum("ia,kab,jb->kij", self.modes, both * self.twice, self.modes)
@@ -170,15 +181,14 @@ def _flat(matrices: Array) -> Array:
 def square_means(model: Model, theta: Array, tangents: Array, times: Array, phi: Array) -> Array:
     """The columns V of `products.columns` averaged over squares, (m, M, M), zero on the diagonal.
 
-    The average over two times in each direction is that over all frames for cubic polynomials.
+    The average over two times in each direction is that over all frames for cubic polynomials. The model is given
+    single times, of which it takes powers, and not pairs.
     """
     size, nodes = times.shape
-    i, j = np.triu_indices(size, 1)
-    one, two = (part.ravel() for part in np.mgrid[:nodes, :nodes])
-    t1, t2 = times[i][:, one].T, times[j][:, two].T
-    means = columns(model, theta, tangents, t1, t2, phi).mean(axis=1)
-    upper = jnp.zeros((means.shape[0], size, size)).at[:, i, j].set(means)
-    return upper + upper.swapaxes(1, 2)
+    t = times.ravel()
+    found = columns(model, theta, tangents, t[:, None], t[None, :], phi)
+    means = found.reshape(found.shape[0], size, nodes, size, nodes).mean(axis=(2, 4))
+    return means * (1.0 - jnp.eye(size))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -231,10 +241,8 @@ def whitened(
         return _weights(shapes[k], averages.root[k], averages.holes_of(k), *parts)
 
     parts = each_angle(found, len(averages.phi), threads)
-    most, size = max(part[0].shape[1] for part in parts), FEWEST_MODES
-    while size < most:
-        size *= 2
-    size = max(most, min(size, averages.root.shape[1]))
+    most = max(part[0].shape[1] for part in parts)
+    size = max(most, min(-(-most // MODE_GRID) * MODE_GRID, averages.root.shape[1]))
     holes = max(len(averages.holes_of(k)) for k in range(len(parts)))
     holes = -(-holes // MORE_HOLES) * MORE_HOLES
     unknown = averages.root.shape[1] + holes
@@ -263,10 +271,8 @@ def _weights(
     shape: Floats, root: Floats, holes: Places, shared: float, smooth: float
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """U, h − 1, g − h − h + 1 and Q⁻¹ of one angle; rows without frames have no weight."""
-    values, vectors = eigh(shape * np.outer(root, root))
-    values = np.clip(values, 0.0, None)
-    strong = np.maximum(shared * values, smooth * values**2) > FAINT
-    phi, modes = values[strong], vectors[:, strong]
+    faintest = min(FAINT / max(shared, TINY), np.sqrt(FAINT / max(smooth, TINY)))
+    phi, modes = eigh(shape * np.outer(root, root), subset_by_value=(faintest, np.inf))
     with_none = np.append(phi, 0.0)
     inverse = 1.0 / (1.0 + shared * (with_none[:, None] + with_none) + smooth * np.outer(with_none, with_none))
     once = inverse[:-1, -1] - 1.0

@@ -20,6 +20,7 @@ _LARGEST_EXPONENT = 300.0
 # Stands for an integral from 0 that diverges (t = 0, p <= -1): no correlation survives it, yet it is finite.
 _DIVERGED = -1.0e100
 _SERIES_BELOW = 0.25
+_LONG = 64  # times
 _EXPONENTIAL_SERIES = tuple(1.0 / math.factorial(k + 1) for k in range(12))
 _EXPONENTIAL_SLOPES = tuple((k + 1) / math.factorial(k + 2) for k in range(12))
 
@@ -114,8 +115,13 @@ def rate(t: ArrayLike, amplitude: Scalar, exponent: Scalar, offset: Scalar) -> A
 
 
 def rate_integral(t: ArrayLike, amplitude: Scalar, exponent: Scalar, offset: Scalar) -> Array:
-    """R(t) with R(t2) − R(t1) = integral of the rate from t1 to t2 seconds; all arguments broadcast."""
-    return amplitude * power_integral(t, exponent) + offset * jnp.asarray(t, jnp.float64)
+    """R(t) with R(t2) − R(t1) = integral of the rate from t1 to t2 seconds; all arguments broadcast.
+
+    Of long rows and columns of times it is kept: XLA would compute it again for every pair of them (five times slower).
+    """
+    found = amplitude * power_integral(t, exponent) + offset * jnp.asarray(t, jnp.float64)
+    is_line = found.ndim == 2 and min(found.shape) == 1 and found.size > _LONG
+    return jax.lax.optimization_barrier(found) if is_line else found
 
 
 def cumulative_trapezoid(samples: Array, step: float) -> Array:
