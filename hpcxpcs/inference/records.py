@@ -14,8 +14,8 @@ Flags = NDArray[np.bool_]
 NOT_SPECKLE = 3.0
 """Standard deviations by which a smooth part that is too small says that what pairs share is not speckle."""
 
-WHITE = (0.6, 1.6)
-"""Variances of whitened residuals over those expected that count as white: error bars then are right to a fourth, and
+WHITE = (0.7, 1.4)
+"""Variances of whitened residuals over those expected that count as white: error bars then are right to a fifth, and
 the robust ones allow for the rest."""
 
 LARGEST_RATIO = 6.0
@@ -187,9 +187,17 @@ class NoiseParts:
     @property
     def explains_residuals(self) -> bool:
         """Whether what the residuals share is noise of speckles, as far as one can tell, and not a misfit."""
-        speckle = self.errors_from == "speckle" and bool(np.any(self.shared > 0.0))
-        unsure = NOT_SPECKLE * self.measured_ratio * np.sqrt(2.0 / max(self.products, 0.5))
-        return speckle and bool(self.measured_ratio - unsure < LARGEST_RATIO)
+        return self._shared_like_speckle and self.measured_ratio < LARGEST_RATIO
+
+    @property
+    def may_be_speckle(self) -> bool:
+        """Whether the smooth part is not larger than that of speckles by more than it is unsure of."""
+        unsure = NOT_SPECKLE * np.sqrt(2.0 / max(self.products, 0.5))
+        return self._shared_like_speckle and bool(self.measured_ratio < LARGEST_RATIO * (1.0 + unsure))
+
+    @property
+    def _shared_like_speckle(self) -> bool:
+        return self.errors_from == "speckle" and bool(np.any(self.shared > 0.0))
 
 
 @dataclass(frozen=True)

@@ -372,7 +372,7 @@ def against_whitening(
         return "the fit for independent noise did not get that far"
     if parts.errors_from == "frames":
         return "what pairs share is not the noise of speckles"
-    if not parts.explains_residuals:
+    if not parts.may_be_speckle:
         return "pairs share more smooth noise than speckles make" if np.any(parts.shared > 0.0) else "pairs share none"
     if wanted == "auto" and parts.seen < CLEARLY:
         return "it shows too little to rely on"

@@ -161,3 +161,12 @@ def test_squares_are_as_narrow_as_their_number_allows():
     assert squares_width(TimeAxis(0.0, 0.1, 1001), 23) == 4
     assert squares_width(TimeAxis(0.0, 0.1, 1001), 1) == 2
     assert squares_width(TimeAxis(0.0, 0.1, 8000), 3) == 16
+
+
+def test_the_misfit_of_a_wrong_model_is_not_taken_for_speckles():
+    flow = simulated("laminar_flow", angles=3, frames=60, seed=0, contrast=0.3)
+    still = simulated("static", angles=3, frames=60)
+    wrong = replace(flow, model=still.model, parameters=still.parameters)
+    found = fit(wrong, scaling="individual")
+    assert found.noise.model == "independent" and found.noise.why
+    assert any("leaves structure" in flag for flag in found.flags)
