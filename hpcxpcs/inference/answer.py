@@ -154,8 +154,6 @@ def evaluate(measurement: Measurement, settings: PointSettings, fitted: Fitted) 
     elif settings.robust or settings.noise_model == "speckle":
         scatter = scatter_of_pairs(measurement, model, estimate, settings)
     found = covariances(represented.source, model, estimate, objective.scaling, scatter)
-    if not settings.robust:
-        found = replace(found, robust=None)
     if found.noise is not None and found.noise.explains_residuals and found.noise.model == "independent":
         expected = float(np.sum(found.noise.variance / represented.noise.sigma**2 * represented.moments.pairs)) / pairs
         found = replace(found, noise=replace(found.noise, expected_chi_squared=expected))

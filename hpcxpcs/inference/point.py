@@ -104,6 +104,8 @@ def fit_in_stages(
     with progress.phase("errors", "computing error bars"):
         evaluated = evaluate(measurement, settings, fitted)
     fitted, evaluated = _under_speckles(measurement, fitted, evaluated, settings, progress)
+    if not settings.robust:
+        evaluated = replace(evaluated, covariances=replace(evaluated.covariances, robust=None))
     answer = assemble(measurement, parameters, settings, scouting, fitted, evaluated, progress)
     return replace(answer, seconds=time.perf_counter() - begun), fitted
 
@@ -123,7 +125,7 @@ def _under_speckles(
     averages = None
     if width is not None:
         averages = averaged(measurement, model, before.estimate, found.residuals, width)
-    why = against_whitening(pilot, found, averages, measurement, settings.noise_model)
+    why = against_whitening(pilot, found, parts, averages, settings.noise_model)
     if not why and averages is not None and width is not None:
         free, count = list(before.estimate.free), pilot.settled.theta.size
         errors = np.full((2, count), np.nan)

@@ -360,14 +360,9 @@ def _by_block(source: Whitened, model: Model, estimate: Estimate) -> tuple[list[
 
 
 def against_whitening(
-    fitted: Fitted, covariances: Covariances, averages: Averages | None, measurement: Measurement, wanted: str
+    fitted: Fitted, covariances: Covariances, parts: NoiseParts, averages: Averages | None, wanted: str
 ) -> str:
     """Why the noise of speckles is not allowed for in the fit itself; empty when nothing speaks against it."""
-    parts = covariances.noise
-    if wanted == "independent":
-        return "the configuration asks for independent noise"
-    if parts is None:
-        return "these data bring errors of their own" if measurement.has_sigma else "the fit determines no errors"
     if not fitted.settled.minimum.converged or fitted.represented.is_raw:
         return "the fit for independent noise did not get that far"
     if parts.errors_from == "frames":

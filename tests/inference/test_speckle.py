@@ -170,3 +170,9 @@ def test_the_misfit_of_a_wrong_model_is_not_taken_for_speckles():
     found = fit(wrong, scaling="individual")
     assert found.noise.model == "independent" and found.noise.why
     assert any("leaves structure" in flag for flag in found.flags)
+
+
+def test_speckles_are_weighed_when_asked_for_although_no_robust_errors_are():
+    found = weighed(speckles(5), noise_model="speckle", robust=False)
+    assert found.noise.model == "speckle" and found.robust_uncertainty is None
+    np.testing.assert_array_equal(found.values, weighed(speckles(5)).values)
