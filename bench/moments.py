@@ -17,7 +17,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +60,7 @@ SCALING = build_scaling("hierarchical", PHI, widths=(0.1 * CONTRAST, 0.003))
 SIGMA = np.full(PHI.size, NOISE)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _rows(model: Model, t1: Array, t2: Array, phi: Array) -> Array:
     return (1.0 + CONTRAST * model.shape(jnp.asarray(THETA), t1[:, None], t2[None, :], phi)).astype(jnp.float32)
 

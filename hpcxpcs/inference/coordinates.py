@@ -6,9 +6,9 @@ s = p·A·t_ref^p/R, and only weakly by y = ln(A·t_ref^p/R) = ln(1 − w), w = 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,16 +25,27 @@ SMALLEST_RATE = 1.0e-100
 """Stands for a rate that is switched off; its square, in derivatives of ratios, is still a number."""
 
 
+@jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True)
 class Coordinates:
-    """Maps free physical parameters to fit coordinates u (f,) and back; hashable, so usable as a static argument.
+    """Maps free physical parameters to fit coordinates u (f,) and back; an argument of compiled functions.
 
-    `fixed` holds (index, value) of parameters that do not vary; t_ref is in s.
+    `fixed` holds (index, value) of parameters that do not vary, of which the indices are compiled in; t_ref is in s.
     """
 
     model: Model
     t_ref: float
     fixed: tuple[tuple[int, float], ...]
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+        """Numbers that compiled functions take as arguments, and the indices that they do not."""
+        return (self.model, self.t_ref, *(value for _, value in self.fixed)), tuple(index for index, _ in self.fixed)
+
+    @classmethod
+    def tree_unflatten(cls, held: tuple[int, ...], numbers: Sequence[Any]) -> Coordinates:
+        """The coordinates that tree_flatten took apart."""
+        model, t_ref, *values = numbers
+        return cls(model, t_ref, tuple(zip(held, values, strict=True)))
 
     @property
     def free(self) -> tuple[int, ...]:
@@ -79,7 +90,7 @@ def _rate_from(
 ) -> dict[int, Array]:
     """Physical values of the free members of one rate."""
     has_a, has_p, has_b = (index in u for index in (rate.amplitude, rate.exponent, rate.offset))
-    log_t = float(np.log(t_ref))
+    log_t = jnp.log(t_ref)
     found: dict[int, Array] = {}
     if has_a and has_b:
         value, log_share = jnp.exp(u[rate.amplitude]), u[rate.offset]
@@ -115,13 +126,13 @@ def reference_time(first: float, last: float) -> float:
     return float(np.sqrt(first * last))
 
 
-@partial(jax.jit, static_argnums=(0, 2, 3))
+@jax.jit
 def lowest_rates(model: Model, theta: Array, first: float, last: float) -> Array:
     """Smallest value of each non-negative rate on [first, last] s, relative to its value at mid-window.
 
     A power law plus a constant is monotone, so the ends decide.
     """
-    times = jnp.asarray([first, reference_time(first, last), last])
+    times = jnp.stack([jnp.asarray(t) for t in (first, jnp.sqrt(first * last), last)])
     found = []
     for rate in model.rates:
         if rate.nonnegative:
@@ -130,13 +141,13 @@ def lowest_rates(model: Model, theta: Array, first: float, last: float) -> Array
     return jnp.stack(found) if found else jnp.zeros(0)
 
 
-@partial(jax.jit, static_argnums=(0, 2, 3))
+@jax.jit
 def lowest_rate(model: Model, theta: Array, first: float, last: float) -> Array:
     """The smallest of lowest_rates; +inf for a model without non-negative rates."""
     return jnp.min(lowest_rates(model, theta, first, last), initial=jnp.inf)
 
 
-@partial(jax.jit, static_argnums=(0, 2, 3))
+@jax.jit
 def physical_sets(coordinates: Coordinates, us: Array, first: float, last: float) -> tuple[Array, Array]:
     """Physical parameters (k, p) of coordinates us (k, f), and their lowest_rate (k,)."""
     thetas = jax.vmap(coordinates.to_physical)(us)

@@ -30,7 +30,6 @@ The ratio of the first two gives n̄ = shared/(contrast·white), and P = 1/(whit
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -139,7 +138,7 @@ class _Squares:
     frames: Floats
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _columns_of(model: Model, theta: Array, tangents: Array, t: Array, phi: Array) -> Array:
     return columns(model, theta, tangents, t[:, None], t[None, :], phi)
 

@@ -33,9 +33,14 @@ SHARD, EXACT = 0, 1
 """First number folded into the key: shards and full-data chains draw from different streams."""
 
 
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["space"],
+    meta_fields=["warmup", "max_tree_depth", "target_acceptance"],
+)
 @dataclass(frozen=True)
 class Sampler:
-    """Choices that are compiled in; hashable."""
+    """Where to sample, and choices that are compiled in."""
 
     space: Space
     warmup: int
@@ -102,7 +107,7 @@ def _kernel(sampler: Sampler) -> tuple[Callable[..., Any], Callable[..., Any]]:
     return start, jax.vmap(lambda target, state: sample(state, (target,), {}), in_axes=(None, 0))
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _advanced(sampler: Sampler, target: Target, state: Any, count: Array) -> tuple[Any, Rows]:
     begin, step = _kernel(sampler)
     jax.eval_shape(begin, target, state.rng_key, (state.z, state.potential_energy, state.z_grad))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -71,13 +70,13 @@ def _place(lower: ArrayLike, upper: ArrayLike, logarithmic: ArrayLike, theta: Ar
     return jnp.where(by_logarithm, logarithm / jnp.log(span), (theta - low) / (high - low))
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def linearised(coordinates: Coordinates, u: Array) -> tuple[Array, Array]:
     """Physical parameters (p,) at coordinates u (f,), and their slopes (p, f)."""
     return coordinates.to_physical(u), jax.jacfwd(coordinates.to_physical)(u)
 
 
-@partial(jax.jit, static_argnums=(0, 2, 3))
+@jax.jit
 def _walls(
     coordinates: Coordinates,
     bounds: tuple[Array, Array, Array],

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial, reduce
+from functools import reduce
 from operator import add
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,7 +21,7 @@ from hpcxpcs.inference.prior_density import PriorTerms, supported
 from hpcxpcs.inference.records import PointFit
 from hpcxpcs.inference.stages import Fitted
 from hpcxpcs.inference.support import Support
-from hpcxpcs.inference.target import Space, Target, position
+from hpcxpcs.inference.target import Space, Target, parameters_at
 from hpcxpcs.inference.trust_region import whitening
 from hpcxpcs.likelihood.condense import Condensation, condensation, from_arrays, to_arrays
 from hpcxpcs.likelihood.interpolation import Floats
@@ -116,8 +115,7 @@ def space_of(
     `lead` is the order of two components, as Support takes it.
     """
     lower, upper = zip(*(supported(parameter) for parameter in parameters), strict=True)
-    unused = (1.0,) * len(model_coordinates.free)
-    support = Support(model_coordinates, lower, upper, *time_range, unused, lead)
+    support = Support.of(model_coordinates, lower, upper, time_range, lead)
     return Space(support, PriorTerms.of(parameters), samples_noise)
 
 
@@ -155,7 +153,7 @@ def prepare_full(
         shift=jnp.asarray(nothing),
         origin=jnp.asarray(origin),
         transform=jnp.asarray(transform),
-        softness=jnp.asarray(support.softness),
+        softness=support.softness,
     )
     strength = (point.scaling.contrast / (point.sigma * scale)) ** 2
     space, full, chosen = _at_mode(space, target, moments, strength, seed, width)
@@ -185,16 +183,8 @@ def _cloud(space: Space, target: Target, seed: int, width: float) -> Floats:
     rng = np.random.default_rng([seed, 1])
     count = CLOUD_SETS * space.size
     z = np.concatenate([width * size * rng.standard_normal((count, space.size)) for size in CLOUD])
-    found = np.asarray(_parameters(space, target, jnp.asarray(z)))
+    found = np.asarray(parameters_at(space, target, jnp.asarray(z))[0])
     return found[np.all(np.isfinite(found), axis=1)]
-
-
-@partial(jax.jit, static_argnums=0)
-def _parameters(space: Space, target: Target, z: jax.Array) -> jax.Array:
-    def one(its: jax.Array) -> jax.Array:
-        return space.parameters(position(target, its), target.softness)[0]
-
-    return jax.vmap(one)(z)
 
 
 def prepare_shards(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -17,18 +19,33 @@ CLOSEST = 1.0e-12
 """A beta prior is evaluated this share of its range away from its ends at least, where it may be infinite."""
 
 
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["values", "lower", "upper"], meta_fields=["index", "kind"]
+)
+@dataclass(frozen=True)
+class PriorTerm:
+    """Prior of the parameter theta[index]: its kind, the values that kind has, and the bounds it is cut at."""
+
+    index: int
+    kind: str
+    values: dict[str, float]
+    lower: float
+    upper: float
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["terms"], meta_fields=[])
 @dataclass(frozen=True)
 class PriorTerms:
-    """Priors of the free parameters as (index into theta, kind, values, lower, upper); hashable."""
+    """Priors of the free parameters, an argument of compiled functions."""
 
-    terms: tuple[tuple[int, str, tuple[tuple[str, float], ...], float, float], ...]
+    terms: tuple[PriorTerm, ...]
 
     @classmethod
     def of(cls, parameters: Sequence[ResolvedParameter]) -> PriorTerms:
         """The priors of the parameters that vary."""
         return cls(
             tuple(
-                (k, p.prior.kind, p.prior.values, *supported(p))
+                PriorTerm(k, p.prior.kind, dict(p.prior.values), *supported(p))
                 for k, p in enumerate(parameters)
                 if p.fixed is None
             )
@@ -37,8 +54,9 @@ class PriorTerms:
     def log_density(self, theta: Array) -> Array:
         """Sum of the log densities at physical parameters theta (p,) within their bounds."""
         total = jnp.zeros(())
-        for index, kind, values, lower, upper in self.terms:
-            total = total + _LOG_DENSITIES[kind](theta[index], dict(values), lower, upper)
+        for term in self.terms:
+            density = _LOG_DENSITIES[term.kind]
+            total = total + density(theta[term.index], term.values, term.lower, term.upper)
         return total
 
 

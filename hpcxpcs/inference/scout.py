@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +78,7 @@ def searched(scouting: Scouting, settings: PointSettings) -> SearchReport:
     return SearchReport(settings.multi_start, plan.candidates, len(scouting.starts), len(scouting.minima))
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _screen(coordinates: Coordinates, tiles: RawTiles, scaling: Scaling, sigma: Array, us: Array) -> Array:
     def cost(u: Array) -> Array:
         theta = coordinates.to_physical(u)

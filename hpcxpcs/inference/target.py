@@ -20,11 +20,12 @@ from hpcxpcs.likelihood.products import Products, no_tangents
 from hpcxpcs.likelihood.scaling import Scaling
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["support", "prior"], meta_fields=["samples_noise"])
 @dataclass(frozen=True)
 class Space:
     """Sampling coordinates x (d,): those of the support (f,), then the log of the noise scale if it is sampled.
 
-    The noise scale has the scale-free prior 1/s. Hashable: a static argument of compiled functions.
+    The noise scale has the scale-free prior 1/s.
     """
 
     support: Support
@@ -87,6 +88,12 @@ def position(target: Target, z: Array) -> Array:
     return target.origin + target.transform @ z
 
 
+@jax.jit
+def parameters_at(space: Space, target: Target, z: Array) -> tuple[Array, Array]:
+    """Physical parameters (n, p) and noise scale (n,) of whitened coordinates z (n, d)."""
+    return jax.vmap(lambda one: space.parameters(position(target, one), target.softness)[:2])(z)
+
+
 def products_at(space: Space, target: Target, theta: Array) -> Products:
     """Inner products of the target's likelihood at physical parameters theta (p,)."""
     return target.arrays.products(space.support.coordinates.model, theta, no_tangents(theta))
@@ -127,7 +134,7 @@ def joint_log_density(space: Space, target: Target, x: Array, coefficients: Arra
     return -0.5 * chi_squared - jnp.sum(target.pairs * jnp.log(noise)) + target.tempering * (prior - levels)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def log_densities(space: Space, target: Target, z: Array) -> Array:
     """Log densities (…,) at whitened coordinates z (…, d), one after the other (memory stays that of one)."""
     flat = z.reshape(-1, z.shape[-1])
@@ -140,7 +147,7 @@ def with_gradient(space: Space, target: Target, z: Array) -> tuple[Array, Array]
     return jnp.stack(values), jnp.stack(gradients)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _expanded(space: Space, target: Target, z: Array) -> tuple[Array, Array]:
     return jax.value_and_grad(lambda one: log_density(space, target, one))(z)
 
@@ -150,13 +157,13 @@ def joint_gradients(space: Space, target: Target, w: Array) -> Array:
     return jnp.stack([_joint_gradient(space, target, one) for one in w])
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _joint_gradient(space: Space, target: Target, w: Array) -> Array:
     size = space.size
     return jax.grad(lambda one: joint_log_density(space, target, one[:size], one[size:]))(w)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def described(space: Space, target: Target, z: Array, normal: Array) -> tuple[Array, Array, Array]:
     """Physical parameters (n, p), noise scale (n,) and a draw of the scaling coefficients (n, k) per row of z (n, d).
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +56,7 @@ def _probe(points: Floats, nodes: Floats) -> _Probe:
     return _Probe(padded_nodes, padded_points, matrix, valid)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _errors(model: Model, thetas: Array, phi: Array, frames: Array, lags: Array, matrices: Array) -> Array:
     """Squared errors (3, theta, phi, C, P, P): both directions interpolated, frames only, lags only.
 

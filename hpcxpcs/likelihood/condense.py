@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +78,7 @@ class Condensation:
         return MomentArrays((group,), jnp.asarray(self.phi[:, None]), jnp.arange(n_phi), power)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _shapes(model: Model, thetas: Array, t1: Array, t2: Array, phi: Array) -> Array:
     return jax.vmap(lambda theta: model.shape(theta, t1, t2, phi))(thetas)
 

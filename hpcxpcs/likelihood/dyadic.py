@@ -24,7 +24,7 @@ from hpcxpcs.likelihood.raw import TILE, RawPairs, RawTiles
 from hpcxpcs.physics.model import Model
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=1)
 def _tile_scores(
     model: Model,
     widths: tuple[int, int],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple, Protocol
 
 import jax
@@ -58,7 +57,7 @@ def no_tangents(theta: Array) -> Array:
     return jnp.zeros((theta.shape[0], 0))
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def evaluate(model: Model, source: Source, theta: Array, tangents: Array) -> Products:
     """Compiled products of a source made of arrays; they are arguments, so one compilation serves all."""
     return source.products(model, theta, tangents)

@@ -73,12 +73,12 @@ class RawTiles:
         return np.asarray(jnp.count_nonzero(self.weights, axis=(1, 2, 3)), dtype=np.float64)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _tile_products(model: Model, tiles: RawTiles, theta: Array, tangents: Array) -> Products:
     return tiles.products(model, theta, tangents)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _tile_products_many(model: Model, tiles: RawTiles, thetas: Array) -> Products:
     none = jnp.zeros((thetas.shape[1], 0))
     return jax.vmap(lambda theta: tiles.products(model, theta, none))(thetas)

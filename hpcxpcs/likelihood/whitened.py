@@ -191,13 +191,13 @@ def square_means(model: Model, theta: Array, tangents: Array, times: Array, phi:
     return means * (1.0 - jnp.eye(size))
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def mean_shape(model: Model, theta: Array, times: Array, phi: Array) -> Array:
     """f averaged over squares (M, M), 1 on the diagonal."""
     return square_means(model, theta, jnp.zeros((theta.shape[0], 0)), times, phi)[0] + jnp.eye(times.shape[0])
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _products(model: Model, angle: WhitenedAngle, theta: Array, tangents: Array) -> Products:
     basis = square_means(model, theta, tangents, angle.times, angle.phi)
     found = angle.inner(angle.weighted(jnp.concatenate([basis, angle.data[None]])))
@@ -322,7 +322,7 @@ def freedom_of(angle: WhitenedAngle) -> Floats:
     return np.array(counts) - np.array(taken)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def blocks_at(model: Model, angle: WhitenedAngle, theta: Array, tangents: Array, level: Array) -> Array:
     """Inner products by block, (3, m + 1, m + 1), of the columns V and, last, of the residuals; level is (contrast,
     offset)."""
@@ -331,7 +331,7 @@ def blocks_at(model: Model, angle: WhitenedAngle, theta: Array, tangents: Array,
     return angle.by_block(angle.weighted(jnp.concatenate([basis, residual[None]])))
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def cycles_at(model: Model, angle: WhitenedAngle, theta: Array, tangents: Array) -> Array:
     """Σ G_12 g_23 G'_34 g_41 g_12 g_34 (m, m) of the columns V, with the field correlation g = √f and G as `pulled`."""
     basis = square_means(model, theta, tangents, angle.times, angle.phi)
@@ -364,12 +364,12 @@ class _Shapes:
     mixing: Floats
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _values(model: Model, thetas: Array, t1: Array, t2: Array, phi: Array) -> Array:
     return jax.vmap(lambda theta: model.shape(theta, t1, t2, phi))(thetas)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _mean_shapes(model: Model, thetas: Array, times: Array, phi: Array) -> Array:
     return jax.lax.map(lambda theta: mean_shape(model, theta, times, phi), thetas)
 

@@ -78,6 +78,6 @@ def sampled_rate(
 
     Times up to half a step are evaluated at half a step; with floored, rates are kept above 1e-10.
     """
-    shortest = max(0.5 * grid.step, _PUBLISHED_SHORTEST_TIME)
+    shortest = jnp.maximum(0.5 * grid.step, _PUBLISHED_SHORTEST_TIME)
     values = rate(jnp.maximum(grid.times(), shortest), amplitude, exponent, offset)
     return jnp.where(values > _PUBLISHED_RATE_FLOOR, values, _PUBLISHED_RATE_FLOOR) if floored else values

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -46,9 +48,14 @@ _RATES: dict[str, tuple[RateTerm, ...]] = {
 }
 
 
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["q", "gap", "grid"],
+    meta_fields=["name", "parameter_names", "shear_law", "integrator", "convention", "rates"],
+)
 @dataclass(frozen=True)
 class Model:
-    """A correlation model at one q; hashable, so it can be a static argument of a compiled function.
+    """A correlation model at one q, an argument of compiled functions: other q and gap need no compilation.
 
     q is in Å⁻¹ and gap in Å. rates name the power laws of theta; those marked nonnegative must not fall
     below zero on the data's time range. They are not clipped (that is the prior's support), except where a

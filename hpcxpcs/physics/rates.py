@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -36,9 +37,10 @@ class RateTerm:
     nonnegative: bool
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["start", "step"], meta_fields=["count"])
 @dataclass(frozen=True)
 class TimeGrid:
-    """Uniform frame times start + step·k, k = 0..count−1, in seconds."""
+    """Uniform frame times start + step·k, k = 0..count−1, in seconds; their number is compiled in."""
 
     start: float
     step: float

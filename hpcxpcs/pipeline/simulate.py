@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -136,12 +136,12 @@ class _Simulation:
         return matrix
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _shape(model: Model, theta: Array, t1: Array, t2: Array, phi: Array) -> Array:
     return model.shape(theta, t1, t2, phi)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _field(model: Model, theta: Array, t1: Array, t2: Array, phi: Array) -> Array:
     return model.field(theta, t1, t2, phi)
 

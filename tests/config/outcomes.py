@@ -216,7 +216,7 @@ def prior(lab: Laboratory, settings: Settings) -> object:
     resolved = resolved_parameters(config, scale_of(config, hpcxpcs.load(config)))
     terms = PriorTerms.of([item for item in resolved if item.parameter.name == "D0"])
     found = [float(terms.log_density(np.array([value]))) for value in (2e3, 1e4, 5e4)]
-    return [round(value - found[0], 9) for value in found], terms.terms[0][-2:]
+    return [round(value - found[0], 9) for value in found], (terms.terms[0].lower, terms.terms[0].upper)
 
 
 def point(lab: Laboratory, settings: Settings) -> object:

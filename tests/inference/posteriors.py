@@ -76,8 +76,8 @@ class Posed:
         ]
 
 
-_parameters = jax.jit(lambda space, x: space.parameters(x)[:2], static_argnums=0)
-_theta = jax.jit(lambda coordinates, u: coordinates.to_physical(u), static_argnums=0)
+_parameters = jax.jit(lambda space, x: space.parameters(x)[:2])
+_theta = jax.jit(lambda coordinates, u: coordinates.to_physical(u))
 
 
 def physical(space: Space, x: np.ndarray) -> tuple[np.ndarray, float]:
@@ -111,7 +111,7 @@ def posed(case: Case, mode: str = "individual", *, samples_noise: bool = True) -
     u = coordinates.from_physical(case.truth)
     covariance = _covariance(case, u)
     lower, upper = zip(*(supported(p) for p in case.parameters), strict=True)
-    hard = Support(coordinates, lower, upper, *measurement.time_range, (1.0,) * u.size)
+    hard = Support.of(coordinates, lower, upper, measurement.time_range)
     support = hard.softened(u, np.sqrt(np.diag(covariance)))
     space = Space(support, PriorTerms.of(case.parameters), samples_noise)
     transform = np.diag(np.full(space.size, (2.0 * moments.pairs.sum()) ** -0.5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -185,7 +186,7 @@ def test_given_an_order_then_every_point_of_the_sampling_space_keeps_to_it_and_i
     t_ref = float(np.sqrt(window[0] * window[1]))
     coordinates = Coordinates(build_model("static_both", q=0.0054), t_ref, fixed)
     bounds = (100.0, -2.0, -1e5) * 2, (1e6, 2.0, 1e5) * 2
-    support = Support(coordinates, *bounds, *window, (0.2,) * len(coordinates.free), lead)
+    support = replace(Support.of(coordinates, *bounds, window, lead), softness=jnp.full(len(coordinates.free), 0.2))
     x = support.from_coordinates(coordinates.from_physical(np.array(theta)))
     to_physical = jax.jit(jax.vmap(support.to_physical))
     found = to_physical(jnp.asarray(x[None]))

@@ -69,7 +69,7 @@ def test_given_several_parameters_then_their_log_densities_add_at_their_places()
 
 def test_given_a_fixed_parameter_then_it_has_no_prior():
     items = [parameter("normal"), replace(parameter("normal"), fixed=1.0), parameter("exponential")]
-    assert [term[0] for term in PriorTerms.of(items).terms] == [0, 2]
+    assert [term.index for term in PriorTerms.of(items).terms] == [0, 2]
 
 
 @pytest.mark.parametrize("kind", ["lognormal", "half_normal", "exponential"])

@@ -20,7 +20,7 @@ def support_of(fixed=(), lower=None, upper=None, model="laminar_flow", first=FIR
     low = lower or (1.0, -2.0, -500.0, 1e-4, -2.0, -0.05, -180.0)
     high = upper or (1e5, 2.0, 2000.0, 1.0, 2.0, 0.2, 180.0)
     count = len(coordinates.free)
-    support = Support(coordinates, low, high, first, last, (1.0,) * count)
+    support = Support.of(coordinates, low, high, (first, last))
     return support.softened(middle(support), np.full(count, 0.3))
 
 

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
+from hpcxpcs.inference.coordinates import Coordinates
+from hpcxpcs.inference.prepared import space_of
 from hpcxpcs.inference.target import Target, described, log_densities, with_gradient
+from hpcxpcs.pipeline.compile_cache import CacheRecorder
 from tests.inference.fitting import simulated
 from tests.inference.posteriors import (
     CONTRAST,
@@ -63,6 +66,23 @@ def test_given_any_scaling_then_the_density_is_that_of_all_raw_pairs(static, mod
     wanted = dense(problem, z)
     assert spread(wanted) > 1.0
     assert spread(densities(problem, problem.full, z) - wanted) < 0.01
+
+
+def test_given_another_q_gap_window_bounds_priors_and_held_values_then_nothing_is_compiled_again():
+    case = simulated("laminar_flow", fixed={"D_offset": 100.0})
+    problem = posed(case)
+    z = problem.near(3)
+    before = densities(problem, problem.full, z)
+    others = []
+    for own in case.parameters:
+        prior = replace(own.prior, values=tuple((key, 1.1 * value) for key, value in own.prior.values))
+        others.append(replace(own, prior=prior, upper=1.1 * own.upper))
+    elsewhere = Coordinates(replace(case.model, q=0.006, gap=1.5e6), 3.0, ((2, 90.0),))
+    space = space_of(elsewhere, others, (0.2, 60.0), samples_noise=True)
+    with CacheRecorder() as recorder:
+        after = densities(replace(problem, space=space), problem.full, z)
+    assert recorder.use.hits + recorder.use.misses == 0
+    assert spread(after - before) > 1.0, "and yet the values are others"
 
 
 def test_given_condensed_arrays_then_the_density_is_that_of_all_raw_pairs(static):

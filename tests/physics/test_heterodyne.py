@@ -16,7 +16,7 @@ TIMES = 0.1 * np.arange(1, 101)
 THETA = np.array([1e4, -0.3, 50.0, 2e4, 0.2, 100.0, 1000.0, -0.4, 5.0, 0.4, -0.1, 1.0, 0.1, 3.0])
 
 
-SHAPE = jax.jit(lambda model, *rest: model.shape(*rest), static_argnums=0)
+SHAPE = jax.jit(lambda model, *rest: model.shape(*rest))
 
 
 def constant_fraction(f0: float, f3: float = 0.0) -> np.ndarray:

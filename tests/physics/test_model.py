@@ -58,8 +58,8 @@ def compiled(model):
     return jax.jit(model.shape), jax.jit(jax.jacfwd(model.shape))
 
 
-SHAPE = jax.jit(lambda model, *rest: model.shape(*rest), static_argnums=0)
-FIELD = jax.jit(lambda model, *rest: model.field(*rest), static_argnums=0)
+SHAPE = jax.jit(lambda model, *rest: model.shape(*rest))
+FIELD = jax.jit(lambda model, *rest: model.field(*rest))
 
 
 def square(function, model, phi=20.0):
