@@ -49,14 +49,30 @@ class MomentArrays:
         classes, members = self.phi.shape
         gram = jnp.zeros((classes, members, size, size))
         data = jnp.zeros((classes, members, size))
-        for group in self.groups:
-            basis = columns(model, theta, tangents, group.t1, group.t2, self.phi[:, :, None, None])
+        for group, basis in zip(self.groups, self._bases(model, theta, tangents), strict=True):
             form, projected = (_few, _few_linear) if basis.shape[2:4] == (1, 1) else (_quadratic, _linear)
             gram, data = gram + form(basis, group.gram), data + projected(basis, group.data)
         flat = classes * members
         return Products(
             gram.reshape(flat, size, size)[self.place], data.reshape(flat, size)[self.place], self.power
         )
+
+    def _bases(self, model: Model, theta: Array, tangents: Array) -> list[Array]:
+        """The columns V at the nodes of every group, (m, K, A, C, M) each.
+
+        The nodes of all groups are one list to the model: its code, which is most of what is compiled, is there once.
+        """
+        t1, t2 = (
+            jnp.concatenate([t.reshape(*t.shape[:-2], -1) for t in times], axis=-1)
+            for times in zip(*((group.t1, group.t2) for group in self.groups), strict=True)
+        )
+        found = columns(model, theta, tangents, t1, t2, self.phi[:, :, None])
+        ends = np.cumsum([group.t1.shape[-2] * group.t1.shape[-1] for group in self.groups])
+        parts = jnp.split(found, ends[:-1], axis=-1)
+        return [
+            part.reshape(*part.shape[:-1], *group.t1.shape[-2:])
+            for part, group in zip(parts, self.groups, strict=True)
+        ]
 
     def weighted(self, weight: float) -> MomentArrays:
         """The arrays with every pair's weight in the sums multiplied by `weight`."""
