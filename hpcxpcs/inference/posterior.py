@@ -90,7 +90,8 @@ class Posterior:
     """Draws of C chains and S samples in physical values, and the evidence for trusting them.
 
     `names` (n,) are the free parameters in canonical order, then "noise_scale" if it was sampled; `draws` (C,S,n);
-    `contrast` and `offset` (C,S,n_phi); `log_posterior` (C,S) in nats. `route` is "consensus" or "exact", `verdict`
+    `contrast` and `offset` (C,S,n_phi); `widening` (n,) says how many times wider the draws are than the likelihood has
+    them, because pairs share noise; `log_posterior` (C,S) in nats. `route` is "consensus" or "exact", `verdict`
     "certified", "corrected", "exact" or "rejected", `words` why, in one or two sentences. `settings` are those of the
     sampler: method, warmup, strategy, anchor, combination, target_acceptance, and `thresholds` (max_r_hat, min_ess,
     min_bfmi, max_divergence_rate), each where it applies; `timings` are seconds.
@@ -101,6 +102,7 @@ class Posterior:
     draws: Floats
     contrast: Floats
     offset: Floats
+    widening: Floats
     log_posterior: Floats
     route: str
     verdict: str

@@ -22,7 +22,7 @@ from hpcxpcs.inference.diagnostics import (
     narrowest_interval,
     z_against,
 )
-from hpcxpcs.inference.draws import Physical, names_of, physical_draws, prior_std
+from hpcxpcs.inference.draws import Physical, Widened, names_of, physical_draws, prior_std, widened
 from hpcxpcs.inference.exchange import exchanged_share
 from hpcxpcs.inference.heterogeneity import Heterogeneity
 from hpcxpcs.inference.modes import Modes, find_modes
@@ -180,13 +180,17 @@ def assembled(
     chains = run.plan.chains
     z = evidence.draws()
     z = z[: len(z) // chains * chains]
+    modes = find_modes(z, seed=run.plan.seed)
     found = physical_draws(prepared.space, prepared.full, z, (run.plan.seed, 4))
+    spread = Widened(z, found, np.ones(found.values.shape[1]))
+    if modes.count == 1:
+        spread = widened(prepared.space, prepared.full, z, found, point)
+    z, found = spread.z, spread.physical
     values = found.values.reshape(chains, -1, found.values.shape[1])
     mixed, judgement = _quality(config, prepared, evidence)
     parameters = sampled_parameters(run)
     names = names_of(prepared.space)
     units = {p.parameter.name: p.parameter.unit for p in parameters}
-    modes = find_modes(z, seed=run.plan.seed)
     verdict, words, warnings = _with_compression(evidence, compression)
     both_labels = mixed_labels(point, modes, found.theta, prepared.space.support.coordinates.t_ref)
     if both_labels is not None:
@@ -198,6 +202,7 @@ def assembled(
         draws=values,
         contrast=found.contrast.reshape(shape),
         offset=found.offset.reshape(shape),
+        widening=spread.widening,
         log_posterior=np.asarray(log_densities(prepared.space, prepared.full, jnp.asarray(z))).reshape(
             shape[:2]
         ),

@@ -102,4 +102,4 @@ def _spread_of(
     return mean, jnp.sqrt(squares / (count - 1))
 
 
-_spread = jax.jit(_spread_of, static_argnums=0)
+_spread = jax.jit(_spread_of)

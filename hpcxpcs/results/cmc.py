@@ -95,6 +95,7 @@ def analysis_record(answer: Answer, posterior: Posterior) -> dict[str, Any]:
             "quality_flag": posterior_quality(posterior),
             "quality_rule": POSTERIOR_QUALITY_RULE,
             "words": posterior.words,
+            "widening": dict(zip(posterior.names, posterior.widening, strict=True)),
             "warnings": posterior_warnings(posterior, answer.fit),
             "recommendations": list(posterior.recommendations),
         },

@@ -22,7 +22,7 @@ ESTIMATED_NOISE = "compression residual"
 BLOCK_POINTS = 2**18
 """Points evaluated at a time: 2 MiB per array, which stays near the processor's cache."""
 
-_compiled_shape = jax.jit(Model.shape, static_argnums=0)
+_compiled_shape = jax.jit(Model.shape)
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def _attributes(answer: Answer, posterior: Posterior) -> dict[str, Any]:
         "route": posterior.route,
         "verdict": posterior.verdict,
         "words": posterior.words,
+        "widening": dumps(dict(zip(posterior.names, map(float, posterior.widening), strict=True))),
         "warnings": dumps(posterior.warnings),
         "seed": int(posterior.seed),
         "settings": settings,

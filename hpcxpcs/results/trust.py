@@ -84,7 +84,8 @@ def finding_words(finding: Finding) -> str:
 
 def posterior_warnings(posterior: Posterior, fit: Fit) -> list[str]:
     """Everything that should keep a reader from quoting the numbers as they are, each thing once."""
-    shared = [shared_noise_words(fit)] if largest_inflation(fit) >= SERIOUS_INFLATION else []
+    too_narrow = largest_inflation(fit) >= SERIOUS_INFLATION and not is_widened(posterior)
+    shared = [shared_noise_words(posterior, fit)] if too_narrow else []
     return list(dict.fromkeys((*posterior.warnings, *map(finding_words, posterior.judgement.failed), *shared)))
 
 
@@ -104,7 +105,7 @@ def trust_rows(posterior: Posterior, fit: Fit) -> Iterator[tuple[str, str]]:
     yield "solutions", posterior.modes.words
     yield "prior or data", contraction_words(posterior)
     if fit.robust_uncertainty is not None:
-        yield "shared noise", shared_noise_words(fit)
+        yield "shared noise", shared_noise_words(posterior, fit)
     yield "point fit", agreement_words(posterior)
     yield "summary of the data", compression_words(posterior.compression)
 
@@ -122,13 +123,21 @@ def largest_inflation(fit: Fit) -> float:
     return 1.0 if ratios is None else float(np.max(ratios[np.isfinite(ratios)], initial=1.0))
 
 
-def shared_noise_words(fit: Fit) -> str:
-    """Whether points share noise, of which the posterior's intervals know nothing."""
-    largest = largest_inflation(fit)
+def is_widened(posterior: Posterior) -> bool:
+    """Whether draws were moved to the scatter of the point fit's robust error bars."""
+    return bool(np.any(posterior.widening != 1.0))
+
+
+def shared_noise_words(posterior: Posterior, fit: Fit) -> str:
+    """Whether points share noise, and what the posterior's intervals know of it."""
+    largest, widest = largest_inflation(fit), float(np.max(posterior.widening))
+    spread = f"draws are up to {widest:.2f} times wider than it has them, as the robust error bars of the point fit are"
     if weighs_speckles(fit):
+        words = "points share the noise of their speckles, which the likelihood allows for"
         rest = f"; by the robust error bars of the point fit its intervals are up to {largest:.2f} times too narrow"
-        words = "points share the noise of their speckles, which the posterior allows for"
-        return words + (rest if largest >= NOTABLE_INFLATION else "")
+        return words + (f"; {spread}" if is_widened(posterior) else rest if largest >= NOTABLE_INFLATION else "")
+    if is_widened(posterior):
+        return f"points share noise, which the likelihood takes for independent: {spread}"
     if largest < NOTABLE_INFLATION:
         return "points share hardly any noise: treating them as independent is fair here"
     return (

@@ -19,11 +19,15 @@ from tests.small_problem import small_problem
 
 @dataclass(frozen=True)
 class Runs:
-    """A consensus by one process, the same by two ranks with two threads each, and all data at once."""
+    """A consensus by one process, the same by two ranks with two threads each, and all data at once.
+
+    `unweighed` is all data at once, taken for independent.
+    """
 
     alone: Path
     together: Path
     exact: Path
+    unweighed: Path
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +50,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory, private_cache: None) -> Runs:
             jobs.fit(folder / "alone")
             jobs.fit(folder / "together", before=ranks(2), environment=two)
             jobs.fit(folder / "exact", "--method", "exact")
+            jobs.fit(folder / "unweighed", "--method", "exact", "--set", "noise.model=independent")
 
     folder = made_once(tmp_path_factory, "speckles", make)
-    return Runs(*(folder / name for name in ("alone", "together", "exact")))
+    return Runs(*(folder / name for name in ("alone", "together", "exact", "unweighed")))
 
 
 def summary(run: Path) -> dict[str, dict[str, float]]:
@@ -72,10 +77,24 @@ def test_the_posterior_is_as_wide_as_the_point_fit_and_its_likelihood_was_checke
     assert point["noise"]["model"] == "speckle"
     every = summary(runs.exact)
     for name in ("D0", "alpha"):
-        assert every[name]["std"] == pytest.approx(point["parameters"][name]["uncertainty"], rel=0.3)
+        assert every[name]["std"] == pytest.approx(point["parameters"][name]["uncertainty"], rel=0.25)
     assert (runs.exact / "data" / "squares.h5").exists()
     metrics = json.loads((runs.exact / "results" / "summary.json").read_text())["metrics"]
     assert metrics["compression_error"] < 0.05
+
+
+def test_a_posterior_of_pairs_taken_for_independent_is_as_wide_as_its_robust_error_bars(runs):
+    point = json.loads((runs.unweighed / "results" / "nlsq" / "parameters.json").read_text())["parameters"]
+    analysis = json.loads((runs.unweighed / "results" / "cmc" / "analysis_results_cmc.json").read_text())
+    found, widening = summary(runs.unweighed), analysis["sampling_quality"]["widening"]
+    for name in ("D0", "alpha"):
+        assert point[name]["robust_uncertainty"] > 3.0 * point[name]["uncertainty"]
+        assert found[name]["std"] == pytest.approx(point[name]["robust_uncertainty"], rel=0.25)
+        assert found[name]["mean"] == pytest.approx(point[name]["value"], abs=0.3 * found[name]["std"])
+        expected = point[name]["robust_uncertainty"] / point[name]["uncertainty"]
+        assert widening[name] == pytest.approx(expected, rel=0.25)
+    assert widening["noise_scale"] == 1.0
+    assert not any("too narrow" in words for words in analysis["sampling_quality"]["warnings"])
 
 
 def test_results_name_the_noise(runs):

@@ -40,6 +40,7 @@ def sample_posterior(fit: PointFit | None = None, seed: int = 5, route: str = "c
         draws=draws,
         contrast=contrast + 2e-3 * rng.normal(size=(CHAINS, SAMPLES, n_phi)),
         offset=offset + 1e-3 * rng.normal(size=(CHAINS, SAMPLES, n_phi)),
+        widening=np.ones(len(SAMPLED)),
         log_posterior=-900.0 - 0.5 * rng.chisquare(len(SAMPLED), (CHAINS, SAMPLES)),
         route=route,
         verdict="certified" if route == "consensus" else "exact",

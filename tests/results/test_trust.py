@@ -116,5 +116,8 @@ def test_given_noise_that_frames_share_then_a_reader_learns_that_intervals_are_t
     assert "up to 3.0 times" in trust.posterior_warnings(posterior, serious)[0]
     fair = replace(FIT, robust_uncertainty=1.05 * FIT.uncertainty)
     assert "is fair here" in dict(trust.trust_rows(posterior, fair))["shared noise"]
+    wider = replace(posterior, widening=np.full(len(SAMPLED), 2.9))
+    assert "up to 2.90 times wider" in dict(trust.trust_rows(wider, serious))["shared noise"]
+    assert trust.posterior_warnings(wider, serious) == []
     unknown = replace(FIT, robust_uncertainty=None)
     assert "shared noise" not in dict(trust.trust_rows(posterior, unknown))
