@@ -9,6 +9,7 @@ from itertools import count
 import numpy as np
 
 from hpcxpcs.data.ahead import Angles, ReadAhead, each_in_order
+from hpcxpcs.data.quality.photons import Counted, counted
 from hpcxpcs.data.twotime import AngleMatrix, TwoTime
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.interpolation import Floats
@@ -30,7 +31,10 @@ def always_wanted() -> None:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Matrices by angle, phi (n_phi,) in degrees, time axis; `has_sigma` when the data carry their own errors."""
+    """Matrices by angle, phi (n_phi,) in degrees, time axis; `has_sigma` when the data carry their own errors.
+
+    `counted` are the photons and pixels that the file tells of.
+    """
 
     angles: Angles
     phi: Floats
@@ -38,6 +42,7 @@ class Measurement:
     has_sigma: bool
     threads: int = 1
     still_wanted: Demand = always_wanted
+    counted: Counted | None = None
 
     @property
     def raw(self) -> RawPairs:
@@ -73,7 +78,7 @@ def measure(
         in_flight = size * (IN_FLIGHT if data.kept is None else KEPT_IN_FLIGHT)
         at_once = 2 if ahead_bytes is None or in_flight <= ahead_bytes else 1
         slow = ReadAhead(_while_wanted(data.angle, still_wanted), at_once)
-        return Measurement(slow, phi, axis, first.sigma is not None, threads, still_wanted)
+        return Measurement(slow, phi, axis, first.sigma is not None, threads, still_wanted, counted(data))
     done, matrix_of = count(1), _while_wanted(data.angle, still_wanted)
 
     def read(index: int) -> AngleMatrix:
@@ -84,7 +89,7 @@ def measure(
 
     held = each_angle(read, data.n_phi, threads)
     kept = _while_wanted(held.__getitem__, still_wanted)
-    return Measurement(kept, phi, axis, first.sigma is not None, threads, still_wanted)
+    return Measurement(kept, phi, axis, first.sigma is not None, threads, still_wanted, counted(data))
 
 
 def _while_wanted(angles: Angles, still_wanted: Demand) -> Angles:

@@ -204,9 +204,11 @@ def noise_parts(
     ratio = (weight * measured + 1.0) / (weight + 1.0)
     smooth = ratio * implied
     variance = white + 2.0 * shared + smooth * (1.0 + similar)
-    return NoiseParts(
+    parts = NoiseParts(
         white, shared, smooth, ratio, measured, products, photons, pixels, variance, seen=seen, photons_from=source
     )
+    told = measurement.counted
+    return parts if told is None else replace(parts, counted_photons=told.photons, counted_pixels=told.pixels)
 
 
 def _photons_and_pixels(

@@ -140,7 +140,8 @@ class NoiseParts:
     `smooth_ratio` is the smooth part over what the other two imply (shared²/white): `measured_ratio` on `products`
     products of eigenvectors, all angles together, drawn towards 1 where these are few; above 1 speckles are larger than
     a pixel. `photons` (n_phi,) are n̄, from the diagonal, the configuration or the noise (`photons_from`), and `pixels`
-    (n_phi,) the P that follows, NaN where there is no sign of speckle. `variance` (n_phi,) is that of a residual, all
+    (n_phi,) the P that follows, NaN where there is no sign of speckle; `counted_photons` and `counted_pixels` (n_phi,)
+    what the file says of them, empty where it does not. `variance` (n_phi,) is that of a residual, all
     parts together, and `expected_chi_squared` the reduced χ² that follows for the σ of the fit, which leaves out what
     is smooth (1 where the residuals may be a misfit). `errors_from` says whether robust errors rest on "speckle" or on
     "frames", `seen` by how many standard deviations shared noise shows.
@@ -172,6 +173,8 @@ class NoiseParts:
     spectrum: Floats = field(default_factory=lambda: np.zeros((3, 0)))
     alone: Floats = field(default_factory=lambda: np.zeros(0))
     alone_robust: Floats = field(default_factory=lambda: np.zeros(0))
+    counted_photons: Floats = field(default_factory=lambda: np.zeros(0))
+    counted_pixels: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property
     def is_white(self) -> bool:

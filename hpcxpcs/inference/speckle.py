@@ -102,8 +102,12 @@ def width_of_squares(measurement: Measurement, model: Model, theta: Floats) -> i
 def averaged(
     measurement: Measurement, model: Model, estimate: Estimate, residuals: Residuals, width: int
 ) -> Averages:
-    """The measured matrices averaged over squares: the residuals of a fit, and what it had taken away."""
+    """The measured matrices averaged over squares: the residuals of a fit, and what it had taken away.
+
+    Shot noise goes as 1/photons: frames of other brightness count as the number of mean ones with their noise.
+    """
     axis, n_phi = measurement.axis, len(measurement.phi)
+    drift = np.ones(axis.count) if measurement.counted is None else measurement.counted.drift
     size = -(-axis.count // width)
     nodes = 1 if width == 1 else 2
     times, root = np.empty((n_phi, size, nodes)), np.zeros((n_phi, size))
@@ -117,6 +121,9 @@ def averaged(
         spread = np.sqrt(np.bincount(square, weights=(t - middle[square]) ** 2, minlength=size) / some)
         times[k] = middle[:, None] + spread[:, None] * np.array([[0.0]] if nodes == 1 else [[-1.0, 1.0]])
         root[k] = np.sqrt(count)
+        if drift is not None and np.all(np.isfinite(drift[inside])):
+            noise = np.bincount(square, weights=1.0 / drift[inside], minlength=size)
+            root[k] = count / np.sqrt(np.where(count > 0.0, noise, 1.0))
         sums, pairs = (part + part.T for part in residuals.in_squares(k, width))
         shape = mean_shape(model, *map(jnp.asarray, (estimate.theta, times[k], measurement.phi[k])))
         fitted = estimate.per_angle[k, 0] * np.asarray(shape) + estimate.per_angle[k, 1]

@@ -92,6 +92,7 @@ def noise_record(fit: Fit, data: TwoTime) -> dict[str, Any] | None:
             "products": parts.products,
         },
         "per_angle": [dict(zip(names, values, strict=True)) for values in each],
+        "in_the_file": {"photons_per_pixel": list(parts.counted_photons), "pixels": list(parts.counted_pixels)},
     }
 
 

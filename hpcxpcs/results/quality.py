@@ -9,7 +9,7 @@ import numpy as np
 
 from hpcxpcs.config.plausible import DEGENERATE, check_values
 from hpcxpcs.config.scale import DataScale
-from hpcxpcs.results.records import Compression, Fit
+from hpcxpcs.results.records import Compression, Fit, NoiseParts
 
 GOOD_REDUCED_CHI_SQUARED = (0.9, 1.1)
 """Noise is estimated from the data, so a model that explains them has χ² per degree of freedom near 1."""
@@ -23,6 +23,9 @@ SERIOUS_INFLATION = 2.0
 """Robust over model-based uncertainty from which the model-based one would mislead a reader."""
 DETECTED = 5.0
 """Standard errors above 0 from which the contrast of an angle counts as a signal."""
+COUNTED_APART = 1.25
+"""Ratio to what the file counts from which photons or pixels found in the noise are called into question: of the real
+frames in docs/noise.md photons agree within 8 %, and pixels that share speckles make P smaller, never larger."""
 PHYSICAL = 3.0
 """Standard errors by which a contrast may lie below 0 or above 1."""
 QUALITY_RULE = (
@@ -82,6 +85,7 @@ def quality_warnings(fit: Fit) -> list[str]:
         *_status_warning(fit),
         *_chi_squared_warning(fit.reduced_chi_squared, good_chi_squared(fit)[0]),
         *fit.flags,
+        *_counted_otherwise(fit),
         *_implausible(fit),
     ]
 
@@ -186,7 +190,7 @@ def noise_words(fit: Fit) -> str:
         return "the noise of different points is independent: no sign of speckles that they share"
     counted = (
         f"{np.median(parts.photons[seen]):.2g} photons per pixel and frame by the {parts.photons_from}, "
-        f"{np.median(parts.pixels[seen]):,.0f} independent pixels at an angle"
+        f"{np.median(parts.pixels[seen]):,.0f} independent pixels at an angle{_in_the_file(parts)}"
     )
     if weighs_speckles(fit):
         return f"points are weighed by the speckles that they share ({counted}): {_weighed_words(fit)}"
@@ -198,6 +202,42 @@ def noise_words(fit: Fit) -> str:
         f"points share the noise of their speckles ({counted}): robust error bars are up to {largest:.1f} times those "
         f"of independent noise{why}"
     )
+
+
+def _in_the_file(parts: NoiseParts) -> str:
+    """What the file says of photons and pixels, to stand behind what was measured; may be empty."""
+    photons = parts.counted_photons[np.isfinite(parts.counted_photons)]
+    words = [f"{np.median(photons):.2g} photons"] if photons.size else []
+    if parts.counted_pixels.size:
+        words.append(f"{np.median(parts.counted_pixels):,.0f} pixels")
+    return f"; the file counts {' and '.join(words)}" if words else ""
+
+
+def _counted_otherwise(fit: Fit) -> list[str]:
+    """Photons and pixels that are not those of the file, by more than speckles and statistics make of them."""
+    parts = fit.noise
+    if parts is None or not parts.counted_pixels.size or parts.photons_from == "configuration":
+        return []
+    found = []
+    photons = _typical_ratio(parts.photons, parts.counted_photons)
+    pixels = _typical_ratio(parts.pixels, parts.counted_pixels)
+    if parts.photons_from == "diagonal" and not 1.0 / COUNTED_APART < photons < COUNTED_APART:
+        found.append(
+            f"the diagonal shows {photons:.2g} times the photons per pixel and frame that the file counts: it was "
+            "changed, or the counts have another unit; noise.photons sets them"
+        )
+    if pixels > COUNTED_APART:
+        found.append(
+            f"the noise is that of {pixels:.2g} times as many pixels as the file counts: matrices were smoothed, or "
+            "photons are wrong"
+        )
+    return found
+
+
+def _typical_ratio(found: np.ndarray, told: np.ndarray) -> float:
+    """Median over angles of what was found over what is told, 1 where nothing is."""
+    ratios = found / told
+    return float(np.median(ratios[np.isfinite(ratios)])) if np.any(np.isfinite(ratios)) else 1.0
 
 
 def weighed_ratios(fit: Fit) -> dict[str, np.ndarray]:

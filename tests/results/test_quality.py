@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from hpcxpcs.inference.records import NoiseParts
 from hpcxpcs.results import quality
 from tests.results.sample import NAMES, Compression, sample_fit
 
@@ -28,6 +29,28 @@ STUCK = np.arange(7) == 1
 )
 def test_given_a_fit_then_its_flag_follows_the_rule(changes, flag):
     assert quality.quality_flag(sample_fit(**changes)) == flag
+
+
+def counting(photons_times, pixels_times, photons_from="diagonal"):
+    """The noise of speckles at two angles, with so many times the photons and pixels that the file counts."""
+    part, photons, pixels = np.full(2, 1e-4), np.array([2.0, 3.0]), np.array([400.0, 500.0])
+    return NoiseParts(
+        *(part, part, part, 1.0, 1.0, 100.0, photons_times * photons, pixels_times * pixels, part),
+        photons_from=photons_from,
+        counted_photons=photons,
+        counted_pixels=pixels,
+    )
+
+
+def test_given_a_file_that_counts_photons_then_what_the_noise_shows_is_compared_with_it():
+    fair = sample_fit(noise=counting(0.95, 0.9))
+    assert "the file counts 2.5 photons and 450 pixels" in quality.noise_words(fair)
+    assert quality.quality_warnings(fair) == []
+    (changed,) = quality.quality_warnings(sample_fit(noise=counting(40.0, 0.9)))
+    assert "40 times the photons" in changed and "noise.photons" in changed
+    (smoothed,) = quality.quality_warnings(sample_fit(noise=counting(1.0, 3.0)))
+    assert "3 times as many pixels" in smoothed
+    assert quality.quality_warnings(sample_fit(noise=counting(40.0, 3.0, "configuration"))) == []
 
 
 def test_given_a_clean_fit_then_there_is_no_warning():

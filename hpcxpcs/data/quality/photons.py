@@ -1,18 +1,97 @@
-"""The noise that photons alone must make, where a file tells how many pixels a bin has."""
+"""Photons and pixels of a bin as a file tells them, and the noise that photons alone must make."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.one_file import values_of
-from hpcxpcs.data.formats.source import dataset, named, opened
+from hpcxpcs.data.formats.source import Source, dataset, named, opened, scalar
+from hpcxpcs.data.twotime import TwoTime
 
 PIXEL_MAP = "xpcs/qmap/dynamic_roi_map"
 """Image (H, W) of bin labels, 0 outside of all bins."""
+
+STATIC_MAP = "xpcs/qmap/static_roi_map"
+"""The same for the finer bins of the mean intensities."""
+
+MEAN_IMAGE, BIN_MEANS = "xpcs/temporal_mean/scattering_2d", "xpcs/temporal_mean/scattering_1d"
+"""Mean counts per raw frame: of every pixel (1, H, W), of every static bin (1, bins)."""
+
+FRAME_MEANS = "xpcs/spatial_mean/intensity_vs_time"
+"""Number of every raw frame, and mean counts of its pixels (2, frames)."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Of every angle (n_phi,): mean photons per pixel and processed frame (NaN where the file has none), and pixels.
+
+    `drift` (N,) is how bright each frame is, the mean of 1/drift being 1 over frames with light; None where the file
+    does not tell, or raw frames are not those of the matrices.
+    """
+
+    photons: NDArray[np.float64]
+    pixels: NDArray[np.float64]
+    drift: NDArray[np.float64] | None
+
+
+def counted(data: TwoTime) -> Counted | None:
+    """What the file says of photons and pixels in the bins of each angle; None without a map of pixels."""
+    if "file" not in data.provenance or "bins" not in data.provenance:
+        return None
+    path, labels = Path(data.provenance["file"]), list(data.provenance["bins"])
+    pixels = pixel_counts(path, labels)
+    if pixels is None:
+        return None
+    with named(path), opened(path) as source:
+        bins = values_of(dataset(source, PIXEL_MAP), PIXEL_MAP).reshape(-1)
+        image = _mean_counts(source, bins.size)
+        stride, average = (
+            scalar(source, *(f"xpcs/{kind}/config/{name}_frame" for kind in ("twotime", "multitau"))) or 1.0
+            for name in ("stride", "avg")
+        )
+        drift = _drift(source, data) if stride == average == 1.0 else None
+    photons = np.full(len(labels), np.nan)
+    if image is not None:
+        for k, label in enumerate(labels):
+            values = image[bins == label]
+            values = values[np.isfinite(values)]
+            photons[k] = values.mean() * average if values.size else np.nan
+    return Counted(np.where(photons > 0.0, photons, np.nan), np.asarray(pixels, dtype=np.float64), drift)
+
+
+def _drift(source: Source, data: TwoTime) -> NDArray[np.float64] | None:
+    """How bright each frame that is used is, (N,)."""
+    if FRAME_MEANS not in source:
+        return None
+    first, last = data.frames
+    means = values_of(dataset(source, FRAME_MEANS), FRAME_MEANS).astype(np.float64)
+    if means.ndim != 2 or len(means) != 2 or means.shape[1] < last or last - first + 1 != data.n_frames:
+        return None
+    means = means[1, first - 1 : last]
+    some = np.isfinite(means) & (means > 0.0)
+    if not np.any(some):
+        return None
+    return np.where(some, means, np.nan) * np.mean(1.0 / means[some])
+
+
+def _mean_counts(source: Source, pixels: int) -> NDArray[np.float64] | None:
+    """Mean counts of every pixel of the detector (pixels,), NaN where unknown."""
+    if MEAN_IMAGE in source:
+        image = values_of(dataset(source, MEAN_IMAGE), MEAN_IMAGE).reshape(-1).astype(np.float64)
+        return image if image.size == pixels else None
+    if BIN_MEANS not in source or STATIC_MAP not in source:
+        return None
+    means = values_of(dataset(source, BIN_MEANS), BIN_MEANS).reshape(-1).astype(np.float64)
+    static = values_of(dataset(source, STATIC_MAP), STATIC_MAP).reshape(-1).astype(np.int64)
+    if static.size != pixels or static.max(initial=0) > means.size:
+        return None
+    return np.append(means, np.nan)[np.where(static > 0, static - 1, means.size)]
 
 
 def pixel_counts(path: Path, labels: Sequence[int]) -> tuple[int, ...] | None:

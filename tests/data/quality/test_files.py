@@ -10,7 +10,14 @@ from hpcxpcs.config import load_config
 from hpcxpcs.data.formats import FORMATS
 from hpcxpcs.data.noise import NoiseSpec
 from hpcxpcs.data.quality.levels import EXCELLENT
-from hpcxpcs.data.quality.photons import PIXEL_MAP, photon_sigma, pixel_counts
+from hpcxpcs.data.quality.photons import (
+    FRAME_MEANS,
+    MEAN_IMAGE,
+    PIXEL_MAP,
+    counted,
+    photon_sigma,
+    pixel_counts,
+)
 from hpcxpcs.data.quality.report import examine
 from tests.data.stacks import edited
 
@@ -72,6 +79,24 @@ def test_given_a_pixel_map_then_the_noise_is_compared_with_that_of_the_photons(p
     assert pixel_counts(path, (1, 2, 3)) == (None if pixels is None else (pixels,) * 3)
     checks = {item.check for item in examine(record, "comprehensive").findings}
     assert ("photon_noise" in checks) == suspected
+
+
+def test_given_mean_counts_then_photons_pixels_and_brightness_are_told_by_angle_and_frame(photons):
+    record, path = photons
+    told = counted(record)
+    np.testing.assert_allclose(told.photons, 0.2, rtol=1e-6)
+    np.testing.assert_array_equal(told.pixels, 400.0)
+    np.testing.assert_allclose(told.drift, np.ones(120))
+    with edited(path) as file:
+        file[MEAN_IMAGE] = 0.1 * file[PIXEL_MAP][()][None].astype(np.float32)
+        file[FRAME_MEANS][1, :] = np.linspace(0.1, 0.3, 120)
+    config = load_config(path.with_suffix(".yaml"))
+    told = counted(hpcxpcs.load(config))
+    np.testing.assert_allclose(told.photons, [0.1, 0.2, 0.3], rtol=1e-6)
+    assert told.drift[-1] / told.drift[0] == pytest.approx(3.0)
+    assert np.mean(1.0 / told.drift) == pytest.approx(1.0)
+    with_pixels(path, None)
+    assert counted(hpcxpcs.load(config)) is None
 
 
 def test_given_no_shot_noise_on_the_diagonal_then_photons_say_nothing():
