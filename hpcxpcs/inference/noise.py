@@ -129,13 +129,17 @@ def at_lag(measurement: Measurement, model: Model, theta: Floats, lag: int) -> F
 
 @dataclass(frozen=True)
 class _Squares:
-    """One angle in squares of frames that hold any: directions (m, M, M) summed over pairs, F, residuals, frames."""
+    """One angle in squares of frames that hold any: directions (m, M, M) summed over pairs, F, residuals.
+
+    `frames` (M,) is their number on a side, `dimness` (M,) the mean of 1/brightness over these.
+    """
 
     summed: Floats
     directions: Floats
     shape: Floats
     residual: Floats
     frames: Floats
+    dimness: Floats
 
 
 @jax.jit
@@ -164,7 +168,10 @@ def _squares(
     )
     directions = np.concatenate([contrast * basis[2:], basis[:2]])
     residual = np.where(pairs > 0.0, sums / np.where(pairs > 0.0, pairs, 1.0), 0.0)
-    return _Squares(pairs * directions, directions, basis[0], residual, frames[held])
+    drift, dimness = brightness(measurement), np.ones(held.size)
+    if drift is not None and np.all(np.isfinite(drift[inside])):
+        dimness = np.bincount(inside // width, weights=1.0 / drift[inside], minlength=len(frames))[held] / frames[held]
+    return _Squares(pairs * directions, directions, basis[0], residual, frames[held], dimness)
 
 
 def noise_parts(
@@ -236,7 +243,7 @@ def _photons_and_pixels(
     with np.errstate(divide="ignore", invalid="ignore"):
         shot = contrast * white / shared - decay
         shot, source = np.where(shot > 0.0, shot, np.nan), "noise"
-        excess = diagonal_excess(measurement) - estimate.per_angle.sum(axis=1)
+        excess = diagonal_excess(measurement, estimate.per_angle.sum(axis=1))
         seen = np.isfinite(shot)
         if settings.photons is not None:
             shot, source = np.where(seen, 1.0 / settings.photons, np.nan), "configuration"
@@ -248,11 +255,21 @@ def _photons_and_pixels(
     return 1.0 / shot, pixels, source
 
 
-def diagonal_excess(measurement: Measurement) -> Floats:
-    """The median of the stored diagonal of every angle (n_phi,), over frames that are used."""
+def brightness(measurement: Measurement) -> Floats | None:
+    """How bright each frame is (N,), the mean of its inverse being 1; None where the file does not tell."""
+    return None if measurement.counted is None else measurement.counted.drift
 
-    def median(_: int, matrix: AngleMatrix) -> float:
-        values = np.diagonal(matrix.c2)[matrix.frame_ok].astype(np.float64)
+
+def diagonal_excess(measurement: Measurement, smooth: Floats) -> Floats:
+    """How far the stored diagonal of every angle (n_phi,) lies above what is smooth there (n_phi,), over used frames.
+
+    The median, of frames as bright as 1/mean(1/photons) where their brightness is known.
+    """
+    drift = brightness(measurement)
+
+    def median(angle: int, matrix: AngleMatrix) -> float:
+        values = (np.diagonal(matrix.c2) - smooth[angle]).astype(np.float64)
+        values = (values if drift is None else values * drift)[matrix.frame_ok]
         values = values[np.isfinite(values)]
         return float(np.median(values)) if values.size else np.nan
 
@@ -279,13 +296,13 @@ def _smooth_over_implied(squares: _Squares, white: float, shared: float) -> tupl
     These are those of least squares: the part of such a residual's variance that is smooth, squared; the largest first.
     """
     size = len(squares.frames)
-    frames = float(np.mean(squares.frames))
     first = max(0, size - min(MODES, size // 6 + 1))
     values, vectors = eigh(squares.shape, subset_by_index=[first, size - 1])
     projected = vectors.T @ squares.residual @ vectors
     a, b = np.triu_indices(len(values))
     square = projected[a, b] ** 2 / np.where(a == b, 2.0, 1.0)
-    shot = shared * (values[a] + values[b]) / frames + white / frames**2
+    own = np.sum(vectors**2 * (squares.dimness / squares.frames)[:, None], axis=0)
+    shot = shared * (values[a] * own[b] + values[b] * own[a]) + white * own[a] * own[b]
     smooth = np.maximum(values[a] * values[b], 0.0) * shared**2 / white
     weights = np.sort((smooth / (smooth + shot)) ** 2)[::-1]
     return float(np.sum((square - shot) * smooth / (smooth + shot) ** 2)), weights
@@ -310,8 +327,9 @@ def speckle_score_covariance(
         size = len(squares.directions)
         through = squares.summed @ squares.shape
         flat, summed = through.reshape(size, -1), squares.summed.reshape(size, -1)
-        alone = summed @ squares.directions.reshape(size, -1).T
-        common = (through / squares.frames[:, None]).reshape(size, -1) @ summed.T
+        dim = squares.dimness
+        alone = (squares.summed * np.outer(dim, dim)).reshape(size, -1) @ squares.directions.reshape(size, -1).T
+        common = (through * (dim / squares.frames)[:, None]).reshape(size, -1) @ summed.T
         smooth = flat @ through.swapaxes(1, 2).reshape(size, -1).T
         own = parts.white[angle] * alone + parts.smooth[angle] * smooth
         own = 0.5 * (own + parts.shared[angle] * (common + common.T)) / estimate.sigma[angle] ** 4

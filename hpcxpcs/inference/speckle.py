@@ -21,7 +21,7 @@ from hpcxpcs.inference.compression import checked_angles
 from hpcxpcs.inference.coordinates import Coordinates, physical_sets
 from hpcxpcs.inference.covariance import Covariances, Scatter
 from hpcxpcs.inference.measurement import Measurement
-from hpcxpcs.inference.noise import Estimate, at_lag, squares_width
+from hpcxpcs.inference.noise import Estimate, at_lag, brightness, squares_width
 from hpcxpcs.inference.objective import Limits, Objective, linearised
 from hpcxpcs.inference.records import CompressionReport, NoiseParts, PointSettings
 from hpcxpcs.inference.scaling_choice import minimise_scaled, released
@@ -107,7 +107,7 @@ def averaged(
     Shot noise goes as 1/photons: frames of other brightness count as the number of mean ones with their noise.
     """
     axis, n_phi = measurement.axis, len(measurement.phi)
-    drift = np.ones(axis.count) if measurement.counted is None else measurement.counted.drift
+    drift = brightness(measurement)
     size = -(-axis.count // width)
     nodes = 1 if width == 1 else 2
     times, root = np.empty((n_phi, size, nodes)), np.zeros((n_phi, size))

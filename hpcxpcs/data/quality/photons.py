@@ -29,10 +29,11 @@ FRAME_MEANS = "xpcs/spatial_mean/intensity_vs_time"
 
 @dataclass(frozen=True)
 class Counted:
-    """Of every angle (n_phi,): mean photons per pixel and processed frame (NaN where the file has none), and pixels.
+    """Of every angle (n_phi,): photons per pixel and processed frame (NaN where the file has none), and pixels.
 
-    `drift` (N,) is how bright each frame is, the mean of 1/drift being 1 over frames with light; None where the file
-    does not tell, or raw frames are not those of the matrices.
+    Photons are the mean over frames or, where the brightness of each is known, 1/mean(1/photons), by which shot noise
+    goes. `drift` (N,) is that brightness, the mean of 1/drift being 1 over frames with light; None where the file does
+    not tell, or raw frames are not those of the matrices.
     """
 
     photons: NDArray[np.float64]
@@ -62,6 +63,8 @@ def counted(data: TwoTime) -> Counted | None:
             values = image[bins == label]
             values = values[np.isfinite(values)]
             photons[k] = values.mean() * average if values.size else np.nan
+    if drift is not None:
+        photons /= np.nanmean(drift)
     return Counted(np.where(photons > 0.0, photons, np.nan), np.asarray(pixels, dtype=np.float64), drift)
 
 
