@@ -181,10 +181,7 @@ def assembled(
     z = evidence.draws()
     z = z[: len(z) // chains * chains]
     modes = find_modes(z, seed=run.plan.seed)
-    found = physical_draws(prepared.space, prepared.full, z, (run.plan.seed, 4))
-    spread = Widened(z, found, np.ones(found.values.shape[1]))
-    if modes.count == 1:
-        spread = widened(prepared.space, prepared.full, z, found, point)
+    spread = _spread(prepared, point, modes, z, (run.plan.seed, 4))
     z, found = spread.z, spread.physical
     values = found.values.reshape(chains, -1, found.values.shape[1])
     mixed, judgement = _quality(config, prepared, evidence)
@@ -229,6 +226,18 @@ def assembled(
         chains=chains,
         samples=values.shape[1],
     )
+
+
+def _spread(prepared: Prepared, point: PointFit, modes: Modes, z: Floats, seed: tuple[int, int]) -> Widened:
+    """Draws z (n, d) in physical values, as wide as the noise that pairs share makes them.
+
+    As they were sampled where that is not known: for several peaks one map has no meaning, and where shards count less
+    than others the likelihood is not that of the point fit.
+    """
+    found = physical_draws(prepared.space, prepared.full, z, seed)
+    if modes.count > 1 or np.any(prepared.weights != 1.0):
+        return Widened(z, found, np.ones(found.values.shape[1]))
+    return widened(prepared.space, prepared.full, z, found, point)
 
 
 def _with_compression(evidence: Evidence, compression: CompressionReport) -> tuple[str, str, tuple[str, ...]]:
