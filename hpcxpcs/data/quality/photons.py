@@ -70,11 +70,11 @@ def counted(data: TwoTime) -> Counted | None:
 
 def _drift(source: Source, data: TwoTime) -> NDArray[np.float64] | None:
     """How bright each frame that is used is, (N,)."""
-    if FRAME_MEANS not in source:
-        return None
     first, last = data.frames
-    means = values_of(dataset(source, FRAME_MEANS), FRAME_MEANS).astype(np.float64)
-    if means.ndim != 2 or len(means) != 2 or means.shape[1] < last or last - first + 1 != data.n_frames:
+    means = _numbers(source, FRAME_MEANS)
+    if means is None or means.ndim != 2 or len(means) != 2 or means.shape[1] < last:
+        return None
+    if last - first + 1 != data.n_frames:
         return None
     means = means[1, first - 1 : last]
     some = np.isfinite(means) & (means > 0.0)
@@ -85,16 +85,24 @@ def _drift(source: Source, data: TwoTime) -> NDArray[np.float64] | None:
 
 def _mean_counts(source: Source, pixels: int) -> NDArray[np.float64] | None:
     """Mean counts of every pixel of the detector (pixels,), NaN where unknown."""
-    if MEAN_IMAGE in source:
-        image = values_of(dataset(source, MEAN_IMAGE), MEAN_IMAGE).reshape(-1).astype(np.float64)
-        return image if image.size == pixels else None
-    if BIN_MEANS not in source or STATIC_MAP not in source:
+    image = _numbers(source, MEAN_IMAGE)
+    if image is not None:
+        return image.reshape(-1) if image.size == pixels else None
+    means, static = _numbers(source, BIN_MEANS), _numbers(source, STATIC_MAP)
+    if means is None or static is None or static.size != pixels:
         return None
-    means = values_of(dataset(source, BIN_MEANS), BIN_MEANS).reshape(-1).astype(np.float64)
-    static = values_of(dataset(source, STATIC_MAP), STATIC_MAP).reshape(-1).astype(np.int64)
-    if static.size != pixels or static.max(initial=0) > means.size:
+    labels = np.where(np.isfinite(static), static, 0.0).reshape(-1).astype(np.int64)
+    if labels.max(initial=0) > means.size:
         return None
-    return np.append(means, np.nan)[np.where(static > 0, static - 1, means.size)]
+    return np.append(means.reshape(-1), np.nan)[np.where(labels > 0, labels - 1, means.size)]
+
+
+def _numbers(source: Source, path: str) -> NDArray[np.float64] | None:
+    """The numbers at a path, None where there is nothing or something else."""
+    if not isinstance(source, h5py.File) or not isinstance(source.get(path), h5py.Dataset):
+        return None
+    found = dataset(source, path)
+    return values_of(found, path).astype(np.float64) if found.dtype.kind in "iuf" else None
 
 
 def pixel_counts(path: Path, labels: Sequence[int]) -> tuple[int, ...] | None:
