@@ -19,17 +19,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hpcxpcs import load
+from hpcxpcs.answer.fit import PointFit, PointSettings
 from hpcxpcs.config import config_from_mapping, resolved_parameters
-from hpcxpcs.data.noise import NoiseSpec
-from hpcxpcs.data.simulate import bins_of, scaling_of
+from hpcxpcs.data.simulate import NoiseSpec, bins_of, scaling_of
 from hpcxpcs.inference.measurement import measure
 from hpcxpcs.inference.point import fit_point
-from hpcxpcs.inference.records import PointFit, PointSettings
 from hpcxpcs.physics.model import build_model
-from hpcxpcs.pipeline.scale import scale_of
-from hpcxpcs.pipeline.simulate import simulate, simulate_twotime
-from hpcxpcs.pipeline.simulation_spec import SimulationSpec
-from hpcxpcs.pipeline.truth import true_parameters
+from hpcxpcs.pipeline.plan import scale_of
+from hpcxpcs.pipeline.simulate import SimulationSpec, simulate, simulate_twotime, true_parameters
 
 Q = 0.0054
 LEVELS = (0.5, 0.68, 0.95)
@@ -71,7 +68,7 @@ EXPERIMENTS = {
 }
 
 BROWNIAN = {"D0": 4.0e3, "alpha": 0.0, "D_offset": 0.0}
-"""A decay within 25 of 150 frames of 0.1 s."""
+"""A decay to 1/e over 86 of 150 frames of 0.1 s."""
 
 
 def speckle(photons: float, size: float, drift: float = 0.0) -> Experiment:

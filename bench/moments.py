@@ -23,20 +23,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from hpcxpcs.data.matrices import AngleMatrix
 from hpcxpcs.data.simulate import even_angles
-from hpcxpcs.data.twotime import AngleMatrix
-from hpcxpcs.likelihood.adapt import Partition, adapt_cells
-from hpcxpcs.likelihood.cells import TimeAxis
+from hpcxpcs.likelihood.cells import Partition, TimeAxis, adapt_cells
 from hpcxpcs.likelihood.compress import compress
 from hpcxpcs.likelihood.condense import Condensation, condensation, condense
 from hpcxpcs.likelihood.gaussian import marginal_log_likelihood, profile
 from hpcxpcs.likelihood.moments import Moments
-from hpcxpcs.likelihood.products import Products, Source, evaluate, no_tangents
+from hpcxpcs.likelihood.products import Products, Source, compiled_products, no_tangents
 from hpcxpcs.likelihood.raw import RawPairs
 from hpcxpcs.likelihood.scaling import build_scaling
 from hpcxpcs.likelihood.shards import STRATEGIES, partition, shard_moments
 from hpcxpcs.physics.model import Model, build_model
-from hpcxpcs.pipeline.truth import TRUTH
+from hpcxpcs.pipeline.simulate import TRUTH
 
 FRAMES = (500, 1000, 2000, 4000)
 PHI = np.array(even_angles(8))
@@ -135,7 +134,7 @@ def posterior_draws(moments: Moments, count: int = DRAWS, spread: float = 1.0, s
 
 def stacked(source: Source, thetas: Array) -> Products:
     """Value-only products of a source at parameter sets (k, p)."""
-    each = [evaluate(MODEL, source, theta, no_tangents(theta)) for theta in thetas]
+    each = [compiled_products(MODEL, source, theta, no_tangents(theta)) for theta in thetas]
     return Products(*(jnp.stack(leaf) for leaf in zip(*each, strict=True)))
 
 

@@ -107,9 +107,7 @@ def account(run: Path, case: Case, usage: Usage) -> Cost:
     """Read from a finished run folder how good its posterior is and what it took."""
     results = run / "results" / "cmc"
     told = json.loads((run / "results" / "summary.json").read_text())["posterior"]
-    checks = json.loads((results / "diagnostics.json").read_text())["convergence"][
-        "per_parameter_diagnostics"
-    ]
+    checks = json.loads((results / "diagnostics.json").read_text())["convergence"]["per_parameter_diagnostics"]
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     done = [event for event in events if event["event"] == "done"]
     kind = "exact-" if told["route"] == "exact" and any("exact-" in e["task"] for e in done) else "shard-"
@@ -120,9 +118,7 @@ def account(run: Path, case: Case, usage: Usage) -> Cost:
         route=told["route"],
         verdict=told["verdict"],
         ess=min(min(check["ess_bulk"], check["ess_tail"]) for check in checks),
-        gradients=sum(
-            gradients_in(path) for name in ("shards", "exact") for path in (run / name).glob("*.h5")
-        ),
+        gradients=sum(gradients_in(path) for name in ("shards", "exact") for path in (run / name).glob("*.h5")),
         compile_seconds=sum(event.get("seconds", 0.0) for event in events if event["event"] == "compiled"),
         tasks=tuple(event["seconds"] for event in done if event["task"].startswith(kind)),
         sampling=sampling_seconds(events, kind),
@@ -204,12 +200,8 @@ def when_sharding_pays(exact: Forecast, shards: Sequence[Forecast]) -> str:
         slower = [cores for cores, times in enumerate(gain, start=1) if times < WORTH]
         first = max(slower, default=0) + 1
         if first <= MOST_CORES:
-            better.append(
-                f"{one.name} from {first} cores on (up to {max(gain[first - 1 :]):.1f} times as fast)"
-            )
-    shard = (
-        f"a task of {shards[-1].name} takes {shards[-1].each:.1f} s, a chain on all data {exact.each:.1f} s"
-    )
+            better.append(f"{one.name} from {first} cores on (up to {max(gain[first - 1 :]):.1f} times as fast)")
+    shard = f"a task of {shards[-1].name} takes {shards[-1].each:.1f} s, a chain on all data {exact.each:.1f} s"
     if not better:
         return (
             f"Sharding does not pay in time on any number of cores up to {MOST_CORES}: {shard}, because a condensed "
@@ -229,9 +221,7 @@ def compared(config: Path, cache: Path, ways: Sequence[int | str], settings: Seq
             found[case] = posterior(config, cache, case, settings)
             print(line(f"{case.name}, {count} core{'s'[: count - 1]}", found[case]), flush=True)
     if len(cores) > 1:
-        print(
-            "\nstrong scaling     1 core  2 cores   times  efficient   sampling:  2 cores   times  efficient"
-        )
+        print("\nstrong scaling     1 core  2 cores   times  efficient   sampling:  2 cores   times  efficient")
         print("                        s        s                 %          s        s                 %")
         for way in ways:
             print(scaling_line(found[Case(way, 1)], found[Case(way, 2)]))
@@ -243,9 +233,7 @@ def compared(config: Path, cache: Path, ways: Sequence[int | str], settings: Seq
 
 def main() -> None:
     """Simulate, measure cold and warm, then all ways, and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a small file, short chains and few shards")
     parser.add_argument("--ways", nargs="+", metavar="K", help="numbers of shards, or exact, instead of all")
     given = parser.parse_args()
@@ -259,9 +247,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = simulate(folder, angles, frames)
-        print(
-            f"{angles} angles × {frames}², {config.with_suffix('.hdf').stat().st_size / 1e6:.0f} MB on disk"
-        )
+        print(f"{angles} angles × {frames}², {config.with_suffix('.hdf').stat().st_size / 1e6:.0f} MB on disk")
         print("\nempty compile cache, then the same again", HEADER, sep="\n")
         for way in dict.fromkeys((ways[min(1, len(ways) - 1)], EXACT)):
             for state in ("cold", "warm"):

@@ -74,9 +74,7 @@ class MemoryWatch:
             self.heavy = max(self.heavy, sum(share.uss > HEAVY * MB for share in shares))
 
 
-def watched(
-    command: Sequence[str], environment: Mapping[str, str], log: Path, *, interval: float = 0.2
-) -> Usage:
+def watched(command: Sequence[str], environment: Mapping[str, str], log: Path, *, interval: float = 0.2) -> Usage:
     """Run a command to its end, its output going to `log`, and account for it and all that it waited for."""
     begin = time.time()
     with log.open("wb") as stream:

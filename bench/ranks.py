@@ -41,9 +41,7 @@ def ranked(config: Path, cache: Path, ranks: int, options: tuple[str, ...]) -> t
 
 def main() -> None:
     """Simulate, run each way, print a line for each."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, default=RANKS, help="number of ranks")
     ranks = parser.parse_args().ranks
     with tempfile.TemporaryDirectory() as name:
@@ -51,9 +49,7 @@ def main() -> None:
         config = simulate(folder, ANGLES, FRAMES)
         cores = len(os.sched_getaffinity(0))
         print(f"mpiexec -n {ranks}, {cores} cores, {ANGLES} angles × {FRAMES}²")
-        print(
-            "                        wall     cpu  verdict     together   largest  processes  heavy  at work"
-        )
+        print("                        wall     cpu  verdict     together   largest  processes  heavy  at work")
         print("                           s       s                    MB        MB")
         for way, options in WAYS.items():
             for state in ("cold", "warm"):

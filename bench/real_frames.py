@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcxpcs.answer.fit import PointFit, PointSettings
 from hpcxpcs.config import DataScale, config_from_mapping, resolved_parameters
 from hpcxpcs.data.twotime import from_arrays
 from hpcxpcs.inference.measurement import measure
 from hpcxpcs.inference.point import fit_point
-from hpcxpcs.inference.records import PointFit, PointSettings
 from hpcxpcs.physics.model import build_model
 
 CENTRE, STEP = (143.0, 132.0), 1.30068e-3
@@ -35,9 +35,7 @@ def frames_in(folder: Path) -> NDArray[np.float64]:
         return np.asarray(np.load(io.BytesIO(archive.read(archive.namelist()[0]))), dtype=np.float64)
 
 
-def correlated(
-    frames: NDArray[np.float64], ring: tuple[int, int]
-) -> tuple[list[np.ndarray], list[float], list[int]]:
+def correlated(frames: NDArray[np.float64], ring: tuple[int, int]) -> tuple[list[np.ndarray], list[float], list[int]]:
     """Two-time matrices, photons per pixel and frame, and pixels, of the sectors of a ring.
 
     Every pixel is divided by the mean of its radius and sector, so that only speckle is left.

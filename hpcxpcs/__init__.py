@@ -16,13 +16,12 @@ _HOMES = {
     "fit": "hpcxpcs.pipeline.fit",
     "load": "hpcxpcs.pipeline.fit",
     "simulate": "hpcxpcs.pipeline.simulate",
-    "SimulationSpec": "hpcxpcs.pipeline.simulation_spec",
+    "SimulationSpec": "hpcxpcs.pipeline.simulate",
 }
 
 if TYPE_CHECKING:
     from hpcxpcs.pipeline.fit import fit, load
-    from hpcxpcs.pipeline.simulate import simulate
-    from hpcxpcs.pipeline.simulation_spec import SimulationSpec
+    from hpcxpcs.pipeline.simulate import SimulationSpec, simulate
 
 
 def __getattr__(name: str) -> object:

@@ -20,9 +20,7 @@ def readable(text: str) -> str:
     """Return text without what controls a terminal (written as \\x1b), its lines cut to a length that is read."""
     shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
     lines = (
-        line
-        if len(line) <= LONGEST_LINE
-        else f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 2 :]}"
+        line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 2 :]}"
         for line in shown.split("\n")
     )
     return "\n".join(lines)

@@ -10,23 +10,29 @@ from pathlib import Path
 
 PACKAGE = "hpcxpcs"
 FLOORS = {
+    "arrays": 0,
     "errors": 0,
     "files": 1,
     "config": 2,
+    "runs": 2,
+    "answer": 3,
     "physics": 3,
     "data": 3,
+    "log": 3,
     "likelihood": 4,
+    "batch": 4,
+    "workers": 5,
     "inference": 5,
     "results": 5,
-    "runtime": 5,
     "pipeline": 6,
     "cli": 7,
     "__main__": 8,
     "": 8,  # the package itself: version and the lazy public API
 }
 PHYSICS_MAY_IMPORT = {"jax"}
-RUNTIME_MAY_NOT_IMPORT = {"jax", "jaxlib", "numpyro", "nlsq"}
-RUNTIME_MAY_NOT_REACH = {"physics", "likelihood", "inference"}
+WITHOUT_JAX = {"runs", "log", "workers", "batch"}
+MAY_NOT_IMPORT = {"jax", "jaxlib", "numpyro", "nlsq"}
+MAY_NOT_REACH = {"physics", "likelihood", "inference"}
 UNSAFE_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 EMPTY_WORDS = {"util", "utils", "helper", "helpers", "manager", "handler", "engine", "core"}
 MODULE_LINES = 600
@@ -127,19 +133,34 @@ def physics_violations(sources: Sources) -> Iterator[str]:
                 yield f"{module}:{found.line}: physics imports {found.target}"
 
 
-def runtime_violations(sources: Sources) -> Iterator[str]:
-    """runtime imports no JAX, and no room that does."""
+def jax_violations(sources: Sources) -> Iterator[str]:
+    """What runs and looks after processes imports no JAX, and no room that does."""
     for module in sources:
-        if room_of(module) != "runtime":
+        if room_of(module) not in WITHOUT_JAX:
             continue
         for found in imports_of(module, sources):
             top = found.target.split(".")[0]
-            if top in RUNTIME_MAY_NOT_IMPORT or (top == PACKAGE and _reaches_jax(found.target)):
-                yield f"{module}:{found.line}: runtime imports {found.target}"
+            if top in MAY_NOT_IMPORT or (top == PACKAGE and room_of(found.target) in MAY_NOT_REACH):
+                yield f"{module}:{found.line}: imports {found.target}"
 
 
-def _reaches_jax(target: str) -> bool:
-    return room_of(target) in RUNTIME_MAY_NOT_REACH
+def arrows(sources: Sources) -> set[tuple[str, str]]:
+    """Which room imports which, without what follows from the others."""
+    direct: dict[str, set[str]] = {}
+    for module in sources:
+        room = room_of(module)
+        if FLOORS.get(room, 8) < FLOORS["__main__"]:
+            targets = {room_of(found.target) for found in imports_of(module, sources) if _is_ours(found.target)}
+            direct.setdefault(room, set()).update(targets - {"", room})
+    below: dict[str, set[str]] = {}
+    for room in sorted(direct, key=FLOORS.__getitem__):
+        below[room] = direct[room].union(*(below[target] for target in direct[room]))
+    return {
+        (room, target)
+        for room, targets in direct.items()
+        for target in targets
+        if not any(target in below[other] for other in targets)
+    }
 
 
 def cycles(sources: Sources) -> Iterator[str]:
@@ -160,9 +181,7 @@ def cycles(sources: Sources) -> Iterator[str]:
         yield from _cycles_from(start, graph, [], done)
 
 
-def _cycles_from(
-    module: str, graph: Mapping[str, list[str]], path: list[str], done: set[str]
-) -> Iterator[str]:
+def _cycles_from(module: str, graph: Mapping[str, list[str]], path: list[str], done: set[str]) -> Iterator[str]:
     if module in path:
         yield " -> ".join([*path[path.index(module) :], module])
     elif module not in done:

@@ -13,9 +13,7 @@ USAGE = Usage(code=0, begin=0.0, wall=70.0, cpu=50.0, largest=600.0, together=90
 
 
 def cost(ess=2000.0):
-    return Cost(
-        Case(4, 1), 60.0, USAGE, "consensus", "certified", ess, 100_000, 10.0, (10.0, 12.0, 10.0, 8.0), 40.0
-    )
+    return Cost(Case(4, 1), 60.0, USAGE, "consensus", "certified", ess, 100_000, 10.0, (10.0, 12.0, 10.0, 8.0), 40.0)
 
 
 def test_given_a_run_on_one_core_then_the_forecast_repeats_it_and_divides_the_tasks():

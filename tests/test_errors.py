@@ -14,24 +14,20 @@ from tests.floors import package_sources
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "hpcxpcs" / "ERRORS.md").read_text("utf-8")
-CLASSES = {
-    name: kind
-    for name, kind in vars(errors).items()
-    if isinstance(kind, type) and issubclass(kind, Exception)
-}
+CLASSES = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
 SOURCES = package_sources(ROOT / "hpcxpcs")
 BROAD = {"Exception", "BaseException", "HpcxpcsError"}
 SWALLOWED = {
     (
-        "hpcxpcs.pipeline.cache_entries",
+        "hpcxpcs.pipeline.compile_cache",
         "_decompresses",
     ): "two packages, each with its own error class: not whole",
-    ("hpcxpcs.runtime.log_file", "emit"): "a record that cannot be written must not end the work",
-    ("hpcxpcs.runtime.log_lines", "_message"): "a text that does not fit its values is logged as it is",
-    ("hpcxpcs.runtime.log_lines", "_safe"): "what an object of a library says of itself is logged",
-    ("hpcxpcs.runtime.progress", "look"): "progress that cannot be read now is read a moment later",
+    ("hpcxpcs.log.lines", "emit"): "a record that cannot be written must not end the work",
+    ("hpcxpcs.log.lines", "_message"): "a text that does not fit its values is logged as it is",
+    ("hpcxpcs.log.lines", "_safe"): "what an object of a library says of itself is logged",
+    ("hpcxpcs.runs.status", "look"): "progress that cannot be read now is read a moment later",
     (
-        "hpcxpcs.runtime.schedulers.looking",
+        "hpcxpcs.batch.submissions",
         "queue_look",
     ): "who may not write the cache of answers asks each time",
 }
@@ -51,9 +47,7 @@ def names(cell: str) -> list[str]:
 
 def test_the_table_names_exactly_the_classes_with_their_base_and_exit_code():
     told = {names(row[0])[0]: (names(row[1])[0], row[2]) for row in rows("The classes")}
-    true = {
-        name: (kind.__base__.__name__, str(getattr(kind, "exit_code", 0))) for name, kind in CLASSES.items()
-    }
+    true = {name: (kind.__base__.__name__, str(getattr(kind, "exit_code", 0))) for name, kind in CLASSES.items()}
     true["AlreadyComplete"] = ("HpcxpcsError", "that of the run")
     assert told == true
 
@@ -86,7 +80,7 @@ def test_the_warning_is_given_somewhere():
 
 
 def test_exit_codes_are_those_of_the_readme():
-    section = (ROOT / "README.md").read_text("utf-8").split("### Exit codes")[1].split("\n#")[0]
+    section = (ROOT / "docs" / "outputs.md").read_text("utf-8").split("## Exit codes")[1].split("\n#")[0]
     known = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
     assert known == {
         0,
@@ -103,9 +97,7 @@ def handlers(source: str):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             function = node.name
         if isinstance(node, ast.ExceptHandler) and caught(node.type) & BROAD:
-            uses = any(
-                isinstance(n, ast.Name) and n.id == node.name for item in node.body for n in ast.walk(item)
-            )
+            uses = any(isinstance(n, ast.Name) and n.id == node.name for item in node.body for n in ast.walk(item))
             raises = any(isinstance(n, ast.Raise) for item in node.body for n in ast.walk(item))
             yield function, bool(node.name and uses) or raises
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "suppress":
@@ -124,10 +116,7 @@ def caught(node: ast.expr | None) -> set[str]:
 
 def test_nothing_swallows_errors_that_it_does_not_understand():
     found = {
-        (module, function)
-        for module, source in SOURCES.items()
-        for function, keeps in handlers(source)
-        if not keeps
+        (module, function) for module, source in SOURCES.items() for function, keeps in handlers(source) if not keeps
     }
     assert found == set(SWALLOWED)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcxpcs.runtime.schedulers.by_hand import hand_scripts
+from tests.hand_scripts import hand_scripts
 
 JOBS = Path(__file__).parents[1] / "jobs"
 NAMES = [name for name, _ in hand_scripts()]
@@ -46,9 +46,7 @@ def environment(script: str, node_file: Path) -> dict[str, str]:
     """What a scheduler sets in the first task of an array, or in a single job."""
     array = "array" in script
     if script.endswith(".sbatch"):
-        return {"SLURM_JOB_ID": "7"} | (
-            {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"} if array else {}
-        )
+        return {"SLURM_JOB_ID": "7"} | ({"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"} if array else {})
     node_file.write_text(NODE_FILE)
     if script.startswith("torque"):
         job = {"PBS_JOBID": "7[0].server", "PBS_ARRAYID": "0"} if array else {"PBS_JOBID": "7.server"}
@@ -62,9 +60,7 @@ def submit(script: str, tmp_path: Path, **given: object) -> subprocess.Completed
     environ = {"PATH": "/usr/bin:/bin", "HOME": "/nowhere", **environment(script, tmp_path / "nodes")}
     environ |= {name: str(value) for name, value in given.items()}
     command = ["bash", str(JOBS / script)]
-    return subprocess.run(
-        command, env=environ, cwd="/", capture_output=True, text=True, check=False
-    )
+    return subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, check=False)
 
 
 def log_of(run: Path) -> list[str]:
@@ -109,7 +105,7 @@ def test_given_no_virtual_environment_then_the_log_says_so(script, run, tmp_path
 
 
 def test_given_the_folder_then_its_scripts_are_those_of_the_templates_and_its_readme_names_each():
-    """What they say is compared in tests/runtime/schedulers/test_scripts.py, and shellcheck reads them there."""
+    """What they say is compared in tests/batch/test_scripts.py, and shellcheck reads them there."""
     kept = {path.relative_to(JOBS).as_posix() for path in JOBS.rglob("*.*") if path.suffix != ".md"}
     assert kept == set(NAMES)
     assert all(f"`{script}`" in (JOBS / "README.md").read_text() for script in kept)
@@ -118,7 +114,5 @@ def test_given_the_folder_then_its_scripts_are_those_of_the_templates_and_its_re
 def test_given_the_makefile_then_lint_reads_every_script():
     (line,) = re.findall(r"^SCRIPTS := (.*)$", (JOBS.parent / "Makefile").read_text(), re.MULTILINE)
     (patterns,) = re.findall(r"\$\(wildcard (.*)\)", line)
-    found = {
-        path.relative_to(JOBS).as_posix() for word in patterns.split() for path in JOBS.parent.glob(word)
-    }
+    found = {path.relative_to(JOBS).as_posix() for word in patterns.split() for path in JOBS.parent.glob(word)}
     assert found == set(NAMES)

@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import hpcxpcs
-from hpcxpcs.runtime.checks import MINIMUM_PYTHON
+from hpcxpcs.workers.checks import MINIMUM_PYTHON
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "pyproject.toml").read_text()
@@ -46,9 +46,7 @@ def test_given_nlsq_then_versions_that_install_a_desktop_are_out():
 
 
 def test_given_the_parts_of_arviz_then_their_ranges_agree():
-    ranges = {
-        str(Requirement(line).specifier) for line in PROJECT["dependencies"] if line.startswith("arviz")
-    }
+    ranges = {str(Requirement(line).specifier) for line in PROJECT["dependencies"] if line.startswith("arviz")}
     assert len(ranges) == 1
 
 
@@ -72,11 +70,13 @@ def test_given_the_wheel_then_it_holds_every_file_of_the_package_and_nothing_els
 
 def test_given_the_wheel_unpacked_elsewhere_then_it_finds_the_sites_that_it_carries(wheel, tmp_path):
     wheel.extractall(tmp_path)
-    program = (
-        "from hpcxpcs.config.site_files import find_site; site = find_site('laptop').site; print(site.source)"
-    )
+    program = "from hpcxpcs.config.site import find_site; site = find_site('laptop').site; print(site.source)"
     found = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True,
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     assert Path(found.strip()) == tmp_path / "hpcxpcs" / "site_configs" / "laptop.yaml"
 
@@ -88,12 +88,6 @@ def test_given_the_wheel_then_its_version_is_that_of_the_package(wheel):
 def test_given_the_wheel_then_its_command_is_hpcxpcs(wheel):
     (entry,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     assert "hpcxpcs = hpcxpcs.cli:main" in wheel.read(entry).decode()
-
-
-def test_given_the_wheel_then_submitit_finds_the_pbs_executor_in_it(wheel):
-    (entry,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
-    points = wheel.read(entry).decode().partition("[submitit]")[2].partition("[")[0].split("\n")
-    assert {point.partition(" = ")[0] for point in points if point} == {"executor", "job_environment"}
 
 
 def test_given_the_wheel_then_the_license_is_in_it(wheel):

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from hpcxpcs import __version__
+from hpcxpcs.batch.launcher import one_blas_thread
 from hpcxpcs.errors import HpcxpcsError, OldConfigurationWarning
-from hpcxpcs.runtime.blas import one_blas_thread
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -37,31 +37,33 @@ Examples:
 
 
 class CommandEntry(NamedTuple):
-    """The module of a command (its click object there is named `command`) and one line on what it does."""
+    """Where the click object of a command is, as MODULE:NAME, and one line on what it does."""
 
-    module: str
+    place: str
     summary: str
+
+    def load(self) -> click.Command:
+        """Import the module of the command."""
+        module, _, name = self.place.partition(":")
+        command: click.Command = getattr(importlib.import_module(f"hpcxpcs.cli.{module}"), name)
+        return command
 
 
 COMMANDS: Mapping[str, CommandEntry] = {
-    "fit": CommandEntry("hpcxpcs.cli.fit", "Fit a model to a result file and write the answer."),
-    "simulate": CommandEntry("hpcxpcs.cli.simulate", "Write a synthetic result file with known truth."),
-    "inspect": CommandEntry("hpcxpcs.cli.inspect", "Show what is in a result file."),
-    "config": CommandEntry("hpcxpcs.cli.config", "Make, check and describe configuration files."),
-    "submit": CommandEntry("hpcxpcs.cli.submit", "Hand a run to a batch scheduler."),
-    "status": CommandEntry("hpcxpcs.cli.status", "Show how far a run is, and what went wrong."),
-    "resume": CommandEntry("hpcxpcs.cli.resume", "Finish a run that was stopped or killed."),
-    "gather": CommandEntry(
-        "hpcxpcs.cli.gather", "Combine the finished shards of a run and write the results."
-    ),
-    "work": CommandEntry("hpcxpcs.cli.work", "Help with a run that has been started elsewhere."),
-    "cancel": CommandEntry("hpcxpcs.cli.cancel", "End the jobs of a run."),
-    "logs": CommandEntry("hpcxpcs.cli.logs", "Show what the processes of a run have said."),
-    "cache": CommandEntry("hpcxpcs.cli.cache", "List or remove prepared matrices and compiled code."),
-    "topology": CommandEntry(
-        "hpcxpcs.cli.topology", "Show the cores of this machine and who works on which."
-    ),
-    "doctor": CommandEntry("hpcxpcs.cli.doctor", "Check this machine and this installation."),
+    "fit": CommandEntry("fit:fit", "Fit a model to a result file and write the answer."),
+    "simulate": CommandEntry("simulate:command", "Write a synthetic result file with known truth."),
+    "inspect": CommandEntry("inspect:command", "Show what is in a result file."),
+    "config": CommandEntry("config:command", "Make, check and describe configuration files."),
+    "submit": CommandEntry("submit:submit", "Hand a run to a batch scheduler."),
+    "status": CommandEntry("status:command", "Show how far a run is, and what went wrong."),
+    "resume": CommandEntry("fit:resume", "Finish a run that was stopped or killed."),
+    "gather": CommandEntry("fit:gather", "Combine the finished shards of a run and write the results."),
+    "work": CommandEntry("work:command", "Help with a run that has been started elsewhere."),
+    "cancel": CommandEntry("submit:cancel", "End the jobs of a run."),
+    "logs": CommandEntry("logs:command", "Show what the processes of a run have said."),
+    "cache": CommandEntry("cache:command", "List or remove prepared matrices and compiled code."),
+    "topology": CommandEntry("topology:command", "Show the cores of this machine and who works on which."),
+    "doctor": CommandEntry("doctor:command", "Check this machine and this installation."),
 }
 
 
@@ -79,8 +81,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of one command and return its click object, or suggest the nearest name."""
         if cmd_name in self.entries:
-            command: click.Command = importlib.import_module(self.entries[cmd_name].module).command
-            return command
+            return self.entries[cmd_name].load()
         if ctx.resilient_parsing or cmd_name.startswith("-"):
             return None
         near = difflib.get_close_matches(cmd_name, self.entries, n=1)
@@ -190,7 +191,7 @@ def _warnings_for_the_user() -> Iterator[None]:
 
 def _rank() -> int:
     """The number of this process among those a launcher has started; 0 without a launcher."""
-    from hpcxpcs.runtime.executors.launcher import RANK_VARIABLES
+    from hpcxpcs.batch.launcher import RANK_VARIABLES
 
     found = [os.environ.get(name, "") for name in (*RANK_VARIABLES, "SLURM_PROCID")]
     return next((int(number) for number in found if number.isdigit()), 0)

@@ -47,9 +47,7 @@ def list_entries(place: Path | None) -> None:
         return
     store = _store(place)
     entries = store.entries() if store.folder.is_dir() else ()
-    click.echo(
-        f"{store.folder}: {len(entries)} prepared matrices, {_bytes(sum(one.size for one in entries))}"
-    )
+    click.echo(f"{store.folder}: {len(entries)} prepared matrices, {_bytes(sum(one.size for one in entries))}")
     for line in _table(entries[:MOST_SHOWN]):
         click.echo(line)
     if len(entries) > MOST_SHOWN:
@@ -65,9 +63,7 @@ def clear(place: Path | None, compiled: bool) -> None:
     A fit that is at work there goes on: it prepares its matrices again.
     """
     if compiled == (place is not None):
-        raise click.UsageError(
-            "name either a PLACE (a run folder, a configuration, a cache folder) or --compiled"
-        )
+        raise click.UsageError("name either a PLACE (a run folder, a configuration, a cache folder) or --compiled")
     if place is None:
         folder = _compiled()
         shutil.rmtree(folder, ignore_errors=True)
@@ -79,7 +75,7 @@ def clear(place: Path | None, compiled: bool) -> None:
 
 
 def _compiled() -> Path:
-    from hpcxpcs.runtime.machine import cache_folder
+    from hpcxpcs.workers.machine import cache_folder
 
     return cache_folder() / "compiled"
 
@@ -88,7 +84,7 @@ def _store(place: Path) -> ArrayStore:
     """The store of a run folder, of a configuration, or in the folder itself; StoreError when it is none of them."""
     from hpcxpcs.files.array_store import TAG_FILE, ArrayStore
     from hpcxpcs.pipeline.loading import RUN_CACHE
-    from hpcxpcs.runtime.run import PLAN_FILE
+    from hpcxpcs.runs.run import PLAN_FILE
 
     folder, limit = place, 0
     if place.is_file():
@@ -107,8 +103,8 @@ def _store(place: Path) -> ArrayStore:
 def _configured(file: Path) -> ArrayStore:
     from hpcxpcs.config import load_config
     from hpcxpcs.files.array_store import ArrayStore
-    from hpcxpcs.pipeline.choices import run_folder
     from hpcxpcs.pipeline.loading import named_cache
+    from hpcxpcs.pipeline.settings import run_folder
 
     config = load_config(file)
     folder = named_cache(config, run_folder(config))

@@ -13,7 +13,7 @@ import click
 from hpcxpcs import __version__
 
 if TYPE_CHECKING:
-    from hpcxpcs.runtime.checks import Finding
+    from hpcxpcs.workers.checks import Check
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -53,26 +53,27 @@ def command(context: click.Context, folder: Path, site: str | None, as_json: boo
 
     Each line says ok, warn or fail, what was found and what to do. The exit code is 1 when something fails.
     """
-    findings = []
-    for finding in _findings(folder, site):
-        findings.append(finding)
+    checks = []
+    for check in _checks(folder, site):
+        checks.append(check)
         if not as_json:
-            click.echo(_line(finding))
-    healthy = all(finding.status != "fail" for finding in findings)
-    if as_json and findings:
-        click.echo(_document(findings, healthy))
+            click.echo(_line(check))
+    healthy = all(check.status != "fail" for check in checks)
+    if as_json and checks:
+        content = {"schema_version": 1, "hpcxpcs": __version__, "ok": healthy}
+        click.echo(json.dumps({**content, "checks": [asdict(check) for check in checks]}, indent=2))
     context.exit(0 if healthy else 1)
 
 
-def _findings(folder: Path, site: str | None) -> Iterator[Finding]:
-    """All findings; of the ranks of an MPI job, the first one alone has some."""
-    from hpcxpcs.runtime.checks import examine
+def _checks(folder: Path, site: str | None) -> Iterator[Check]:
+    """All checks; of the ranks of an MPI job, the first one alone has some."""
+    from hpcxpcs.workers.checks import examine
 
     if site is None:
         yield from examine(folder)
         return
-    from hpcxpcs.config.site_files import find_site
-    from hpcxpcs.runtime.site_checks import examine_site, look_around
+    from hpcxpcs.config.site import find_site
+    from hpcxpcs.workers.site_checks import examine_site, look_around
 
     chosen = find_site(site or None)
     ranks = look_around(folder)
@@ -81,14 +82,7 @@ def _findings(folder: Path, site: str | None) -> Iterator[Finding]:
         yield from examine_site(chosen, ranks, folder)
 
 
-def _line(finding: Finding) -> str:
-    status = click.style(f"{finding.status:<5}", fg=COLOURS[finding.status])
-    line = f"{status} {finding.name:<14} {finding.found}"
-    return f"{line}\n{'':20} -> {finding.remedy}" if finding.remedy else line
-
-
-def _document(findings: list[Finding], healthy: bool) -> str:
-    checks = [asdict(finding) for finding in findings]
-    return json.dumps(
-        {"schema_version": 1, "hpcxpcs": __version__, "ok": healthy, "checks": checks}, indent=2
-    )
+def _line(check: Check) -> str:
+    status = click.style(f"{check.status:<5}", fg=COLOURS[check.status])
+    line = f"{status} {check.name:<14} {check.found}"
+    return f"{line}\n{'':20} -> {check.remedy}" if check.remedy else line

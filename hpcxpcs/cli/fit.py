@@ -1,20 +1,30 @@
-"""`hpcxpcs fit`: from a configuration to an answer."""
+"""`hpcxpcs fit`, `resume` and `gather`: from a configuration, or a run that was begun, to an answer."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpcxpcs.cli.session import log_level_option
+from hpcxpcs.cli.session import (
+    log_level_option,
+    refuse_idle_shards,
+    run_argument,
+    run_option,
+    session,
+    set_option,
+    settings_given,
+    shards_option,
+    time_limit_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
-    from hpcxpcs.cli.session import Session
-    from hpcxpcs.config import Config
-    from hpcxpcs.pipeline.executor import Executor
+    from hpcxpcs.pipeline.fit import FitRun
+    from hpcxpcs.runs.run import Run
 
-EXAMPLES = """\
+FIT_EXAMPLES = """\
 \b
 Examples:
   hpcxpcs fit config.yaml
@@ -29,8 +39,36 @@ Exit codes:
   75 stopped with everything saved: the same command continues (a point fit begins anew)
 """
 
+RESUME_EXAMPLES = """\
+\b
+Examples:
+  hpcxpcs resume runs/tuesday
+  hpcxpcs resume runs/tuesday --tasks 4
+  hpcxpcs resume runs/tuesday --here
+  mpirun -n 64 hpcxpcs resume runs/tuesday
 
-@click.command(epilog=EXAMPLES)
+\b
+Exit codes:
+  0 done   1 error   2 usage   3 finished, but not to be quoted as it is   75 stopped: the same command continues
+"""
+
+GATHER_EXAMPLES = """\
+\b
+Examples:
+  hpcxpcs gather runs/tuesday
+  hpcxpcs gather runs/tuesday --partial
+
+\b
+Exit codes:
+  0 done   1 error, or something is missing   2 usage   3 finished, but not to be quoted as it is
+  75 stopped: the same command continues
+"""
+
+run_workers_option = workers_option("Worker processes here; overrides the run's own setting.")
+saved_time_limit_option = time_limit_option("Stop with everything saved before this time is over.")
+
+
+@click.command(epilog=FIT_EXAMPLES)
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option(
     "--method",
@@ -38,40 +76,15 @@ Exit codes:
     help="Overrides optimization.method. nlsq: least squares on all pairs; cmc: the posterior from shards, certified "
     "against all data; exact: the posterior from all data at once.",
 )
-@click.option(
-    "--run",
-    type=click.Path(path_type=Path),
-    help="Run folder; results go to RUN/results.  [default: output.directory/NAME of CONFIG]",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Worker processes here, threads of a point fit; overrides runtime.workers.",
-)
-@click.option(
-    "--shards",
-    type=click.IntRange(min=1),
-    help="Number of shards; overrides optimization.cmc.sharding.num_shards.",
-)
-@click.option(
-    "--fresh", is_flag=True, help="Discard what an earlier run left in the run folder, and start anew."
-)
-@click.option(
-    "--time-limit",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="Stop before this time is over, a posterior with everything saved.  [default: what the scheduler grants]",
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override one key of the configuration, dotted (scaling.mode=individual). May be repeated.",
-)
+@run_option
+@workers_option("Worker processes here, threads of a point fit; overrides runtime.workers.")
+@shards_option
+@click.option("--fresh", is_flag=True, help="Discard what an earlier run left in the run folder, and start anew.")
+@time_limit_option("Stop before this time is over, a posterior with everything saved.")
+@set_option
 @log_level_option
 @click.pass_context
-def command(
+def fit(
     context: click.Context,
     config: Path,
     method: str | None,
@@ -89,51 +102,109 @@ def command(
     mpirun or srun the ranks work, as many as there are cores; otherwise worker processes on this machine do. A point
     fit (--method nlsq) is done by one process, from its beginning every time.
     """
-    from hpcxpcs.cli.session import session
-    from hpcxpcs.pipeline.choices import configured
-    from hpcxpcs.pipeline.crew import led
 
-    given: dict[str, object] = {
-        "optimization.method": method,
-        "optimization.cmc.sharding.num_shards": shards,
-        "runtime.workers": workers,
-    }
-    chosen = (*overrides, *(f"{key}={value}" for key, value in given.items() if value is not None))
-    with session("lead", log_level) as current:
-        settings = configured(config, chosen)
-        current.log.follow(settings.logging)
-        if shards is not None:
-            refuse_shards(settings.optimization.method)
-        code = led(
-            settings,
-            time_limit,
-            current.reporter,
-            lambda executor: _fitted(settings, run, current, fresh, executor),
-            workers,
+    def find(**how: Any) -> FitRun:
+        from hpcxpcs.pipeline.fit import (
+            fit as fit_data,  # it imports JAX: not before this process has its cores
         )
+
+        return fit_data(settings, run=run, fresh=fresh, **how)
+
+    with session("lead", log_level) as current:
+        settings = settings_given(config, overrides, method=method, shards=shards, workers=workers)
+        refuse_idle_shards(shards, settings)
+        code = current.find_answer(settings, find, time_limit=time_limit, workers=workers)
     context.exit(code)
 
 
-def refuse_shards(method: str) -> None:
-    """Refuse --shards with a method that has none."""
-    why = {"nlsq": "a point fit takes all pairs at once", "exact": "exact samples all data at once"}
-    if method in why:
-        raise click.UsageError(
-            f"--shards belongs to method cmc, and the method is {method}: {why[method]}; leave --shards out, or give "
-            "--method cmc"
-        )
+@click.command(epilog=RESUME_EXAMPLES)
+@run_argument
+@run_workers_option
+@saved_time_limit_option
+@click.option(
+    "--tasks",
+    type=click.IntRange(min=1),
+    help="Array tasks to submit, for a run that was submitted.  [default: as many as have died]",
+)
+@click.option("--here", is_flag=True, help="Compute here, even if the run was submitted to a scheduler.")
+@log_level_option
+@click.pass_context
+def resume(
+    context: click.Context,
+    run: Path,
+    workers: int | None,
+    time_limit: float | None,
+    tasks: int | None,
+    here: bool,
+    log_level: str | None,
+) -> None:
+    """Continue the run in the folder RUN to its end and write RUN/results.
+
+    This is what `hpcxpcs fit CONFIG` does when RUN is there, without the need for CONFIG. A run that was submitted to
+    a scheduler is submitted again as far as its jobs have died; in a batch job, or with --here, --workers or
+    --time-limit, it goes on here.
+    """
+    from hpcxpcs.cli.jobs import submit_again, submitted_elsewhere
+    from hpcxpcs.runs.job import batch_job
+    from hpcxpcs.runs.run import Run
+
+    opened = Run.open(run)
+    asked_here = here or workers or time_limit is not None
+    record = None if asked_here else submitted_elsewhere(opened)
+    if record is not None:
+        submit_again(opened, record, tasks, log_level)
+        return
+    if tasks is not None:
+        why = "it was not submitted, or this is its job"
+        if asked_here:
+            why = "--here, --workers and --time-limit continue it here"
+        raise click.UsageError(f"--tasks hands work to a scheduler, but {run} goes on here: {why}; leave --tasks out")
+    role = "gather" if batch_job() else "lead"
+    context.exit(_finish(opened, role, log_level, time_limit=time_limit, workers=workers))
 
 
-def _fitted(
-    settings: Config, run: Path | None, current: Session, fresh: bool, executor: Executor
+@click.command(epilog=GATHER_EXAMPLES)
+@run_argument
+@click.option("--partial", is_flag=True, help="Leave out what is not finished, and say so.")
+@run_workers_option
+@saved_time_limit_option
+@log_level_option
+@click.pass_context
+def gather(
+    context: click.Context,
+    run: Path,
+    partial: bool,
+    workers: int | None,
+    time_limit: float | None,
+    log_level: str | None,
+) -> None:
+    """Combine and certify the finished shards of the run in the folder RUN, and write RUN/results again.
+
+    Shards are not sampled here; `hpcxpcs resume` does that. All data are sampled if the consensus is rejected.
+    """
+    from hpcxpcs.runs.run import Run
+
+    limits: dict[str, Any] = {"time_limit": time_limit, "workers": workers}
+    context.exit(_finish(Run.open(run), "gather", log_level, **limits, gather_only=True, partial=partial))
+
+
+def _finish(
+    run: Run,
+    role: str,
+    log_level: str | None,
+    *,
+    time_limit: float | None,
+    workers: int | None,
+    gather_only: bool = False,
+    partial: bool = False,
 ) -> int:
-    """Fit, tell, and return the exit code."""
-    from hpcxpcs.cli.answer import told
-    from hpcxpcs.pipeline.fit import fit
+    """Do here what is left of a run, all of it or the gathering only, and return the exit code."""
+    from hpcxpcs.pipeline.settings import config_of
 
-    return told(
-        current.console,
-        lambda on_answer: fit(
-            settings, run=run, reporter=current.reporter, on_answer=on_answer, fresh=fresh, executor=executor
-        ),
-    )
+    def find(**how: Any) -> FitRun:
+        from hpcxpcs.pipeline.fit import continued
+
+        return continued(run.folder, gather_only=gather_only, partial=partial, **how)
+
+    with session(role, log_level) as current:
+        return current.find_answer(config_of(run.plan), find, time_limit=time_limit, workers=workers)

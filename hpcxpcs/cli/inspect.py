@@ -1,4 +1,4 @@
-"""`hpcxpcs inspect`: show what is in a result file."""
+"""`hpcxpcs inspect`: show what is in a result file, and judge it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from hpcxpcs.errors import DataError
 if TYPE_CHECKING:
     from hpcxpcs.config import Config
     from hpcxpcs.data.inspect import Description, Examined, Ring
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpcxpcs.config import Config
+    from hpcxpcs.data.inspect import Description
+    from hpcxpcs.data.select import PhiInterval
 
 EXAMPLES = """\
 \b
@@ -93,8 +101,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Show layout, units, bins, frames and dead frames of a result FILE, and what would be selected of it."""
-    from hpcxpcs.cli.inspect_quality import Asked, judged, lines, settings_as_configured, settings_of
-    from hpcxpcs.cli.parameter_table import parameter_lines
+    from hpcxpcs.cli.config import parameter_lines
     from hpcxpcs.config.load import load_config
     from hpcxpcs.data.inspect import describe, describe_selected
     from hpcxpcs.files.json_safe import dumps
@@ -105,21 +112,19 @@ def command(
     ranges, asked = [Interval(*limits) for limits in phi_ranges], Asked(level, repair, shear)
     if config is None:
         description = describe(_file(file), format_name, q, ranges)
-        settings = settings_of(description, ranges, asked)
+        settings = _usual_settings(description, ranges, asked)
     else:
         if q is not None or ranges or format_name != "auto":
-            raise click.UsageError(
-                "--config decides on format, q and angles: leave out the options for these"
-            )
+            raise click.UsageError("--config decides on format, q and angles: leave out the options for these")
         configured = load_config(config)
         description = describe_selected(configured, file)
-        settings = settings_as_configured(configured, description, asked)
-    found = judged(settings, description, asked) if quality else None
+        settings = _configured_settings(configured, description, asked)
+    found = _quality_of(settings, description, asked) if quality else None
     if as_json:
         extra = {} if found is None else {"quality": found}
         click.echo(dumps({"schema_version": 1, **vars(description), **extra}), nl=False)
     else:
-        shown = [*_lines(description), *([] if found is None else lines(found))]
+        shown = [*_lines(description), *([] if found is None else _quality_lines(found))]
         if config is not None:
             timeless = "parameters    their bounds follow from the time step, which is unknown"
             shown += ["", *([timeless] if description.selected_dt is None else parameter_lines(settings))]
@@ -133,8 +138,7 @@ def _draw(settings: Config, picture: Path, unit: str) -> None:
     """Write the picture of what settings select of a file and do to it."""
     from hpcxpcs.data.select import load
     from hpcxpcs.errors import OutputError
-    from hpcxpcs.results.drawing import png
-    from hpcxpcs.results.heat_maps import selected_data
+    from hpcxpcs.results.drawing import png, selected_data
 
     content = png(selected_data(load(settings), unit))
     try:
@@ -250,3 +254,107 @@ def _state(item: Examined) -> list[str]:
     elif len(texts) == 1 and item.smallest is not None:
         texts = [f"{name} good, values {item.smallest:.4g} to {item.largest:.4g}"]
     return texts
+
+
+USUAL_LEVEL = "standard"
+"""The level when none is asked for."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to look for: level, what repair may mask (None: what the configuration says), whether the sample flows."""
+
+    level: str | None
+    repair: str | None
+    shear: bool
+
+
+def _usual_settings(found: Description, ranges: Sequence[PhiInterval], asked: Asked) -> Config:
+    """Settings that select what is described and leave all else as it is usually.
+
+    A time step that the file does not tell is taken as 1 s; of several q among which none is chosen, the smallest.
+    """
+    from hpcxpcs.config import config_from_mapping
+
+    filtering = {"phi_ranges": [{"min": item.min, "max": item.max} for item in ranges]} if ranges else {}
+    return config_from_mapping(
+        {
+            "analysis_mode": "laminar_flow" if asked.shear else "static",
+            "experimental_data": _of_file(found),
+            "analyzer_parameters": {
+                "dt": "auto" if found.dt is not None else 1.0,
+                "scattering": {"wavevector_q": found.selected_q or found.rings[0].q},
+            },
+            "data_filtering": filtering,
+            "quality_control": {"level": asked.level or USUAL_LEVEL, "auto_repair": asked.repair or "disabled"},
+        }
+    )
+
+
+def _configured_settings(config: Config, found: Description, asked: Asked) -> Config:
+    """The settings of a configuration for its own data file or another one.
+
+    Level and repair are those asked for, else those of the configuration; one that judges nothing is judged as usual.
+    A time step that neither says is taken as 1 s.
+    """
+    from hpcxpcs.config import config_from_mapping
+
+    settings, said = config.to_mapping(), config.quality_control
+    settings["experimental_data"] = {**_of_file(found), "format": config.experimental_data.format}
+    settings["quality_control"] = {
+        "level": asked.level or (USUAL_LEVEL if said.level == "none" else said.level),
+        "auto_repair": asked.repair or said.auto_repair,
+    }
+    if found.selected_dt is None:
+        settings["analyzer_parameters"]["dt"] = 1.0
+    return config_from_mapping(settings)
+
+
+def _of_file(found: Description) -> dict[str, Any]:
+    return {"file_path": str(Path(found.file).absolute()), "format": found.format}
+
+
+def _quality_of(config: Config, found: Description, asked: Asked) -> dict[str, Any]:
+    """The quality report of what a configuration selects and does, as plain JSON."""
+    from hpcxpcs.data.quality.report import examine
+    from hpcxpcs.data.select import load
+    from hpcxpcs.errors import SelectionError
+
+    if found.selected_q is None:
+        raise SelectionError(f"{found.file}: has {len(found.rings)} q; choose the one to judge with --q")
+    shear = asked.shear or config.analysis_mode == "laminar_flow"
+    report = examine(load(config), config.quality_control.level, shear=shear)
+    return {} if report is None else report.to_mapping()
+
+
+def _quality_lines(quality: dict[str, Any]) -> list[str]:
+    """The report as text: score, stages, every deduction with its remedy, what was measured, what was masked."""
+    stages = ", ".join(f"{stage} {score:g}" for stage, score in quality["stages"].items())
+    page = [
+        "",
+        f"{'quality':<14}{quality['score']:g} of 100: {quality['grade']} (level {quality['level']})",
+        f"{'stages':<14}{stages}",
+    ]
+    for item in quality["deductions"]:
+        left_out = "; left out of a fit" if item["repaired"] else ""
+        page.append(f"{'-' + format(item['points'], 'g'):<14}{item['check']}: {item['reason']}{left_out}")
+        page.append(f"{'':<14}{item['remedy']}")
+    page += _angles(quality["angles"])
+    page += [
+        f"{'masked':<14}phi = {item['phi']:g}: {len(item['frames'])} frames, {item['pairs']} pairs: {item['reason']}"
+        for item in quality["repairs"]
+    ]
+    return page
+
+
+def _angles(angles: Sequence[dict[str, Any]]) -> list[str]:
+    measured = [item for item in angles if "contrast" in item]
+    if not measured:
+        return []
+    head = f"{'phi':>8}{'contrast':>11}{'baseline':>11}{'sigma':>11}{'contrast/sigma':>16}{'drift':>11}"
+    rows = [
+        f"{item['phi']:>8.4g}{item['contrast']:>11.4g}{item['baseline']:>11.4g}{item['sigma']:>11.3g}"
+        f"{item['signal_to_noise']:>16.3g}{item['drift']:>11.2g}"
+        for item in measured
+    ]
+    return ["", head, *rows]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpcxpcs.runtime.log_levels import LEVELS
+from hpcxpcs.cli.session import run_argument
+from hpcxpcs.log.levels import LEVELS
 
 if TYPE_CHECKING:
-    from hpcxpcs.runtime.logs import Log
-    from hpcxpcs.runtime.run import Run
-    from hpcxpcs.runtime.tasks import Task
+    from hpcxpcs.log.reading import Log
+    from hpcxpcs.runs.plan import Task
+    from hpcxpcs.runs.run import Run
 
 EXAMPLES = """\
 \b
@@ -26,7 +27,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @click.option("--shard", type=click.IntRange(min=0), help="Logs of the processes that had this shard.")
 @click.option("--job", help="Logs of this job, or of one task of it (4711_3, 4711[3]).")
 @click.option(
@@ -34,17 +35,15 @@ Examples:
     type=click.Choice(LEVELS, case_sensitive=False),
     help="Lines that are at least so grave; only logs of JSON lines tell.",
 )
-@click.option(
-    "--lines", "-n", type=click.IntRange(min=1), default=20, show_default=True, help="Last lines of each."
-)
+@click.option("--lines", "-n", type=click.IntRange(min=1), default=20, show_default=True, help="Last lines of each.")
 def command(run: Path, shard: int | None, job: str | None, level: str | None, lines: int) -> None:
     """Show the last lines of the logs of the run in the folder RUN, the one written last at the end.
 
     Every process has a log of JSON lines, ROLE-HOST-PID.jsonl; with --shard only their lines about it are shown, and
     why it failed.
     """
-    from hpcxpcs.runtime.log_file import is_structured
-    from hpcxpcs.runtime.logs import job_of, logs_in, logs_of_task
+    from hpcxpcs.log.lines import is_structured
+    from hpcxpcs.log.reading import job_of, logs_in, logs_of_task
 
     task = None if shard is None else _task(run, shard)
     if task is None:
@@ -67,16 +66,13 @@ def command(run: Path, shard: int | None, job: str | None, level: str | None, li
             click.echo(f"==> {log.path}  ({written}, {log.size} bytes)")
             click.echo("\n".join(shown))
     if silent:
-        click.echo(
-            f"{run / 'logs'}: {'no such log' if level is None else f'no line of level {level} or above'}"
-        )
+        click.echo(f"{run / 'logs'}: {'no such log' if level is None else f'no line of level {level} or above'}")
 
 
 def _shown(log: Log, lines: int, level: str | None, task: Task | None) -> tuple[str, ...]:
     """The last lines of a log, JSON lines as people read them."""
-    from hpcxpcs.runtime.log_file import is_structured
-    from hpcxpcs.runtime.log_lines import human_line
-    from hpcxpcs.runtime.logs import last_entries, last_lines
+    from hpcxpcs.log.lines import human_line, is_structured
+    from hpcxpcs.log.reading import last_entries, last_lines
 
     if not is_structured(log.path):
         return last_lines(log.path, lines)
@@ -90,13 +86,13 @@ def _folder(run: Path) -> Path:
 
 
 def _opened(run: Path) -> Run:
-    from hpcxpcs.runtime.run import Run
+    from hpcxpcs.runs.run import Run
 
     return Run.open(run)
 
 
 def _task(run: Path, shard: int) -> Task:
-    from hpcxpcs.runtime.tasks import new_task
+    from hpcxpcs.runs.plan import new_task
 
     task = new_task("shard", shard)
     if task.name not in {planned.name for planned in _opened(run).plan.tasks}:
@@ -105,7 +101,7 @@ def _task(run: Path, shard: int) -> Task:
 
 
 def _show_failures(run: Run, task: Task) -> None:
-    from hpcxpcs.runtime.failures import read_failures
+    from hpcxpcs.runs.run import read_failures
 
     for failure in read_failures(run, task):
         click.echo(f"failed    {failure.get('ts')}: {failure.get('cause')}")
@@ -114,7 +110,7 @@ def _show_failures(run: Run, task: Task) -> None:
 
 def _belongs(found: str, job: str) -> bool:
     """Whether what a log's job is called is this job: 4711 has array-4711_3.log as well."""
-    from hpcxpcs.runtime.schedulers.scripts import log_task
+    from hpcxpcs.log.lines import log_task
 
     wanted = log_task(job)
     return found == wanted or found.startswith(f"{wanted}_")

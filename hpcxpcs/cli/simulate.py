@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,7 @@ class ListOf(click.ParamType):
     def __init__(self, item: Callable[[str], Any], name: str) -> None:
         self.item, self.name = item, name
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Any, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
         """Turn "3,17" into (3, 17); every entry must be a number of the right kind."""
         if isinstance(value, tuple):
             return value
@@ -41,9 +39,7 @@ class Assignment(click.ParamType):
 
     name = "name=value"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, float]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
         """Turn "D0=2e4" into ("D0", 20000.0)."""
         if isinstance(value, tuple):
             return value
@@ -67,45 +63,35 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 INTEGERS, NUMBERS = ListOf(int, "integers"), ListOf(float, "numbers")
 
 
+def number(name: str, default: float, help_text: str) -> Callable[..., Any]:
+    """An option with a number of the type of its default, which is shown."""
+    return click.option(name, type=type(default), default=default, show_default=True, help=help_text)
+
+
+def choice(name: str, words: Sequence[str], help_text: str) -> Callable[..., Any]:
+    """An option with one of some words, the first by default, which is shown."""
+    return click.option(name, type=click.Choice(words), default=words[0], show_default=True, help=help_text)
+
+
 @click.command(epilog=EXAMPLES)
 @click.argument("model")
 @click.option("-o", "--output", type=FILE, required=True, help="The file to write.")
-@click.option(
-    "--format",
-    type=click.Choice(["nexus", "legacy", "cube", "nxxpcs", "viewer"]),
-    default="nexus",
-    show_default=True,
-    help="Its layout.",
-)
-@click.option("--angles", type=int, default=23, show_default=True, help="Number of angles, evenly spaced.")
+@choice("--format", ["nexus", "legacy", "cube", "nxxpcs", "viewer"], "Its layout.")
+@number("--angles", 23, "Number of angles, evenly spaced.")
 @click.option("--phi", type=NUMBERS, help="The angles themselves, in degrees, instead: -30,0,45.")
-@click.option("--frames", type=int, default=1001, show_default=True, help="Frames N of every N x N matrix.")
-@click.option("--dt", type=float, default=0.1, show_default=True, help="Seconds between frames.")
-@click.option("--q", type=float, default=0.0054, show_default=True, help="Wavevector in 1/Å.")
-@click.option(
-    "--gap", type=float, default=2.0e6, show_default=True, help="Gap between stator and rotor in Å."
-)
-@click.option(
-    "--set", "parameters", type=Assignment(), multiple=True, help="True value of a parameter; repeatable."
-)
-@click.option("--contrast", type=float, default=0.15, show_default=True, help="Mean contrast of the angles.")
-@click.option(
-    "--contrast-spread",
-    type=float,
-    default=0.1,
-    show_default=True,
-    help="Its relative deviation between angles.",
-)
-@click.option("--offset", type=float, default=1.0, show_default=True, help="Mean offset of the angles.")
-@click.option(
-    "--offset-spread", type=float, help="Its deviation between angles.  [default: 0.003; 0 with photons]"
-)
-@click.option(
+@number("--frames", 1001, "Frames N of every N x N matrix.")
+@number("--dt", 0.1, "Seconds between frames.")
+@number("--q", 0.0054, "Wavevector in 1/Å.")
+@number("--gap", 2.0e6, "Gap between stator and rotor in Å.")
+@click.option("--set", "parameters", type=Assignment(), multiple=True, help="True value of a parameter; repeatable.")
+@number("--contrast", 0.15, "Mean contrast of the angles.")
+@number("--contrast-spread", 0.1, "Its relative deviation between angles.")
+@number("--offset", 1.0, "Mean offset of the angles.")
+@click.option("--offset-spread", type=float, help="Its deviation between angles.  [default: 0.003; 0 with photons]")
+@choice(
     "--noise-model",
-    type=click.Choice(["iid", "frame", "photon"]),
-    default="iid",
-    show_default=True,
-    help="Independent pairs; pairs that share their frames' noise as well; or photons counted on speckle.",
+    ["iid", "frame", "photon"],
+    "Independent pairs; pairs that share their frames' noise as well; or photons counted on speckle.",
 )
 @click.option("--noise", type=float, help="Deviation of one element (iid, frame).  [default: 0.01]")
 @click.option("--frame-noise", type=float, help="Relative deviation of a frame (frame).  [default: 0.003]")
@@ -122,49 +108,19 @@ INTEGERS, NUMBERS = ListOf(int, "integers"), ListOf(float, "numbers")
     help="Change of the photon number from first to last frame, relative to its mean (photon).  [default: 0]",
 )
 @click.option("--dead-frames", type=INTEGERS, default=(), help="Frames without signal, from 1: 3,17.")
-@click.option(
-    "--missing-bins", type=INTEGERS, default=(), help="Bins to leave out, from 1, phi fastest: 2,5."
-)
-@click.option("--extra-q", type=int, default=0, show_default=True, help="Further q rings in the same file.")
-@click.option(
-    "--half/--full", default=None, help="One triangle or full matrices.  [default: half; full in a cube]"
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "float64"]),
-    default="float32",
-    show_default=True,
-    help="Of the matrices.",
-)
-@click.option(
+@click.option("--missing-bins", type=INTEGERS, default=(), help="Bins to leave out, from 1, phi fastest: 2,5.")
+@number("--extra-q", 0, "Further q rings in the same file.")
+@click.option("--half/--full", default=None, help="One triangle or full matrices.  [default: half; full in a cube]")
+@choice("--dtype", ["float32", "float64"], "Of the matrices.")
+@choice(
     "--compression",
-    type=click.Choice(["auto", "lzf", "gzip", "none"]),
-    default="auto",
-    show_default=True,
-    help="Of the matrices; auto is what real files of the layout use.",
+    ["auto", "lzf", "gzip", "none"],
+    "Of the matrices; auto is what real files of the layout use.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same matrices.")
-@click.option(
-    "--shear-law",
-    type=click.Choice(["couette", "homodyne-2"]),
-    default="couette",
-    show_default=True,
-    help="Convention of the shear factor (laminar_flow).",
-)
-@click.option(
-    "--integrator",
-    type=click.Choice(["exact", "trapezoid"]),
-    default="exact",
-    show_default=True,
-    help="How rates are integrated.",
-)
-@click.option(
-    "--heterodyne",
-    type=click.Choice(["physical", "heterodyne-2"]),
-    default="physical",
-    show_default=True,
-    help="Convention of the two components.",
-)
+@number("--seed", 0, "Same seed, same matrices.")
+@choice("--shear-law", ["couette", "homodyne-2"], "Convention of the shear factor (laminar_flow).")
+@choice("--integrator", ["exact", "trapezoid"], "How rates are integrated.")
+@choice("--heterodyne", ["physical", "heterodyne-2"], "Convention of the two components.")
 @click.option("--config", type=FILE, help="Write a configuration that fits this file, too.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.pass_context
@@ -173,9 +129,8 @@ def command(context: click.Context, /, **options: Any) -> None:
 
     The truth is stored in the file and beside it, in FILE.truth.json.
     """
-    from hpcxpcs.data.noise import noise_spec
-    from hpcxpcs.pipeline.simulate import simulate
-    from hpcxpcs.pipeline.simulation_spec import SimulationSpec
+    from hpcxpcs.data.simulate import noise_spec
+    from hpcxpcs.pipeline.simulate import SimulationSpec, simulate
 
     _refuse_idle(context, options["model"])
     noise = noise_spec(

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from hpcxpcs.runtime.run import Run
-    from hpcxpcs.runtime.schedulers.looking import QueueLook
-    from hpcxpcs.runtime.schedulers.submissions import Submission, SubmitRecord
-    from hpcxpcs.runtime.status import RunStatus, TaskStatus
+from hpcxpcs.cli.session import run_argument
 
-WATCH_SECONDS = 2.0
+if TYPE_CHECKING:
+    from hpcxpcs.batch.submissions import QueueLook, Submission, SubmitRecord
+    from hpcxpcs.runs.run import Run
+    from hpcxpcs.runs.status import RunStatus, TaskStatus
+
+REFRESH_SECONDS = 2.0
 """Between two looks: a look reads the head of every task's file."""
 
-MOST_TASKS = 16
+MOST_RUNNING = 16
 """Running tasks that are listed one by one."""
 
 EXAMPLES = """\
@@ -32,7 +33,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @click.option("--watch", is_flag=True, help="Look again every two seconds until nothing is left to do.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; with --watch one per line.")
 @click.option("--queue/--no-queue", "queue_too", default=True, help="Ask the scheduler of a submitted run.")
@@ -43,8 +44,8 @@ def command(run: Path, watch: bool, as_json: bool, queue_too: bool) -> None:
     also tells what the queue says, asked once a minute whoever looks, and sooner when it did not answer; --no-queue
     leaves that out.
     """
-    from hpcxpcs.runtime.run import Run
-    from hpcxpcs.runtime.status import completed, read_status
+    from hpcxpcs.runs.run import Run
+    from hpcxpcs.runs.status import completed, read_status
 
     opened = Run.open(run)
     shown = ""
@@ -57,7 +58,7 @@ def command(run: Path, watch: bool, as_json: bool, queue_too: bool) -> None:
         shown = text
         if not watch or found.state in ("done", "failed"):
             return
-        time.sleep(WATCH_SECONDS)
+        time.sleep(REFRESH_SECONDS)
 
 
 def _show(text: str, again: bool) -> None:
@@ -71,8 +72,7 @@ def _show(text: str, again: bool) -> None:
 
 def _queue(run: Run, complete: bool) -> tuple[SubmitRecord, QueueLook] | None:
     """The jobs of a run and what the queue says of them; None for a run that was not submitted."""
-    from hpcxpcs.runtime.schedulers.looking import CHANGING_SECONDS, queue_look
-    from hpcxpcs.runtime.schedulers.submissions import read_record
+    from hpcxpcs.batch.submissions import CHANGING_SECONDS, queue_look, read_record
 
     record = read_record(run)
     if record is None:
@@ -131,10 +131,10 @@ def _lines(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None, compl
         yield f"{kind:<9}{sum(states.values())} in all: {parts}"
     yield from _progress(found)
     running = [task for task in found.tasks if task.state == "running"]
-    for task in running[:MOST_TASKS]:
+    for task in running[:MOST_RUNNING]:
         yield f"{'running':<9}{task.name}  {_steps(task)}  {task.holder}, sign of life {task.silent_seconds:.0f} s ago"
-    if len(running) > MOST_TASKS:
-        yield f"{'':<9}… and {len(running) - MOST_TASKS} more"
+    if len(running) > MOST_RUNNING:
+        yield f"{'':<9}… and {len(running) - MOST_RUNNING} more"
     for task in found.tasks:
         if task.lost and task.state == "waiting":
             yield (
@@ -150,7 +150,7 @@ def _lines(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None, compl
 
 
 def _progress(found: RunStatus) -> Iterator[str]:
-    from hpcxpcs.runtime.progress import duration
+    from hpcxpcs.runs.status import duration
 
     if not found.steps_total:
         return

@@ -1,4 +1,4 @@
-"""`hpcxpcs submit`: hand a run to a batch scheduler."""
+"""`hpcxpcs submit` and `cancel`: hand a run to a batch scheduler, and end its jobs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpcxpcs.cli.session import log_level_option
+from hpcxpcs.cli.session import (
+    log_level_option,
+    refuse_idle_shards,
+    run_argument,
+    run_option,
+    set_option,
+    settings_given,
+    shards_option,
+)
 
 if TYPE_CHECKING:
+    from hpcxpcs.batch.jobs import Order
     from hpcxpcs.config import Config
     from hpcxpcs.data.twotime import TwoTime
-    from hpcxpcs.runtime.run import Run
-    from hpcxpcs.runtime.schedulers.submissions import Order, Submission
-    from hpcxpcs.runtime.schedulers.submitting import Offer
 
-EXAMPLES = """\
+SUBMIT_EXAMPLES = """\
 \b
 Examples:
   hpcxpcs submit config.yaml --dry-run
@@ -32,7 +38,7 @@ Exit codes:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(epilog=SUBMIT_EXAMPLES)
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option(
     "--scheduler",
@@ -50,30 +56,18 @@ Exit codes:
 @click.option("--mpi", is_flag=True, help="One MPI job instead of an array and a job that gathers.")
 @click.option("--ranks", type=click.IntRange(min=1), help="MPI ranks.  [default: one per shard]")
 @click.option("--nodes", type=click.IntRange(min=1), help="Nodes of the MPI job.")
-@click.option("--run", type=click.Path(path_type=Path), help="Run folder, as for hpcxpcs fit.")
+@run_option
 @click.option("--method", type=click.Choice(["cmc", "exact"]), help="Overrides optimization.method.")
-@click.option(
-    "--shards",
-    type=click.IntRange(min=1),
-    help="Number of shards; overrides optimization.cmc.sharding.num_shards.",
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override one key of the configuration. May be repeated.",
-)
+@shards_option
+@set_option
 @click.option("--fresh", is_flag=True, help="Discard what an earlier run left in the run folder.")
 @click.option("--more", is_flag=True, help="Add workers to a run that is at work.")
 @click.option("--dry-run", is_flag=True, help="Print every script and command, and submit nothing.")
-@click.option(
-    "--write-only", is_flag=True, help="Plan the run and write its scripts to RUN/submit, for you to submit."
-)
+@click.option("--write-only", is_flag=True, help="Plan the run and write its scripts to RUN/submit, for you to submit.")
 @click.option("--wait", is_flag=True, help="Stay until the run is over, and end with its exit code.")
 @log_level_option
 @click.pass_context
-def command(
+def submit(
     context: click.Context,
     /,
     config: Path,
@@ -92,72 +86,43 @@ def command(
 
     Nothing is computed here. Look with `hpcxpcs status RUN`; the same command, or `hpcxpcs resume RUN`, continues.
     """
-    from hpcxpcs.cli.fit import refuse_shards
-    from hpcxpcs.cli.progress import PhaseLines
-    from hpcxpcs.pipeline.begin import begin
-    from hpcxpcs.pipeline.plan import plan_for
-    from hpcxpcs.runtime.log_levels import asked_level
-    from hpcxpcs.runtime.run import PLAN_FILE, Run
-    from hpcxpcs.runtime.schedulers.submissions import at_the_scheduler
-    from hpcxpcs.runtime.schedulers.submitting import offer, submit_lines, write_scripts
-    from hpcxpcs.runtime.status import refuse_complete
+    from hpcxpcs.batch.submissions import at_the_scheduler
+    from hpcxpcs.batch.submitting import offer, submit_lines, write_scripts
+    from hpcxpcs.cli.jobs import announcement, hand_in, how_to_look, jobs_at_work, show_dry_run, wait_for_jobs
+    from hpcxpcs.cli.terminal import PhaseLines
+    from hpcxpcs.log.levels import asked_level
+    from hpcxpcs.pipeline.plan import begin, plan_for
+    from hpcxpcs.runs.run import PLAN_FILE, Run
+    from hpcxpcs.runs.status import refuse_complete
 
     _refuse_contradictions(dry_run, write_only, wait, fresh, more)
     order = _order(asked)
-    given: dict[str, object] = {
-        "optimization.method": method,
-        "optimization.cmc.sharding.num_shards": shards,
-    }
-    chosen = (*overrides, *(f"{key}={value}" for key, value in given.items() if value is not None))
     reporter = PhaseLines()
-    settings, data, folder = _loaded(config, chosen, run)
-    if shards is not None:
-        refuse_shards(settings.optimization.method)
+    settings = settings_given(config, overrides, method=method, shards=shards)
+    data, folder = _loaded(config, settings, run)
+    refuse_idle_shards(shards, settings)
     reporter.level = asked_level(order.log_level) or settings.logging.level
     planned = Run(folder, plan_for(settings, data))
     if dry_run:
-        _show_dry_run(planned, order)
+        show_dry_run(planned, order)
         return
     offer(planned, order)  # what no queue of the site runs is refused before anything is written
     with at_the_scheduler(folder):
         if fresh and (folder / PLAN_FILE).exists():
-            _at_work(Run.open(folder), more=False)
+            jobs_at_work(Run.open(folder), more=False)
         begun = begin(folder, settings, data, reporter, fresh=fresh)
         refuse_complete(begun)
-        at_work = _at_work(begun, more)
+        at_work = jobs_at_work(begun, more)
         offered = offer(begun, order, workers_only=any(one.kind != "array" for one in at_work))
-        click.echo(_announcement(begun, offered))
+        click.echo(announcement(begun, offered))
         if write_only:
             write_scripts(begun, offered)
             click.echo("\n".join(submit_lines(offered)))
             return
         hand_in(begun, order, offered, added=more)
-    click.echo(_how_to_look(begun, offered))
+    click.echo(how_to_look(begun))
     if wait:
-        from hpcxpcs.cli.waiting import waited
-
-        context.exit(waited(begun, reporter))
-
-
-def hand_in(
-    run: Run, order: Order, offered: Offer, *, added: bool = False, behind: str | None = None
-) -> None:
-    """Submit what is offered and tell each job as it is accepted, also when a later one is refused."""
-    from hpcxpcs.errors import SchedulerProblem
-    from hpcxpcs.runtime.schedulers.submitting import submit
-
-    accepted = []
-    try:
-        for one in submit(run, order, offered, added=added, behind=behind):
-            accepted.append(f"{one.kind} {one.job}")
-            click.echo(f"submitted {accepted[-1]}" + (f", after {one.after}" if one.after else ""))
-    except SchedulerProblem as problem:
-        if not accepted:
-            raise
-        raise SchedulerProblem(
-            f"{problem}. The {' and the '.join(accepted)} before it stays in the queue: 'hpcxpcs resume {run.folder}' "
-            f"hands in the rest when that is mended, 'hpcxpcs cancel {run.folder}' ends what is there"
-        ) from problem
+        context.exit(wait_for_jobs(begun, reporter))
 
 
 def _refuse_contradictions(dry_run: bool, write_only: bool, wait: bool, fresh: bool, more: bool) -> None:
@@ -175,9 +140,9 @@ def _refuse_contradictions(dry_run: bool, write_only: bool, wait: bool, fresh: b
 
 def _order(asked: dict[str, object]) -> Order:
     """The options as an order; UsageError for what makes no sense together."""
-    from hpcxpcs.config.numbers import read_memory
+    from hpcxpcs.batch.jobs import Order
     from hpcxpcs.config.site import read_walltime
-    from hpcxpcs.runtime.schedulers.submissions import Order
+    from hpcxpcs.config.values import read_memory
 
     read = {"walltime": ("--time", read_walltime), "memory": ("--memory", read_memory)}
     for key, (option, reader) in read.items():
@@ -193,82 +158,35 @@ def _order(asked: dict[str, object]) -> Order:
     return Order(**asked)  # type: ignore[arg-type]
 
 
-def _loaded(config: Path, chosen: tuple[str, ...], run: Path | None) -> tuple[Config, TwoTime, Path]:
-    """The configuration, its data and the run folder; ConfigError for a method that has nothing to share out."""
+def _loaded(config: Path, settings: Config, run: Path | None) -> tuple[TwoTime, Path]:
+    """The data of a configuration and its run folder; ConfigError for a method that has nothing to share out."""
     from hpcxpcs.data.select import load
     from hpcxpcs.errors import ConfigError
-    from hpcxpcs.pipeline.choices import configured, run_folder
+    from hpcxpcs.pipeline.settings import run_folder
 
-    settings = configured(config, chosen)
     if settings.optimization.method == "nlsq":
         raise ConfigError(
             f"{config}: optimization.method is nlsq, which takes seconds and has no shards: 'hpcxpcs fit {config}' "
             "does it here, --method cmc or exact is what a scheduler is for"
         )
-    return settings, load(settings), (run or run_folder(settings)).absolute()
+    return load(settings), (run or run_folder(settings)).absolute()
 
 
-def _at_work(run: Run, more: bool) -> tuple[Submission, ...]:
-    """The jobs of a run that wait or run; SchedulerProblem when anybody is at work and no `more` is asked for."""
-    from hpcxpcs.errors import SchedulerProblem
-    from hpcxpcs.runtime.claims import live_holdings
-    from hpcxpcs.runtime.schedulers.looking import living
-    from hpcxpcs.runtime.schedulers.submissions import read_record
-
-    record = read_record(run)
-    jobs = () if record is None else living(run, record, fresh_seconds=0.0)
-    busy = [f"job {one.job} ({one.kind})" for one in jobs]
-    busy += [f"{held.owner.host} on {name}" for name, held in live_holdings(run.claims).items() if not jobs]
-    if busy and not more:
-        end = f"'hpcxpcs cancel {run.folder}' ends it" if jobs else "what was started by hand ends by hand"
-        raise SchedulerProblem(
-            f"{run.folder} is at work: {', '.join(busy[:4])}{', …' if len(busy) > 4 else ''}. "
-            f"--more adds workers, {end}, 'hpcxpcs status {run.folder}' shows it"
-        )
-    return jobs
+CANCEL_EXAMPLES = """\
+\b
+Examples:
+  hpcxpcs cancel runs/tuesday
+"""
 
 
-def _announcement(run: Run, offered: Offer) -> str:
-    """What will be submitted, where its output goes, and what it costs."""
-    from hpcxpcs.config.site import walltime_text
+@click.command(epilog=CANCEL_EXAMPLES)
+@run_argument
+def cancel(run: Path) -> None:
+    """End all jobs that were submitted for the run in the folder RUN, waiting or running.
 
-    lines = [f"run       {run.folder}", f"site      {offered.site.name} ({offered.why})"]
-    for job in offered.jobs:
-        if job.fit is None:
-            lines.append(f"job       on this machine, in the background: {job.script}")
-            continue
-        resources = job.request.resources
-        size = f"{job.request.tasks} tasks of " if job.request.kind == "array" else ""
-        ranks = f"{resources.processes} ranks x " if job.request.kind == "mpi" else ""
-        nodes = f" on {resources.nodes} nodes" if resources.nodes > 1 else ""
-        throttle = f", {job.request.at_once} at once" if job.request.at_once else ""
-        lines.append(
-            f"{job.request.kind:<9} {size}{ranks}{_cores(resources.cores)}{nodes}, up to "
-            f"{walltime_text(resources.walltime)} each{throttle}, {job.core_hours:.4g} core-hours at most"
-            + (f", queue {job.queue} ({job.fit.why})" if job.queue else "")
-        )
-    if offered.core_hours:
-        lines.append(f"cost      {offered.core_hours:.4g} core-hours at most, if all of the time is used")
-    lines.append(f"logs      {run.logs}")
-    return "\n".join(lines)
+    What is finished stays, and what was begun is kept up to its last checkpoint: `hpcxpcs resume RUN` continues.
+    """
+    from hpcxpcs.cli.jobs import end_jobs
+    from hpcxpcs.runs.run import Run
 
-
-def _cores(count: int) -> str:
-    return "1 core" if count == 1 else f"{count} cores"
-
-
-def _how_to_look(run: Run, offered: Offer) -> str:
-    return (
-        f"look      hpcxpcs status {run.folder}   (--watch; hpcxpcs logs, cancel, resume)\n"
-        f"report    {run.results / 'report.html'}, when the last job is done"
-    )
-
-
-def _show_dry_run(planned: Run, order: Order) -> None:
-    """Print scripts and commands; nothing is written, not even the plan."""
-    from hpcxpcs.runtime.schedulers.submitting import offer, submit_lines
-
-    offered = offer(planned, order)
-    click.echo("\n".join(f"# {line}" for line in _announcement(planned, offered).splitlines()))
-    for job, line in zip(offered.jobs, submit_lines(offered), strict=True):
-        click.echo(f"\n# --- {job.script}\n{job.text.rstrip()}\n\n# {line}")
+    end_jobs(Run.open(run))

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpcxpcs.cli.session import aligned
+
 if TYPE_CHECKING:
-    from hpcxpcs.runtime.placement import LocalRank, Place
-    from hpcxpcs.runtime.topology import Core, Topology
+    from hpcxpcs.workers.machine import Core, Topology
+    from hpcxpcs.workers.placement import LocalRank, Place
 
 CORES_PER_LINE = 32
 NOT_OURS, NOBODYS = "-", "."
@@ -33,17 +35,15 @@ Examples:
     type=click.IntRange(min=1),
     help="Number of processes on this node.  [default: those that a launcher started here, else 1]",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object instead of a table and a drawing."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table and a drawing.")
 def command(n_local: int | None, as_json: bool) -> None:
     """Show sockets, NUMA nodes and cores, and the cores that each process on this node gets.
 
     Cores outside the affinity mask and the control group of this job are never used, nor are more of them than the
     quota on processor time pays for.
     """
-    from hpcxpcs.runtime.placement import is_bound, local_rank, my_place, placement
-    from hpcxpcs.runtime.topology import topology
+    from hpcxpcs.workers.machine import topology
+    from hpcxpcs.workers.placement import is_bound, local_rank, my_place, placement
 
     machine = topology()
     local = local_rank()
@@ -57,12 +57,10 @@ def command(n_local: int | None, as_json: bool) -> None:
         found.pop("seat")
         click.echo(json.dumps({"schema_version": 1, **found, "places": list(map(asdict, places))}))
     else:
-        click.echo(described(machine, places, local if mine else None, bound))
+        click.echo(map_text(machine, places, local if mine else None, bound))
 
 
-def described(
-    machine: Topology, places: Sequence[Place], local: LocalRank | None = None, bound: bool = False
-) -> str:
+def map_text(machine: Topology, places: Sequence[Place], local: LocalRank | None = None, bound: bool = False) -> str:
     """Text with what was found, one line per process, and one symbol per core.
 
     `local` is the rank of this process, if it has one, and `bound` whether its launcher gave it cores of its own.
@@ -80,7 +78,7 @@ def described(
 
 
 def _found(machine: Topology, local: LocalRank | None, bound: bool) -> Iterator[str]:
-    from hpcxpcs.runtime.topology import cores_by_node, cpu_list
+    from hpcxpcs.workers.machine import cores_by_node, cpu_list
 
     sockets = len({core.socket for core in machine.online})
     nodes = len(cores_by_node(machine.online))
@@ -97,15 +95,11 @@ def _found(machine: Topology, local: LocalRank | None, bound: bool) -> Iterator[
 
 
 def _table(places: Sequence[Place]) -> Iterator[str]:
-    from hpcxpcs.runtime.topology import cpu_list
+    from hpcxpcs.workers.machine import cpu_list
 
     header = ("process", "cores", "logical CPUs", "NUMA node", "socket")
-    rows = [
-        (str(p.rank), str(p.cores), cpu_list(p.cpus), cpu_list(p.nodes), cpu_list(p.sockets)) for p in places
-    ]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        yield "  ".join(f"{word:<{width}}" for word, width in zip(row, widths, strict=True)).rstrip()
+    rows = [(str(p.rank), str(p.cores), cpu_list(p.cpus), cpu_list(p.nodes), cpu_list(p.sockets)) for p in places]
+    return aligned([header, *rows])
 
 
 def _crowding(places: Sequence[Place]) -> Iterator[str]:
@@ -116,7 +110,7 @@ def _crowding(places: Sequence[Place]) -> Iterator[str]:
 
 def _drawing(machine: Topology, places: Sequence[Place]) -> Iterator[str]:
     """One symbol per core: the process that gets it, "+" after it when several do."""
-    from hpcxpcs.runtime.topology import cores_by_node
+    from hpcxpcs.workers.machine import cores_by_node
 
     owners: dict[int, list[int]] = {cpu: [] for cpu in machine.cpus}
     for place in places:

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpcxpcs.cli.session import log_level_option, session
+from hpcxpcs.cli.session import (
+    log_level_option,
+    run_argument,
+    session,
+    time_limit_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
-    from hpcxpcs.pipeline.reporter import Reporter
-    from hpcxpcs.runtime.preemption import StopRequest
-    from hpcxpcs.runtime.pulse import Patience
-    from hpcxpcs.runtime.run import Run
-    from hpcxpcs.runtime.tasks import Task
-    from hpcxpcs.runtime.work import TaskFunction, WorkReport
+    from hpcxpcs.runs.plan import Task
+    from hpcxpcs.runs.run import Run
+    from hpcxpcs.workers.preemption import StopRequest
+    from hpcxpcs.workers.work import Patience, WorkReport
 
 EXAMPLES = """\
 \b
@@ -32,28 +36,13 @@ Exit codes:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @click.option("--shard", type=click.IntRange(min=0), help="Do this shard only, and do not wait for others.")
-@click.option(
-    "--time-limit",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="Stop between two blocks before this time is over.  [default: what the scheduler grants]",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Worker processes, on as many cores each as there are for them.",
-)
+@time_limit_option("Stop between two blocks before this time is over.")
+@workers_option("Worker processes, on as many cores each as there are for them.", default=1, show_default=True)
 @click.option("--only", hidden=True, help="Names of tasks, separated by commas.")
-@click.option(
-    "--lease", type=float, hidden=True, help="Seconds after which a claim without a sign of life is void."
-)
-@click.option(
-    "--hang-after", type=float, hidden=True, help="Seconds without progress after which a task hangs."
-)
+@click.option("--lease", type=float, hidden=True, help="Seconds after which a claim without a sign of life is void.")
+@click.option("--hang-after", type=float, hidden=True, help="Seconds without progress after which a task hangs.")
 @click.option("--leader", type=int, hidden=True, help="Process id of the leader, without whom work stops.")
 @log_level_option
 @click.pass_context
@@ -74,13 +63,14 @@ def command(
     The first to come prepares the run if that has not been done; `hpcxpcs resume` or `fit` gathers it. Start as many of
     these as you like, on any node that sees the folder, at any time: results do not depend on who did what.
     """
-    from hpcxpcs.runtime.batch_job import batch_job
-    from hpcxpcs.runtime.claims import LEASE
-    from hpcxpcs.runtime.preemption import StopRequest, find_deadline
-    from hpcxpcs.runtime.process_log import log_into
-    from hpcxpcs.runtime.pulse import USUAL_PATIENCE, Patience
-    from hpcxpcs.runtime.run import Run
-    from hpcxpcs.runtime.work import open_tasks
+    from hpcxpcs.log.process import log_into
+    from hpcxpcs.pipeline.crew import ensure_ready, pin_to_cores
+    from hpcxpcs.runs.claims import LEASE
+    from hpcxpcs.runs.job import batch_job
+    from hpcxpcs.runs.run import Run
+    from hpcxpcs.runs.status import open_tasks
+    from hpcxpcs.workers.preemption import StopRequest, find_deadline
+    from hpcxpcs.workers.work import USUAL_PATIENCE, Patience
 
     if shard is not None and workers > 1:
         raise click.UsageError("--shard is one task, which one process does: leave --workers out")
@@ -88,13 +78,13 @@ def command(
     tasks = _tasks(opened, shard, only)
     with session("array" if leader is None and batch_job() else "worker", log_level) as current:
         log_into(opened)
-        _settle(current.reporter)
+        pin_to_cores(current.reporter)  # before anything sizes its threads by them
         patience = Patience(lease or LEASE, hang_after or USUAL_PATIENCE.hang_after)
         # a leader has asked the scheduler already, for all its workers
         deadline = find_deadline(time_limit, os.environ if leader is None else {})
         with StopRequest(deadline) as asked:
             if leader is None and open_tasks(opened, tasks):
-                _ensure_ready(opened, asked, current.reporter)
+                opened = ensure_ready(opened, asked, current.reporter)
             current.reporter.end()
             report = _worked(opened, tasks, asked, patience, workers, leader, wait=shard is None)
     click.echo(_summary(opened, report))
@@ -112,53 +102,19 @@ def _worked(
     wait: bool,
 ) -> WorkReport:
     """Do tasks here, or in several worker processes."""
-    from hpcxpcs.runtime.executors.local import LocalWorkers
-    from hpcxpcs.runtime.work import lazily, work
+    from hpcxpcs.pipeline.crew import make_task_function
+    from hpcxpcs.workers.local import LocalWorkers
+    from hpcxpcs.workers.work import StopOr, lazily, work
 
     if workers > 1:
         return LocalWorkers(workers, asked, patience).run_tasks(run, tasks)
-    stop = asked if leader is None else _WithLeader(asked, leader)
-    return work(run, lazily(_task_function), tasks, stop, patience=patience, wait=wait)
-
-
-class _WithLeader:
-    """A stop request that is also fulfilled when the process that started this one has gone."""
-
-    def __init__(self, asked: StopRequest, leader: int) -> None:
-        self._asked = asked
-        self._leader = leader
-
-    def should_stop(self, next_block_seconds: float = 0.0) -> str | None:
-        """Return why to stop, in words, or None."""
-        gone = os.getppid() != self._leader
-        return self._asked.should_stop(next_block_seconds) or ("the leader has gone" if gone else None)
-
-
-def _settle(reporter: Reporter) -> None:
-    """Take the cores of this process, before anything sizes its threads by them."""
-    from hpcxpcs.runtime.environment import apply
-    from hpcxpcs.runtime.placement import my_place
-    from hpcxpcs.runtime.topology import topology
-
-    apply(my_place(topology()), warn=reporter.warn)
-
-
-def _ensure_ready(run: Run, stop: StopRequest, reporter: Reporter) -> None:
-    from hpcxpcs.pipeline.crew import ensure_ready
-
-    ensure_ready(run, stop, reporter)
-
-
-def _task_function(run: Run) -> TaskFunction:
-    from hpcxpcs.pipeline.crew import task_function
-
-    function: TaskFunction = task_function(run)
-    return function
+    stop = StopOr(asked, lambda: None if leader in (None, os.getppid()) else "the leader has gone")
+    return work(run, lazily(make_task_function), tasks, stop, patience=patience, wait=wait)
 
 
 def _tasks(run: Run, shard: int | None, only: str | None) -> tuple[Task, ...]:
     """The tasks asked for; those that are not in the plan (added when the plan was done) are told by name."""
-    from hpcxpcs.runtime.tasks import new_task
+    from hpcxpcs.runs.plan import new_task
 
     planned = {task.name: task for task in run.plan.tasks}
     if only is not None:
@@ -170,9 +126,7 @@ def _tasks(run: Run, shard: int | None, only: str | None) -> tuple[Task, ...]:
     wanted = new_task("shard", shard)
     if wanted.name not in planned:
         count = sum(task.kind == "shard" for task in run.plan.tasks)
-        raise click.BadParameter(
-            f"there are {count} shards in {run.folder}, numbered from 0", param_hint="--shard"
-        )
+        raise click.BadParameter(f"there are {count} shards in {run.folder}, numbered from 0", param_hint="--shard")
     return (planned[wanted.name],)
 
 

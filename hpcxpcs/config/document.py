@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from hpcxpcs.config.numbers import number_from_text
 from hpcxpcs.config.problems import KeyPath, Problem, config_error
+from hpcxpcs.config.values import number_from_text
 from hpcxpcs.errors import ConfigError
 from hpcxpcs.files.places import not_a_file
 
@@ -20,20 +20,19 @@ _MOST_VALUES = 100_000
 _MOST_BYTES = 10_000_000
 _TAG = "tag:yaml.org,2002:"
 _TAGS = frozenset(
-    f"{_TAG}{kind}"
-    for kind in ("map", "seq", "str", "null", "bool", "int", "float", "timestamp", "merge", "value")
+    f"{_TAG}{kind}" for kind in ("map", "seq", "str", "null", "bool", "int", "float", "timestamp", "merge", "value")
 )
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """What a file ought to be, in the words of its errors: a key that it has, and where to get one."""
 
     key: str
     template: str
 
 
-CONFIGURATION = Kind("analysis_mode", "`hpcxpcs config new MODEL` prints a template")
+CONFIGURATION = FileKind("analysis_mode", "`hpcxpcs config new MODEL` prints a template")
 
 
 @dataclass
@@ -84,14 +83,15 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """First bytes of an HDF5 file."""
 
 
-def read_document(path: Path, kind: Kind = CONFIGURATION) -> Document:
+def read_document(path: Path, kind: FileKind = CONFIGURATION) -> Document:
     """The content of a YAML or JSON file; ConfigError when it is not readable text of either kind."""
     kind_of_file = not_a_file(path)
     if kind_of_file is not None and not path.is_dir() and not path.absolute().is_relative_to("/dev"):
         raise ConfigError(f"{path}: is {kind_of_file}, not a file")
     content = b""
     try:
-        content = _content(path)
+        with path.open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)  # a file may never end
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if content.startswith(HDF5_SIGNATURE):
@@ -107,13 +107,7 @@ def read_document(path: Path, kind: Kind = CONFIGURATION) -> Document:
     return parse_document(text, str(path), as_json=is_json, kind=kind)
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of a file, of one that never ends only the first."""
-    with path.open("rb") as stream:
-        return stream.read(_MOST_BYTES + 1)
-
-
-def parse_document(text: str, name: str, *, as_json: bool = False, kind: Kind = CONFIGURATION) -> Document:
+def parse_document(text: str, name: str, *, as_json: bool = False, kind: FileKind = CONFIGURATION) -> Document:
     """The mapping that a YAML or JSON text holds; ConfigError when it is malformed or holds no mapping."""
     if as_json:
         text = _strict_json(text, name)
@@ -133,7 +127,7 @@ def parse_document(text: str, name: str, *, as_json: bool = False, kind: Kind = 
     return _checked(document, kind)
 
 
-def _checked(document: Document, kind: Kind) -> Document:
+def _checked(document: Document, kind: FileKind) -> Document:
     if document.data is None:
         raise ConfigError(f"{document.name}: is empty; {kind.template}")
     if document.problems:
@@ -197,9 +191,7 @@ class _Builder:
             key, line = key_node.value, key_node.start_mark.line + 1
             if key in found:
                 first = self.document.lines[(*path, key)]
-                self.document.problems.append(
-                    Problem((*path, key), f"is given in lines {first} and {line}; keep one")
-                )
+                self.document.problems.append(Problem((*path, key), f"is given in lines {first} and {line}; keep one"))
                 continue
             self.document.lines[(*path, key)] = line
             found[key] = self.build(value_node, (*path, key))

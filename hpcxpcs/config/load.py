@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from hpcxpcs.config.dialects import from_old, warning
-from hpcxpcs.config.document import Document, as_plain, read_document
-from hpcxpcs.config.explain import explained
-from hpcxpcs.config.overrides import apply_override
+from hpcxpcs.config.dialects.recognise import dialect_of
+from hpcxpcs.config.document import Document, as_plain, parse_value, read_document
 from hpcxpcs.config.parameter_sections import InitialParameters, ParameterSpace
 from hpcxpcs.config.parameters import model_named
-from hpcxpcs.config.problems import Problem, config_error
+from hpcxpcs.config.problems import KeyPath, Problem, config_error, dotted
 from hpcxpcs.config.resolve import parameter_problems
 from hpcxpcs.config.schema import Config
-from hpcxpcs.errors import OldConfigurationWarning
-
-
-@dataclass(frozen=True)
-class _ParameterParts:
-    """The parts of a configuration that decide about parameters, when other parts are in error."""
-
-    analysis_mode: str
-    parameter_space: ParameterSpace
-    initial_parameters: InitialParameters
+from hpcxpcs.config.section import read_section
+from hpcxpcs.errors import ConfigError, OldConfigurationWarning
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -43,9 +31,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     return validated(document).located(path.absolute(), folder)
 
 
-def config_from_mapping(
-    mapping: Mapping[str, Any], base: Path | None = None, overrides: Sequence[str] = ()
-) -> Config:
+def config_from_mapping(mapping: Mapping[str, Any], base: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """The configuration in a mapping; relative data paths start at base (None = the working directory)."""
     document = _ours(Document(data=as_plain(mapping), name=""), base)
     for override in overrides:
@@ -55,9 +41,12 @@ def config_from_mapping(
 
 def _ours(document: Document, base: Path | None) -> Document:
     """The document itself, or the translation of an older program's, which is told in one warning."""
-    translation = from_old(document, base)
-    if translation is None:
+    dialect = dialect_of(document.data)
+    if dialect is None:
         return document
+    from hpcxpcs.config.dialects.translate import from_old, warning
+
+    translation = from_old(document, base, dialect)
     warnings.warn(warning(translation, document), OldConfigurationWarning, stacklevel=3)
     return translation.document
 
@@ -65,13 +54,7 @@ def _ours(document: Document, base: Path | None) -> Document:
 def validated(document: Document) -> Config:
     """The Config of a document; ConfigError with every problem when there is one."""
     model = _model_or_none(document.data)
-    context = {"model": model}
-    problems: list[Problem] = []
-    config: Config | None = None
-    try:
-        config = Config.model_validate(document.data, context=context)
-    except ValidationError as error:
-        problems = [explained(detail, document.data) for detail in error.errors(include_url=False)]
+    config, problems = read_section(Config, document.data, model)
     parts = config or _parameter_parts(document.data, model)
     if parts is not None:
         problems += parameter_problems(parts)
@@ -114,16 +97,59 @@ def _model_or_none(data: Mapping[str, Any]) -> str | None:
         return None
 
 
-def _parameter_parts(data: Mapping[str, Any], model: str | None) -> _ParameterParts | None:
-    """The parameter sections of a document that is wrong elsewhere; None when they are wrong themselves."""
-    if model is None:
+def _parameter_parts(data: Mapping[str, Any], model: str | None) -> Config | None:
+    """The parameter sections alone of a document that is wrong elsewhere; None when they are wrong themselves."""
+    space, _ = read_section(ParameterSpace, data.get("parameter_space") or {}, model)
+    initial, _ = read_section(InitialParameters, data.get("initial_parameters") or {}, model)
+    if model is None or space is None or initial is None:
         return None
-    context = {"model": model}
+    return Config.model_construct(analysis_mode=model, parameter_space=space, initial_parameters=initial)
+
+
+def apply_override(document: Document, override: str) -> None:
+    """Put `key.sub=value` into the document; the value is read as YAML."""
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: must be KEY=VALUE, for example optimization.nlsq.multi_start=4")
     try:
-        return _ParameterParts(
-            model,
-            ParameterSpace.model_validate(data.get("parameter_space") or {}, context=context),
-            InitialParameters.model_validate(data.get("initial_parameters") or {}, context=context),
-        )
-    except ValidationError:
-        return None
+        value = parse_value(text)
+    except ConfigError as error:
+        raise ConfigError(f"--set {override}: {error}") from None
+    path: KeyPath = ()
+    here = document.data
+    parts = key.split(".")
+    for part in parts[:-1]:
+        here, path = _descend(here, part, path, override)
+    _assign(here, parts[-1], value, override)
+    last = int(parts[-1]) if isinstance(here, list) else parts[-1]
+    for known in [known for known in document.lines if known[: len(path) + 1] == (*path, last)]:
+        del document.lines[known]
+    document.set_on_command_line[(*path, last)] = override
+
+
+def _descend(here: Any, part: str, path: KeyPath, override: str) -> tuple[Any, KeyPath]:
+    """One step down into a section (made when absent) or a list (by index from 0)."""
+    if isinstance(here, list):
+        index = _index(here, part, override)
+        return here[index], (*path, index)
+    if here.get(part) is None:
+        here[part] = {}
+    if not isinstance(here[part], (dict, list)):
+        raise ConfigError(f"--set {override}: {dotted((*path, part))} is a value, it has no keys")
+    return here[part], (*path, part)
+
+
+def _assign(here: Any, part: str, value: Any, override: str) -> None:
+    if isinstance(here, list):
+        here[_index(here, part, override)] = value
+    elif isinstance(here, dict):
+        here[part] = value
+    else:
+        raise ConfigError(f"--set {override}: there is no section to put {part} into")
+
+
+def _index(items: list[Any], part: str, override: str) -> int:
+    if not part.isdecimal() or int(part) >= len(items):
+        raise ConfigError(f"--set {override}: '{part}' is not an index into a list of {len(items)}")
+    return int(part)

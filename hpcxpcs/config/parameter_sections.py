@@ -3,24 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
-from hpcxpcs.config.field_types import Number, ParameterName, PriorValue, Section, commented
-from hpcxpcs.config.parameters import MODEL_NAMES, parameter_named
-from hpcxpcs.config.prior import PRIOR_KINDS, Prior
+from hpcxpcs.config.parameters import MODEL_NAMES, find_parameter, parameter_named
+from hpcxpcs.config.prior import PRIOR_KINDS, Prior, read_prior
+from hpcxpcs.config.section import Section, commented
+from hpcxpcs.config.values import Number
+
+
+def _read_parameter_name(value: object, info: ValidationInfo) -> str:
+    """The canonical name; checked against the model when the validation context names one."""
+    if not isinstance(value, str):
+        raise ValueError("is not a parameter name")
+    model = (info.context or {}).get("model")
+    return parameter_named(value, model) if model in MODEL_NAMES else value
+
+
+ParameterName = Annotated[str, BeforeValidator(_read_parameter_name)]
+PriorValue = Annotated[
+    Prior,
+    PlainValidator(read_prior),
+    PlainSerializer(Prior.to_mapping),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {"type": {"enum": list(PRIOR_KINDS)}},
+            "required": ["type"],
+            "additionalProperties": {"type": "number"},
+        }
+    ),
+]
 
 
 class BoundEntry(Section):
     """Bounds and prior of one parameter; what is left out comes from the data."""
 
     name: ParameterName = Field(description="parameter name")
-    min: Number | None = Field(
-        default=None, description="lower bound in the parameter's unit; null: from the data"
-    )
-    max: Number | None = Field(
-        default=None, description="upper bound in the parameter's unit; null: from the data"
-    )
+    min: Number | None = Field(default=None, description="lower bound in the parameter's unit; null: from the data")
+    max: Number | None = Field(default=None, description="upper bound in the parameter's unit; null: from the data")
     prior_mu: Number | None = Field(
         default=None,
         exclude=True,
@@ -121,12 +151,6 @@ class InitialParameters(Section):
         if value is None:
             return {}
         if isinstance(value, Mapping) and model in MODEL_NAMES:
-            _without_repetition([_name_if_known(str(name), model) for name in value])
+            known = {str(name): find_parameter(str(name), model) for name in value}
+            _without_repetition([one.name if one else name for name, one in known.items()])
         return value
-
-
-def _name_if_known(spelling: str, model: str) -> str:
-    try:
-        return parameter_named(spelling, model)
-    except ValueError:
-        return spelling

@@ -17,16 +17,17 @@ __all__ = [
     "ALIASES",
     "MODEL_NAMES",
     "PARAMETER_ALIASES",
-    "Kind",
     "Parameter",
+    "ParameterKind",
     "all_parameter_names",
+    "find_parameter",
     "model_named",
     "parameter_named",
     "parameters_of",
     "scaling_parameters",
 ]
 
-Kind = Literal["amplitude", "exponent", "offset", "fraction", "growth", "instant", "angle", "level"]
+ParameterKind = Literal["amplitude", "exponent", "offset", "fraction", "growth", "instant", "angle", "level"]
 """What a parameter is: the three coefficients of a rate A·t^p + B, those of the sample fraction, an azimuth, or
 contrast and offset, which follow from the data in closed form without bounds or prior."""
 
@@ -43,7 +44,7 @@ class Parameter:
     symbol: str
     unit: str
     default: float | None
-    kind: Kind
+    kind: ParameterKind
     group: str
     description: str
     rate: str = ""
@@ -166,12 +167,18 @@ def model_named(spelling: object) -> str:
     raise ValueError(f"is not a model ({', '.join(MODEL_NAMES)}){hint}")
 
 
+def find_parameter(spelling: str, model: str) -> Parameter | None:
+    """The parameter of the model with this name or alias, if there is one."""
+    name = PARAMETER_ALIASES.get(spelling, spelling)
+    return next((parameter for parameter in parameters_of(model) if parameter.name == name), None)
+
+
 def parameter_named(spelling: str, model: str) -> str:
     """The canonical name of a parameter of the model; ValueError that says what the model has instead."""
+    if (found := find_parameter(spelling, model)) is not None:
+        return found.name
     name = PARAMETER_ALIASES.get(spelling, spelling)
     names = [parameter.name for parameter in parameters_of(model)]
-    if name in names:
-        return name
     if name in {parameter.name for parameter in scaling_parameters()}:
         raise ValueError("is not a physical parameter: contrast and offset belong to the section scaling")
     has = f"is not a parameter of {model} ({', '.join(names)})"

@@ -7,17 +7,15 @@ tell. What is fast or slow depends on the data: rates are judged where their sca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from hpcxpcs.config.parameters import MODEL_NAMES, parameters_of
 from hpcxpcs.config.problems import KeyPath, dotted
 from hpcxpcs.config.resolve import ParameterChoice, ResolvedParameter, parameter_choices
 from hpcxpcs.config.scale import DataScale, Exponent, dimensionless, extent_of, needs_data
-
-if TYPE_CHECKING:
-    from hpcxpcs.config.schema import Config
+from hpcxpcs.config.schema import Config
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -83,9 +81,7 @@ _RISING = "faster than ballistic motion (1); is the sample driven?"
 
 _D0 = Range(0.0, _INF, "Å²/s^(1+alpha)", _FROZEN, positive=True)
 _ALPHA = Range(-1.5, 1.0, "", _STEEP, _RISING)
-_D_OFFSET = Range(
-    0.0, _INF, "Å²/s", "a negative constant part slows down what the other part does", None, "info"
-)
+_D_OFFSET = Range(0.0, _INF, "Å²/s", "a negative constant part slows down what the other part does", None, "info")
 
 PARAMETER_RANGES: Mapping[str, tuple[Range, ...]] = {
     **dict.fromkeys(("D0", "D0_ref", "D0_sample"), (_D0,)),
@@ -163,11 +159,8 @@ def check_values(
     found = list(_about_values(values, errors or {}))
     if scale is not None:
         found += _against(scale, values, errors or {})
-    return Plausibility(tuple(sorted(found, key=lambda remark: SEVERITIES.index(remark.severity))))
+    return _by_severity(found)
 
-
-DEGENERATE = 0.95
-"""Correlation from which two parameters are hard to tell apart: three times wider than either alone."""
 
 PHYSICAL = 3.0
 """Standard errors by which a fitted value may be outside of its range without a word."""
@@ -235,15 +228,13 @@ def check_parameters(parameters: Sequence[ResolvedParameter], scale: DataScale) 
         exponent = rates[parameter.rate]
         low, high = (exponent.lower, exponent.upper) if exponent.fixed is None else (exponent.fixed,) * 2
         usual = extent_of(parameter, scale, Exponent(low, high, low, 0.0))
-        shown = f"these data show {usual.lower:.3g} … {usual.upper:.3g} {parameter.unit}"
+        shown = f"(these data show {usual.lower:.3g} … {usual.upper:.3g} {parameter.unit})"
         if item.upper < usual.lower:
-            found.append(
-                Remark("warning", f"upper bound of {name}", item.upper, f"nothing is seen below it ({shown})")
-            )
+            text = f"nothing is seen below it {shown}"
+            found.append(Remark("warning", f"upper bound of {name}", item.upper, text))
         if item.lower > usual.upper:
-            found.append(
-                Remark("warning", f"lower bound of {name}", item.lower, f"nothing is seen above it ({shown})")
-            )
+            text = f"nothing is seen above it {shown}"
+            found.append(Remark("warning", f"lower bound of {name}", item.lower, text))
     return Plausibility(tuple(found))
 
 
@@ -255,18 +246,20 @@ def check_config(config: Config) -> Plausibility:
     if config.scaling.constant is not None:
         given |= {"contrast": config.scaling.constant.contrast, "offset": config.scaling.constant.offset}
     held = {item.parameter.name for item in parameters if item.fixed is not None} | {"contrast", "offset"}
-    switched_off = {
-        item.parameter.name for item in parameters if item.fixed == 0 and item.parameter.zero_when_fixed
-    }
-    for remark in check_values(
-        {name: value for name, value in given.items() if name not in switched_off}
-    ).remarks:
+    for item in parameters:
+        if item.fixed == 0 and item.parameter.zero_when_fixed:
+            del given[item.parameter.name]
+    for remark in check_values(given).remarks:
         kind = "fixed value" if remark.subject in held else "start value"
         found.append(Remark(remark.severity, f"{kind} of {remark.subject}", remark.value, remark.text))
     for item in parameters:
         if item.fixed is None:
             found += _about_bounds(item)
-    return Plausibility(tuple(sorted(found, key=lambda remark: SEVERITIES.index(remark.severity))))
+    return _by_severity(found)
+
+
+def _by_severity(remarks: Iterable[Remark]) -> Plausibility:
+    return Plausibility(tuple(sorted(remarks, key=lambda remark: SEVERITIES.index(remark.severity))))
 
 
 def _about_settings(config: Config) -> Iterator[Remark]:
@@ -290,9 +283,7 @@ def _about_angles(config: Config) -> Iterator[Remark]:
     for index, allowed in enumerate(config.data_filtering.phi_ranges):
         subject, width = f"data_filtering.phi_ranges[{index}]: max - min", allowed.max - allowed.min
         if width == 0:
-            yield Remark(
-                "warning", subject, width, "only this very angle is selected; give a range around it"
-            )
+            yield Remark("warning", subject, width, "only this very angle is selected; give a range around it")
         elif width > 360:
             yield Remark("info", subject, width, "more than a full turn selects every angle")
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hpcxpcs.config.numbers import read_number
 from hpcxpcs.config.problems import suggestion
+from hpcxpcs.config.values import read_number
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # numpy is imported where it is used: reading a configuration does without
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
@@ -60,8 +60,25 @@ class Prior:
         """The value below which the fraction u (any shape, 0..1) of the prior between the bounds lies."""
         import numpy as np
 
-        fraction = np.asarray(u, dtype=np.float64)
-        found = _QUANTILES[self.kind](fraction, lower, upper, dict(self.values))
+        fraction, values = np.asarray(u, dtype=np.float64), dict(self.values)
+        if self.kind == "uniform":
+            found = lower + fraction * (upper - lower)
+        elif self.kind == "lognormal":
+            low, high, centre = _log_or_lowest(lower), math.log(upper), math.log(values["median"])
+            found = np.exp(_normal_quantile(fraction, low, high, centre, values["sigma"]))
+        elif self.kind == "half_normal":
+            found = _normal_quantile(fraction, max(lower, 0.0), upper, 0.0, values["sigma"])
+        elif self.kind == "exponential":
+            low, rate = max(lower, 0.0), values["rate"]
+            found = low - np.log1p(fraction * np.expm1(-rate * (upper - low))) / rate
+        elif self.kind == "beta_scaled":
+            from scipy.special import betaincinv
+
+            # betaincinv returns NaN for fractions below about 1e-200.
+            stretched = betaincinv(values["a"], values["b"], np.maximum(fraction, 1e-100))
+            found = lower + (upper - lower) * stretched
+        else:
+            found = _normal_quantile(fraction, lower, upper, values["mu"], values["sigma"])
         return np.asarray(np.clip(found, lower, upper), dtype=np.float64)
 
     def centred_within(self, lower: float, upper: float) -> Prior:
@@ -150,65 +167,3 @@ def _normal_quantile(
     z = ndtri(below + u * (ndtr(high) - below))
     found: NDArray[np.float64] = mu + sigma * (-z if mirrored else z)
     return found
-
-
-def _uniform(
-    u: NDArray[np.float64], lower: float, upper: float, values: Mapping[str, float]
-) -> NDArray[np.float64]:
-    return lower + u * (upper - lower)
-
-
-def _normal(
-    u: NDArray[np.float64], lower: float, upper: float, values: Mapping[str, float]
-) -> NDArray[np.float64]:
-    return _normal_quantile(u, lower, upper, values["mu"], values["sigma"])
-
-
-def _lognormal(
-    u: NDArray[np.float64], lower: float, upper: float, values: Mapping[str, float]
-) -> NDArray[np.float64]:
-    import numpy as np
-
-    centre = math.log(values["median"])
-    logarithm = _normal_quantile(u, _log_or_lowest(lower), math.log(upper), centre, values["sigma"])
-    found: NDArray[np.float64] = np.exp(logarithm)
-    return found
-
-
-def _half_normal(
-    u: NDArray[np.float64], lower: float, upper: float, values: Mapping[str, float]
-) -> NDArray[np.float64]:
-    return _normal_quantile(u, max(lower, 0.0), upper, 0.0, values["sigma"])
-
-
-def _exponential(
-    u: NDArray[np.float64], lower: float, upper: float, values: Mapping[str, float]
-) -> NDArray[np.float64]:
-    import numpy as np
-
-    low, rate = max(lower, 0.0), values["rate"]
-    found: NDArray[np.float64] = low - np.log1p(u * np.expm1(-rate * (upper - low))) / rate
-    return found
-
-
-def _beta_scaled(
-    u: NDArray[np.float64], lower: float, upper: float, values: Mapping[str, float]
-) -> NDArray[np.float64]:
-    import numpy as np
-    from scipy.special import betaincinv
-
-    # betaincinv returns NaN for fractions below about 1e-200.
-    stretched = betaincinv(values["a"], values["b"], np.maximum(u, 1e-100))
-    found: NDArray[np.float64] = lower + (upper - lower) * stretched
-    return found
-
-
-_QUANTILES: Mapping[str, Callable[..., NDArray[np.float64]]] = {
-    "uniform": _uniform,
-    "normal": _normal,
-    "truncated_normal": _normal,
-    "lognormal": _lognormal,
-    "half_normal": _half_normal,
-    "exponential": _exponential,
-    "beta_scaled": _beta_scaled,
-}

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from hpcxpcs.config.parameter_sections import BoundEntry, InitialParameters, ParameterSpace
 from hpcxpcs.config.parameters import Parameter, parameter_named, parameters_of
 from hpcxpcs.config.prior import Prior, read_prior
 from hpcxpcs.config.problems import KeyPath, Problem, config_error, dotted
 from hpcxpcs.config.scale import DataScale, Exponent, Extent, dimensionless, extent_of, needs_data
-
-if TYPE_CHECKING:
-    from hpcxpcs.config.sections import AnalyzerParameters
+from hpcxpcs.config.sections import AnalyzerParameters
 
 _FIXED: KeyPath = ("initial_parameters", "fixed_parameters")
 _ACTIVE: KeyPath = ("initial_parameters", "active_parameters")
@@ -33,20 +31,16 @@ class ParameterSettings(Protocol):
         """Canonical model name."""
 
     @property
+    def analyzer_parameters(self) -> AnalyzerParameters:
+        """Whether q is known, and whether times count in frames: what units depend on."""
+
+    @property
     def parameter_space(self) -> ParameterSpace:
         """Bounds and priors."""
 
     @property
     def initial_parameters(self) -> InitialParameters:
         """Start values, fixed and active parameters."""
-
-
-class MeasuredSettings(ParameterSettings, Protocol):
-    """The same with what decides about units."""
-
-    @property
-    def analyzer_parameters(self) -> AnalyzerParameters:
-        """Whether q is known, and whether times count in frames."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +79,10 @@ class ResolvedParameter:
     def origins(self) -> dict[str, str]:
         """Where min, max and prior come from: configuration, data or table."""
         otherwise = "data" if needs_data(self.parameter) else "table"
-        return {
-            name: "configuration" if name in self.given else otherwise for name in ("min", "max", "prior")
-        }
+        return {name: "configuration" if name in self.given else otherwise for name in ("min", "max", "prior")}
 
 
-def parameter_choices(config: MeasuredSettings) -> tuple[ParameterChoice, ...]:
+def parameter_choices(config: ParameterSettings) -> tuple[ParameterChoice, ...]:
     """All parameters of the model in canonical order, as the configuration has them; ConfigError when impossible."""
     problems = parameter_problems(config)
     if problems:
@@ -98,20 +90,16 @@ def parameter_choices(config: MeasuredSettings) -> tuple[ParameterChoice, ...]:
     return tuple(
         replace(
             choice,
-            parameter=replace(
-                choice.parameter, unit=unit_in(choice.parameter.unit, config.analyzer_parameters)
-            ),
+            parameter=replace(choice.parameter, unit=unit_in(choice.parameter.unit, config.analyzer_parameters)),
         )
         for choice in _choices(config)
     )
 
 
-def resolved_parameters(config: MeasuredSettings, scale: DataScale) -> tuple[ResolvedParameter, ...]:
+def resolved_parameters(config: ParameterSettings, scale: DataScale) -> tuple[ResolvedParameter, ...]:
     """All parameters of the model in canonical order, as the fit of data of this scale treats them."""
     choices = parameter_choices(config)
-    exponents = {
-        choice.parameter.rate: _exponent(choice) for choice in choices if choice.parameter.kind == "exponent"
-    }
+    exponents = {choice.parameter.rate: _exponent(choice) for choice in choices if choice.parameter.kind == "exponent"}
     resolved = tuple(
         _resolved(choice, extent_of(choice.parameter, scale, exponents.get(choice.parameter.rate)))
         for choice in choices
@@ -226,21 +214,14 @@ def _resolved(choice: ParameterChoice, default: Extent) -> ResolvedParameter:
 def _around(choice: ParameterChoice, default: Extent) -> tuple[float, float]:
     """The default bounds, widened about a start value where they come from the data."""
     start = choice.start
-    if start is None or not needs_data(choice.parameter) or start == 0.0:
+    lies_inside = start is None or default.lower <= start <= default.upper
+    if start is None or lies_inside or start == 0.0 or not needs_data(choice.parameter):
         return default.lower, default.upper
     if choice.parameter.kind == "amplitude":
         nearest, farthest = (start / ROOM, start * ROOM) if start > 0.0 else (start * ROOM, start / ROOM)
     else:
         nearest, farthest = start - ROOM * abs(start), start + ROOM * abs(start)
-    within = default.lower <= start <= default.upper
-    return (
-        (default.lower, default.upper)
-        if within
-        else (
-            min(default.lower, nearest),
-            max(default.upper, farthest),
-        )
-    )
+    return min(default.lower, nearest), max(default.upper, farthest)
 
 
 def _starts(config: ParameterSettings) -> dict[str, float | None]:
@@ -288,11 +269,7 @@ def _name_problems(config: ParameterSettings) -> list[Problem]:
 def _choice_problems(config: ParameterSettings, choice: ParameterChoice) -> list[Problem]:
     """What is wrong with the bounds of one parameter before any data are seen, or with its being held."""
     initial, parameter = config.initial_parameters, choice.parameter
-    if (
-        choice.fixed is None
-        and not _is_active(initial, parameter)
-        and parameter.name not in initial.fixed_parameters
-    ):
+    if choice.fixed is None and not _is_active(initial, parameter) and parameter.name not in initial.fixed_parameters:
         text = f"holds {parameter.name}, which has no neutral value; give it one in fixed_parameters"
         return [Problem(_ACTIVE, text)]
     if not needs_data(parameter):
@@ -315,9 +292,7 @@ def _range_problems(config: ParameterSettings, item: ResolvedParameter) -> list[
         return [Problem(path, text)]
     if item.fixed is None and not item.prior.covers(item.lower, item.upper):
         prior = ", ".join(f"{key}: {value}" for key, value in item.prior.to_mapping().items())
-        text = (
-            f"leaves no mass of the prior {{{prior}}} between {item.lower:g} and {item.upper:g}; give another"
-        )
+        text = f"leaves no mass of the prior {{{prior}}} between {item.lower:g} and {item.upper:g}; give another"
         return [Problem(path, text)]
     return []
 
@@ -335,9 +310,7 @@ def _value_problems(config: ParameterSettings, choice: ParameterChoice) -> list[
     problems = []
     active = initial.active_parameters or ()
     if name in initial.fixed_parameters and name in active:
-        problems.append(
-            Problem((*_ACTIVE, active.index(name)), "is fixed as well; keep one of the two", name)
-        )
+        problems.append(Problem((*_ACTIVE, active.index(name)), "is fixed as well; keep one of the two", name))
     outside = _outside(choice)
     if outside is None:
         return problems
@@ -345,9 +318,7 @@ def _value_problems(config: ParameterSettings, choice: ParameterChoice) -> list[
     if name in initial.fixed_parameters:
         problems.append(Problem((*_FIXED, name), outside, value))
     elif _starts(config).get(name) is not None:
-        names = initial.parameter_names or [
-            parameter.name for parameter in parameters_of(config.analysis_mode)
-        ]
+        names = initial.parameter_names or [parameter.name for parameter in parameters_of(config.analysis_mode)]
         problems.append(Problem((*_VALUES, list(names).index(name)), outside, value))
     else:
         text = f"holds {name} at its default {value:g}, which {outside}; give it a value in fixed_parameters"

@@ -10,15 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from hpcxpcs.config import sections
-from hpcxpcs.config.field_types import Section
-from hpcxpcs.config.location import data_file, data_file_as_written
-from hpcxpcs.config.logging_sections import Logging
-from hpcxpcs.config.numbers import read_whole
 from hpcxpcs.config.parameter_sections import InitialParameters, ParameterSpace
 from hpcxpcs.config.parameters import ALIASES, MODEL_NAMES, model_named
-from hpcxpcs.config.preprocessing_sections import Preprocessing
-from hpcxpcs.config.quality_sections import QualityControl
 from hpcxpcs.config.resolve import ParameterChoice, parameter_choices
+from hpcxpcs.config.section import Section
+from hpcxpcs.config.values import read_whole
 
 SCHEMA_VERSION = 1
 _NOT_PART_OF_THE_ANSWER = frozenset({"output", "runtime", "logging", "quality_control", "preprocessing"})
@@ -50,17 +46,17 @@ class Config(Section):
         examples=["laminar_flow"],
     )
     experimental_data: sections.ExperimentalData = Field(description="the result file to analyse")
-    analyzer_parameters: sections.AnalyzerParameters = Field(
-        description="time, frames and geometry of the measurement"
-    )
+    analyzer_parameters: sections.AnalyzerParameters = Field(description="time, frames and geometry of the measurement")
     data_filtering: sections.DataFiltering = Field(
         default_factory=sections.DataFiltering, description="what to use of the file"
     )
-    preprocessing: Preprocessing = Field(
-        default_factory=Preprocessing, description="what is done to the data before they are fitted or drawn"
+    preprocessing: sections.Preprocessing = Field(
+        default_factory=sections.Preprocessing,
+        description="what is done to the data before they are fitted or drawn",
     )
-    quality_control: QualityControl = Field(
-        default_factory=QualityControl, description="how the data are judged, and what repair may mask"
+    quality_control: sections.QualityControl = Field(
+        default_factory=sections.QualityControl,
+        description="how the data are judged, and what repair may mask",
     )
     conventions: sections.Conventions = Field(
         default_factory=sections.Conventions, description="which form of the formulas is meant"
@@ -75,9 +71,7 @@ class Config(Section):
     initial_parameters: InitialParameters = Field(
         default_factory=InitialParameters, description="start values, and which parameters vary"
     )
-    optimization: sections.Optimization = Field(
-        default_factory=sections.Optimization, description="what to compute"
-    )
+    optimization: sections.Optimization = Field(default_factory=sections.Optimization, description="what to compute")
     likelihood: sections.Likelihood = Field(
         default_factory=sections.Likelihood, description="the compression of the data"
     )
@@ -87,8 +81,8 @@ class Config(Section):
     output: sections.Output = Field(
         default_factory=sections.Output, description="what to write; never changes the answer"
     )
-    logging: Logging = Field(
-        default_factory=Logging, description="the log of a run; never changes the answer"
+    logging: sections.Logging = Field(
+        default_factory=sections.Logging, description="the log of a run; never changes the answer"
     )
 
     _source: Path | None = PrivateAttr(default=None)
@@ -107,8 +101,9 @@ class Config(Section):
 
     @property
     def data_file(self) -> Path:
-        """The absolute path of the data file."""
-        return data_file(self.experimental_data, self._base)
+        """The absolute path of the data file; a relative one starts at the folder of this configuration."""
+        written = self.experimental_data.file_as_written()
+        return ((self._base or Path.cwd()) / written.expanduser()).absolute()
 
     def to_mapping(self) -> dict[str, Any]:
         """All settings, defaults included, as plain JSON-able data that `config_from_mapping` reads back."""
@@ -116,13 +111,11 @@ class Config(Section):
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of every setting that can change the answer, however it was spelled."""
-        settings = self.model_dump(
-            mode="json", exclude={*_NOT_PART_OF_THE_ANSWER, *_FINGERPRINTED_AS_RESOLVED}
-        )
+        settings = self.model_dump(mode="json", exclude={*_NOT_PART_OF_THE_ANSWER, *_FINGERPRINTED_AS_RESOLVED})
         settings["parameters"] = [_as_mapping(item) for item in parameter_choices(self)]
-        settings["data_file"] = data_file_as_written(self.experimental_data).as_posix()
+        settings["data_file"] = self.experimental_data.file_as_written().as_posix()
         settings["format"] = self.experimental_data.format
-        if self.preprocessing != Preprocessing():
+        if self.preprocessing != sections.Preprocessing():
             settings["preprocessing"] = self.preprocessing.model_dump(mode="json")
         if self.quality_control.auto_repair != "disabled":
             settings["auto_repair"] = self.quality_control.auto_repair

@@ -10,10 +10,10 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hpcxpcs.config.field_types import inner_section, is_section
 from hpcxpcs.config.parameters import Parameter, model_named, parameters_of
 from hpcxpcs.config.scale import dimensionless, needs_data
 from hpcxpcs.config.schema import Config
+from hpcxpcs.config.section import inner_section, is_section
 from hpcxpcs.errors import ConfigError
 
 SCHEMA_FILE_NAME = "hpcxpcs.schema.json"

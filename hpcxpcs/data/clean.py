@@ -47,6 +47,25 @@ class Masks:
     dead: NDArray[np.bool_]
     pair_ok: NDArray[np.bool_] | None
 
+    def usable(self, rows: slice, above: int | None = 0) -> NDArray[np.bool_]:
+        """Tell which pairs (m, N) of the frames in some rows with frames more than `above` later are usable.
+
+        None: earlier ones, too.
+        """
+        usable = ~self.dead[rows, None] & ~self.dead[None, :]
+        if self.pair_ok is not None:
+            usable &= self.pair_ok[rows]
+        usable[on_diagonal(rows)] = False
+        if above is not None:
+            usable &= np.arange(len(self.dead))[None, :] > np.arange(rows.start, rows.stop)[:, None] + above
+        return usable
+
+
+def on_diagonal(rows: slice) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return where the diagonal of a matrix is in some of its rows."""
+    frames = np.arange(rows.start, rows.stop)
+    return frames - rows.start, frames
+
 
 def stored_half(matrix: NDArray[Any]) -> Half:
     """Tell from the contents which triangle a matrix is stored in: the other one then has only zeros and NaN."""
@@ -68,19 +87,14 @@ def _holds_data(values: NDArray[Any]) -> bool:
 
 
 def symmetric(stored: NDArray[Any]) -> tuple[NDArray[Any], float]:
-    """Return the whole symmetric matrix of a stored one, and its largest asymmetry (0 for a stored half).
+    """Return the whole symmetric matrix of a stored one (N, N), and its largest asymmetry (0 for a stored half).
 
     A half is mirrored; the triangles of a full matrix are averaged. Floats are changed in place, integers become a
     float64 array of their own.
     """
     matrix = stored if stored.dtype.kind == "f" else stored.astype(np.float64)
-    return matrix, symmetrise(matrix)
-
-
-def symmetrise(matrix: NDArray[Any]) -> float:
-    """Make a stored matrix (N, N) of floats whole in place, and return its largest asymmetry (0 for a half)."""
     half, asymmetry = stored_half(matrix), 0.0
-    for rows, columns in _upper_tiles(len(matrix)):
+    for rows, columns in upper_tiles(len(matrix), TILE):
         above, below = matrix[rows, columns], matrix[columns, rows]
         if half == "full":
             other = below.T
@@ -97,26 +111,24 @@ def symmetrise(matrix: NDArray[Any]) -> float:
             whole = above if half == "upper" else below.T
         above[...] = whole
         below[...] = whole.T
-    return asymmetry
+    return matrix, asymmetry
 
 
-def _upper_tiles(n: int) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of square tiles that hold the diagonal and what is above it."""
-    edges = [slice(start, min(start + TILE, n)) for start in range(0, n, TILE)]
+def upper_tiles(n: int, side: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of the square tiles that hold the diagonal of a matrix (n, n) and what is above it."""
+    edges = [slice(start, min(start + side, n)) for start in range(0, n, side)]
     return ((rows, columns) for k, rows in enumerate(edges) for columns in edges[k:])
 
 
-def row_slabs(n: int) -> Iterator[slice]:
+def row_slabs(n: int, height: int | None = None) -> Iterator[slice]:
     """Rows of a matrix (n, n), few enough that what is made of them needs little memory."""
-    height = max(1, SLAB_ELEMENTS // max(1, n))
+    height = max(1, SLAB_ELEMENTS // max(1, n)) if height is None else height
     return (slice(start, min(start + height, n)) for start in range(0, n, height))
 
 
 def rounding(matrix: NDArray[Any]) -> float:
-    """Return the size of differences between the elements of an array that mean nothing but rounding."""
-    rows = matrix.reshape(-1, matrix.shape[-1]) if matrix.ndim == 2 else matrix.reshape(1, -1)
-    height = max(1, SLAB_ELEMENTS // max(1, rows.shape[1]))
-    parts = (rows[start : start + height] for start in range(0, len(rows), height))
+    """Return the size of differences between the elements of an array (m, n) that mean nothing but rounding."""
+    parts = (matrix[rows] for rows in row_slabs(len(matrix), max(1, SLAB_ELEMENTS // max(1, matrix.shape[1]))))
     largest = max((float(np.abs(part[np.isfinite(part)]).max(initial=0.0)) for part in parts), default=0.0)
     return ROUNDING * float(np.finfo(matrix.dtype).eps) * largest
 
@@ -129,21 +141,24 @@ def silent_frames(matrix: NDArray[Any]) -> NDArray[np.bool_]:
     silent = np.zeros(len(matrix), dtype=bool)
     for rows in row_slabs(len(matrix)):
         empty = (matrix[rows] == 0) | ~np.isfinite(matrix[rows])
-        inside = np.arange(len(empty))
-        empty[inside, rows.start + inside] = True
+        empty[on_diagonal(rows)] = True
         silent[rows] = empty.all(axis=1)
     return silent
 
 
+def dead_frames(matrix: NDArray[Any], screening: Screening, first_frame: int) -> NDArray[np.bool_]:
+    """Return the frames (N,) that are dead as the matrix shows them, or as they are listed, from `first_frame`."""
+    if screening.dead_frames == "auto":
+        return silent_frames(matrix)
+    dead = np.zeros(len(matrix), dtype=bool)
+    if screening.dead_frames != "none":
+        dead[[frame - first_frame for frame in screening.dead_frames if 0 <= frame - first_frame < len(dead)]] = True
+    return dead
+
+
 def masks(matrix: NDArray[Any], screening: Screening, name: str, first_frame: int) -> Masks:
     """Find dead frames and non-finite pairs, or refuse the matrix; frames count from `first_frame`."""
-    n = len(matrix)
-    dead = np.zeros(n, dtype=bool)
-    if screening.dead_frames == "auto":
-        dead = silent_frames(matrix)
-    elif screening.dead_frames != "none":
-        inside = [frame - first_frame for frame in screening.dead_frames if 0 <= frame - first_frame < n]
-        dead[inside] = True
+    n, dead = len(matrix), dead_frames(matrix, screening, first_frame)
     if not any(_bad_rows(matrix, rows, dead).any() for rows in row_slabs(n)):
         return Masks(dead, None)
     bad = np.concatenate([_bad_rows(matrix, rows, dead) for rows in row_slabs(n)])
@@ -191,8 +206,7 @@ def dead_words(dead: NDArray[np.bool_], first_frame: int) -> str:
 def _bad_rows(matrix: NDArray[Any], rows: slice, dead: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which elements of some rows (m, N) are not finite, off the diagonal and among live frames."""
     bad: NDArray[np.bool_] = ~np.isfinite(matrix[rows])
-    inside = np.arange(len(bad))
-    bad[inside, rows.start + inside] = False
+    bad[on_diagonal(rows)] = False
     bad[dead[rows], :] = False
     bad[:, dead] = False
     return bad
@@ -205,19 +219,21 @@ def _empty_frames(bad: NDArray[np.bool_], dead: NDArray[np.bool_]) -> NDArray[np
     return empty
 
 
-def check_variation(matrix: NDArray[Any], usable: NDArray[np.bool_], pairs: Masks, name: str) -> None:
+def check_variation(matrix: NDArray[Any], frame_ok: NDArray[np.bool_], masks: Masks, name: str) -> None:
     """Refuse a matrix (N, N) with too few usable frames, or whose usable pairs all hold the same value."""
-    if usable.sum() < FEWEST_FRAMES:
-        raise DataError(f"{name}: {_too_few(usable, pairs.dead)}; leave this angle out with data_filtering.phi_ranges")
+    if frame_ok.sum() < FEWEST_FRAMES:
+        reason = _too_few(frame_ok, masks.dead)
+        raise DataError(f"{name}: {reason}; leave this angle out with data_filtering.phi_ranges")
+    used = Masks(~frame_ok, masks.pair_ok)
     lowest, highest, first = np.inf, -np.inf, None
     for rows in row_slabs(len(matrix)):
-        values = matrix[rows][pairs_of_rows(usable, pairs, rows)]
+        values = matrix[rows][used.usable(rows)]
         if values.size:
             lowest, highest = min(lowest, float(values.min())), max(highest, float(values.max()))
             first = float(values[0]) if first is None else first
     if first is None:
         raise DataError(f"{name}: no pair of frames holds a finite number")
-    if highest - lowest <= rounding(np.array([lowest, highest], dtype=matrix.dtype)):
+    if highest - lowest <= rounding(np.array([[lowest, highest]], dtype=matrix.dtype)):
         raise DataError(
             f"{name}: the matrix is constant ({first:g} for every pair), nothing can be fitted; "
             "leave this angle out with data_filtering.phi_ranges"
@@ -231,15 +247,6 @@ def _too_few(usable: NDArray[np.bool_], dead: NDArray[np.bool_]) -> str:
     lost = f" ({int(dead.sum())} hold nothing)" if dead.any() else ""
     few = f"only {int(usable.sum())} usable frames of {len(usable)}{lost}, {FEWEST_FRAMES} are needed"
     return f"{few}; use more frames, or"
-
-
-def pairs_of_rows(usable: NDArray[np.bool_], pairs: Masks, rows: slice) -> NDArray[np.bool_]:
-    """Which pairs of frames, the first in `rows` and the second later, are usable: (m, N)."""
-    allowed = np.arange(len(usable))[None, :] > np.arange(rows.start, rows.stop)[:, None]
-    allowed &= usable[rows, None] & usable[None, :]
-    if pairs.pair_ok is not None:
-        allowed &= pairs.pair_ok[rows]
-    return allowed
 
 
 def blanked(c2: NDArray[Any], masks: Masks) -> NDArray[Any]:
@@ -263,6 +270,15 @@ def beside_diagonal(matrix: NDArray[Any], dead: NDArray[np.bool_], lag: int) -> 
     return beside
 
 
+def median_of_finite(values: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Return the median of the finite values along an axis, NaN where there are none."""
+    ordered = np.sort(values, axis=axis)
+    count = np.isfinite(ordered).sum(axis=axis, keepdims=True)
+    last = np.maximum(count - 1, 0)
+    low, high = (np.take_along_axis(ordered, place, axis=axis) for place in (last // 2, (last + 1) // 2))
+    return np.where(count > 0, (low + high) / 2, np.nan).squeeze(axis)
+
+
 def mean_beside(matrix: NDArray[Any], dead: NDArray[np.bool_], lag: int = 1) -> NDArray[np.float64]:
     """Return the mean (N,) of the pairs of each frame with those `lag` before and after it; of one at the ends."""
     beside = beside_diagonal(matrix, dead, lag)
@@ -279,8 +295,7 @@ def pictured(
     The diagonal of stored data holds the shot noise of single frames.
     """
     picture = matrix[rows].astype(np.float64)
-    frames = np.arange(len(matrix))[rows]
-    picture[np.arange(len(frames)), frames] = diagonal[rows]
+    picture[on_diagonal(slice(*rows.indices(len(matrix))))] = diagonal[rows]
     picture[dead[rows], :] = np.nan
     picture[:, dead] = np.nan
     return picture
@@ -297,3 +312,31 @@ def averaged(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     )
     with np.errstate(invalid="ignore"):
         return np.asarray(total / count)
+
+
+@dataclass(frozen=True)
+class PairValues:
+    """Counts of pairs i < j of live frames, and the range of their finite values (infinite and reversed for none)."""
+
+    pairs: int
+    finite: int
+    zero: int
+    negative: int
+    smallest: float
+    largest: float
+
+
+def pair_values(matrix: NDArray[Any], live: NDArray[np.bool_]) -> PairValues:
+    """Count the values of a symmetric matrix (N, N) among live frames (N,), slab by slab."""
+    masks = Masks(~live, None)
+    pairs = finite = zero = negative = 0
+    low, high = np.inf, -np.inf
+    for rows in row_slabs(len(matrix)):
+        values = matrix[rows][masks.usable(rows)]
+        pairs += values.size
+        values = values[np.isfinite(values)]
+        finite += values.size
+        zero += int(np.count_nonzero(values == 0.0))
+        negative += int(np.count_nonzero(values < 0.0))
+        low, high = min(low, float(values.min(initial=np.inf))), max(high, float(values.max(initial=-np.inf)))
+    return PairValues(pairs, finite, zero, negative, low, high)

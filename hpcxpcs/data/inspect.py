@@ -6,15 +6,15 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
+from hpcxpcs.config import Config
 from hpcxpcs.data import clean
-from hpcxpcs.data.clean import Screening
+from hpcxpcs.data.clean import Screening, pair_values
 from hpcxpcs.data.formats import BinInfo, Layout, has_truth, open_file
-from hpcxpcs.data.pair_values import pair_values
-from hpcxpcs.data.quality.repair import screened
+from hpcxpcs.data.quality.outliers import screened
 from hpcxpcs.data.select import (
     PhiInterval,
     chosen_bins,
@@ -27,17 +27,15 @@ from hpcxpcs.data.select import (
 )
 from hpcxpcs.errors import DataError
 
-if TYPE_CHECKING:
-    from hpcxpcs.config.schema import Config
-
 Q_TOLERANCE = 0.1
 """The largest accepted relative distance to the asked q, as in data_filtering.q_tolerance."""
 
 EXAMINED_UNASKED = 6
 """How many matrices are read when no q was asked for (a file may hold a thousand)."""
 
+
 @dataclass(frozen=True)
-class Window:
+class InspectionSettings:
     """The rest of what a configuration decides: frames (from 1, both used; -1 is the last), dt (s), q tolerance,
     the frame at which t = 0, and what is masked.
     """
@@ -122,9 +120,9 @@ def describe(
     format_name: str = "auto",
     q: float | None = None,
     ranges: Sequence[PhiInterval] = (),
-    window: Window = Window(),
+    settings: InspectionSettings = InspectionSettings(),
 ) -> Description:
-    """Describe a file and read the matrices that q (Å⁻¹), angle ranges (degrees) and window would select.
+    """Describe a file and read the matrices that q (Å⁻¹), angle ranges (degrees) and settings would select.
 
     Without q in a file with several, only the first few matrices of the smallest q are read.
     """
@@ -133,12 +131,12 @@ def describe(
         available = rings([info.q for info in layout.bins])
         decided = q is not None or len(available) == 1
         examined_q = q if decided or not available else available[0]
-        chosen = chosen_bins(layout.bins, examined_q, window.q_tolerance, ranges)
+        chosen = chosen_bins(layout.bins, examined_q, settings.q_tolerance, ranges)
         to_read = chosen if decided else chosen[:EXAMINED_UNASKED]
-        frames = frame_window(window.start_frame, window.end_frame, layout.n_frames)
+        frames = frame_window(settings.start_frame, settings.end_frame, layout.n_frames)
         selected_q = nearest_q([info.q for info in chosen], q) if decided else None
         notes = list(layout.notes)
-        dt_known = layout.dt is not None or window.dt != "auto"
+        dt_known = layout.dt is not None or settings.dt != "auto"
         ring = None if selected_q is None else _ring(layout, selected_q)
         return Description(
             file=str(path),
@@ -158,8 +156,8 @@ def describe(
             left_out_phi=() if ring is None else _outside(ring.phi, ranges),
             missing_phi=() if ring is None else _missing_inside(ring.missing, ranges),
             selected_frames=frames,
-            selected_dt=time_step(window.dt, layout, notes) if dt_known else None,
-            examined=tuple(_examined(layout, info, frames, window) for info in to_read),
+            selected_dt=time_step(settings.dt, layout, notes) if dt_known else None,
+            examined=tuple(_examined(layout, info, frames, settings) for info in to_read),
             simulated=simulated,
             notes=tuple(notes),
         )
@@ -173,7 +171,7 @@ def describe_selected(config: Config, path: Path | None = None) -> Description:
         config.experimental_data.format,
         None if analyzer.scattering.wavevector_q == "unknown" else analyzer.scattering.wavevector_q,
         filtering.phi_ranges,
-        Window(
+        InspectionSettings(
             analyzer.start_frame,
             analyzer.end_frame,
             analyzer.dt,
@@ -214,16 +212,16 @@ def _ring(layout: Layout, q: float) -> Ring:
     return Ring(q, tuple(close), tuple(missing))
 
 
-def _examined(layout: Layout, info: BinInfo, frames: tuple[int, int], window: Window) -> Examined:
+def _examined(layout: Layout, info: BinInfo, frames: tuple[int, int], settings: InspectionSettings) -> Examined:
     c2 = layout.read(info, slice(frames[0] - 1, frames[1]))
-    c2 = c2 if c2.dtype.kind == "f" else c2.astype(np.float64)
-    half, asymmetry = clean.stored_half(c2), clean.symmetrise(c2)
+    half = clean.stored_half(c2)
+    c2, asymmetry = clean.symmetric(c2)
     name, refused = f"phi = {info.phi:g}", None
-    masks, _ = screened(c2, replace(window.screening, non_finite="mask"), name, frames[0])
+    masks, _ = screened(c2, replace(settings.screening, non_finite="mask"), name, frames[0])
     found = pair_values(c2, ~masks.dead)
     try:
-        used, _ = screened(c2, window.screening, name, frames[0])
-        begins_at_0 = window.time_origin == "window" or frames[0] == 1
+        used, _ = screened(c2, settings.screening, name, frames[0])
+        begins_at_0 = settings.time_origin == "window" or frames[0] == 1
         clean.check_variation(c2, ~used.dead & (np.arange(len(c2)) >= int(begins_at_0)), used, name)
     except DataError as error:
         refused = str(error)

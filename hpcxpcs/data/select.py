@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcxpcs.config import Config
 from hpcxpcs.data.clean import FEWEST_FRAMES, Screening
 from hpcxpcs.data.formats import BinInfo, Layout, open_file, read_matrix
-from hpcxpcs.data.preprocess import Processing
+from hpcxpcs.data.matrices import InMemory, Matrices
+from hpcxpcs.data.preprocess import stages_of
 from hpcxpcs.data.stored import FileIdentity, Sigma, Stored, sigma_locations
-from hpcxpcs.data.twotime import InMemory, Matrices, TwoTime
+from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import DataError, SelectionError
-
-if TYPE_CHECKING:
-    from hpcxpcs.config.schema import Config
-
-__all__ = [
-    "chosen_bins",
-    "frame_window",
-    "in_phi_ranges",
-    "load",
-    "nearest_q",
-    "open_file",
-    "rings",
-    "screening_of",
-    "wrapped",
-]
 
 SAME_Q = 1e-3
 """q values closer than this fraction are one ring (rounding scatters the q of its φ bins)."""
@@ -51,14 +38,10 @@ class PhiInterval(Protocol):
     """Angles from `min` to `max` in degrees, both included; min > max runs through ±180."""
 
     @property
-    def min(self) -> float:
-        """First angle."""
-        ...
+    def min(self) -> float: ...
 
     @property
-    def max(self) -> float:
-        """Last angle."""
-        ...
+    def max(self) -> float: ...
 
 
 def load(config: Config) -> TwoTime:
@@ -112,26 +95,11 @@ def load(config: Config) -> TwoTime:
         "notes": notes,
     }
     phi = np.array([info.phi for info in chosen])
-    processing = _processing(config)
-    provenance["order"] += [stage for stage, _, _ in processing.stages()]
-    return TwoTime(phi, q, t, dt, frames, provenance, matrices, screening, processing)
+    provenance["order"] += [stage for stage, _, _ in stages_of(config.preprocessing)]
+    return TwoTime(phi, q, t, dt, frames, provenance, matrices, screening, config.preprocessing)
 
 
-def _processing(config: Config) -> Processing:
-    asked = config.preprocessing
-    return Processing(
-        diagonal=asked.diagonal,
-        normalization=asked.normalization,
-        noise_reduction=asked.noise_reduction,
-        window=asked.window,
-        standard=asked.standard,
-        validate=asked.validate_result,
-    )
-
-
-def _matrices(
-    file: FileIdentity, layout: Layout, chosen: Sequence[BinInfo], frames: slice, sigma: Any
-) -> Matrices:
+def _matrices(file: FileIdentity, layout: Layout, chosen: Sequence[BinInfo], frames: slice, sigma: Any) -> Matrices:
     """Return the reader of the chosen matrices; an NPZ file has no random access, so its part is read now."""
     sigmas: tuple[Sigma, ...] | None = None
     if isinstance(sigma, str) and sigma != "auto":
@@ -161,7 +129,7 @@ def chosen_bins(
         raise SelectionError(
             f"q = {wanted:g} Å⁻¹ is not in the file: the nearest, {q:g}, is {abs(q / wanted - 1):.1%} "
             f"off and data_filtering.q_tolerance allows {tolerance:.1%}; "
-            f"available: {listed(rings(available))}{_unit_hint(available, wanted, tolerance)}"
+            f"available: {_listed(rings(available))}{_unit_hint(available, wanted, tolerance)}"
         )
     ring = [info for info in bins if abs(info.q - q) <= SAME_Q * abs(q)]
     keep = in_phi_ranges(np.array([info.phi for info in ring]), ranges)
@@ -169,7 +137,7 @@ def chosen_bins(
         asked = ", ".join(f"{interval.min:g}…{interval.max:g}" for interval in ranges)
         raise SelectionError(
             f"no angle at q = {q:g} Å⁻¹ is within data_filtering.phi_ranges {asked} (degrees); "
-            f"available: {listed(sorted(info.phi for info in ring))}"
+            f"available: {_listed(sorted(info.phi for info in ring))}"
         )
     return tuple(info for info, kept in zip(ring, keep, strict=True) if kept)
 
@@ -197,7 +165,7 @@ def nearest_q(available: Sequence[float] | NDArray[np.float64], wanted: float | 
         if len(distinct) > 1:
             raise SelectionError(
                 f"the file has {len(distinct)} values of q; set analyzer_parameters.scattering.wavevector_q "
-                f"to one of {listed(distinct)}"
+                f"to one of {_listed(distinct)}"
             )
         return float(distinct[0])
     if not wanted > 0:
@@ -221,7 +189,7 @@ def _ring_notes(chosen: Sequence[BinInfo], q: float) -> list[str]:
     return [f"the q of the chosen bins scatter by {spread:.2g} Å⁻¹ around {q:g}; {q:g} is used for all"]
 
 
-def listed(values: Sequence[float], limit: int = 40) -> str:
+def _listed(values: Sequence[float], limit: int = 40) -> str:
     """Return numbers as text for a message, at most `limit` of them."""
     shown = ", ".join(f"{value:g}" for value in values[:limit])
     return shown if len(values) <= limit else f"{shown}, … ({len(values)} in all)"
@@ -253,8 +221,7 @@ def frame_window(start: int, end: int, n_frames: int) -> tuple[int, int]:
         raise SelectionError(f"analyzer_parameters.start_frame {start} is not one of the frames 1…{n_frames}")
     if not start <= last <= n_frames:
         raise SelectionError(
-            f"analyzer_parameters.end_frame {end} is not between start_frame {start} and "
-            f"the last frame {n_frames}"
+            f"analyzer_parameters.end_frame {end} is not between start_frame {start} and the last frame {n_frames}"
         )
     return start, last
 
@@ -289,7 +256,7 @@ def screening_of(config: Config) -> Screening:
 
 def _require_frames(screening: Screening, n_frames: int) -> None:
     """Refuse a list of dead frames with some that the file does not have."""
-    listed = () if isinstance(screening.dead_frames, str) else screening.dead_frames
-    outside = [frame for frame in listed if not 1 <= frame <= n_frames]
+    given = () if isinstance(screening.dead_frames, str) else screening.dead_frames
+    outside = [frame for frame in given if not 1 <= frame <= n_frames]
     if outside:
         raise SelectionError(f"data_filtering.dead_frames {outside} are not among the frames 1…{n_frames}")

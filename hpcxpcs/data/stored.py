@@ -14,10 +14,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcxpcs.data.formats.hdf5 import refuse_elsewhere
 from hpcxpcs.data.formats.layout import USUAL, BinInfo, read_matrix
-from hpcxpcs.data.formats.one_file import refuse_elsewhere
 from hpcxpcs.data.formats.source import Source, dataset, named, opened
-from hpcxpcs.data.twotime import hash_of_arrays
+from hpcxpcs.data.matrices import hash_of_arrays
 from hpcxpcs.errors import DataError
 
 Sigma = BinInfo | NDArray[np.float64]
@@ -49,12 +49,6 @@ class Stored:
     sigmas: tuple[Sigma, ...] | None = None
     dtype: str = "float64"
     _hashes: dict[int, str] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one element of a matrix once it is read: whole numbers become float64."""
-        stored = np.dtype(self.dtype)
-        return stored.itemsize if stored.kind == "f" else 8
 
     def c2(self, k: int) -> NDArray[Any]:
         """Read the matrix of angle k, (n, n) as stored."""
@@ -128,9 +122,7 @@ def sigma_locations(
     path = path.strip("/")
     chosen = [replace(info, form=info.form.of_uncertainties()) for info in chosen]
     if path not in source:
-        raise DataError(
-            f"noise.sigma: the file has no dataset /{path}; give a number, auto, or a path in the file"
-        )
+        raise DataError(f"noise.sigma: the file has no dataset /{path}; give a number, auto, or a path in the file")
     if isinstance(source[path], h5py.Group):
         return _from_group(source[path], path, all_bins, chosen, n_frames)
     item = dataset(source, path)
@@ -141,9 +133,7 @@ def sigma_locations(
         return tuple(replace(info, dataset=path, lead=(), trail=()) for info in chosen)
     if len(shape) == 3 and shape[1:] == square and shape[0] in (len(all_bins), len(chosen)):
         rows = _rows(shape[0], all_bins, chosen)
-        return tuple(
-            replace(info, dataset=path, lead=(row,), trail=()) for info, row in zip(chosen, rows, strict=True)
-        )
+        return tuple(replace(info, dataset=path, lead=(row,), trail=()) for info, row in zip(chosen, rows, strict=True))
     size = int(np.prod(shape, dtype=int))
     if len(shape) <= 2 and size in (1, len(all_bins), len(chosen)):
         if item.dtype.kind not in "fiu":
@@ -177,9 +167,7 @@ def _from_group(
         same_names = [members[row] for row in _rows(len(members), all_bins, chosen)]
     for name in same_names:
         if tuple(dataset(group, name).shape) != (n_frames, n_frames):
-            raise DataError(
-                f"noise.sigma: /{path}/{name} has shape {group[name].shape}, not {(n_frames, n_frames)}"
-            )
+            raise DataError(f"noise.sigma: /{path}/{name} has shape {group[name].shape}, not {(n_frames, n_frames)}")
     return tuple(
         replace(info, dataset=f"{path}/{name}", lead=(), trail=())
         for info, name in zip(chosen, same_names, strict=True)

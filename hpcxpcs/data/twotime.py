@@ -4,119 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hpcxpcs.data import arguments, clean
+from hpcxpcs.arrays import Floats
+from hpcxpcs.config.sections import Preprocessing
+from hpcxpcs.data import clean
 from hpcxpcs.data.clean import Policy, Repair, Screening
-from hpcxpcs.data.preprocess import Processing, drawn_diagonal, processed, records
-from hpcxpcs.data.quality.repair import screened
+from hpcxpcs.data.matrices import AngleMatrix, InMemory, KeptMatrices, Matrices, hash_of_arrays
+from hpcxpcs.data.preprocess import changes_of_fit, drawn_diagonal, processed, records, warnings_of
+from hpcxpcs.data.quality.outliers import screened
 from hpcxpcs.errors import DataError
-
-Floats = NDArray[np.float64]
 
 UNEVEN = 0.01
 """Largest accepted distance of a time from the even grid, in steps: fits use the grid, pictures the times."""
-
-
-@dataclass(frozen=True)
-class AngleMatrix:
-    """One angle: symmetric c2 (N, N), usable frames (N,), usable pairs (N, N) or None, σ (N, N) or None.
-
-    The diagonal of c2 is as stored (shot noise), a pair that is not usable may hold NaN; `frame_ok` is False
-    for dead frames and for t = 0.
-    """
-
-    c2: NDArray[Any]
-    frame_ok: NDArray[np.bool_]
-    pair_ok: NDArray[np.bool_] | None = None
-    sigma: NDArray[Any] | None = None
-    notes: tuple[str, ...] = ()
-
-
-class Matrices(Protocol):
-    """Where matrices come from: memory or a file; each (N, N), as stored, cut to the used frames."""
-
-    def c2(self, k: int) -> NDArray[Any]:
-        """Return the matrix of angle k, in an array that the caller may change."""
-        ...
-
-    def sigma(self, k: int) -> NDArray[Any] | None:
-        """Return the uncertainties of angle k, () or (N, N), None when there are none; (N, N) may be changed."""
-        ...
-
-    def content_hash(self) -> str:
-        """Return a hash of all matrices and uncertainties."""
-        ...
-
-    def angle_hash(self, k: int) -> str | None:
-        """Return a hash of what is stored of angle k; None where preparing it again costs nothing to speak of."""
-        ...
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one element of a matrix once it is read."""
-        ...
-
-
-class Kept(Protocol):
-    """Where prepared matrices are kept, each under a key that says what it was made from and how."""
-
-    def key(self, stored: str, settings: Mapping[str, Any]) -> str:
-        """Return the name of what is made with some settings (JSON) from bytes with a hash."""
-        ...
-
-    def find(self, key: str) -> AngleMatrix | None:
-        """Return a kept matrix, exactly as it was made; None when it has to be made."""
-        ...
-
-    def keep(self, key: str, matrix: AngleMatrix, about: Mapping[str, Any]) -> None:
-        """Keep a matrix; `about` (JSON) tells people where it comes from."""
-        ...
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """Matrices that are already here."""
-
-    stack: Sequence[NDArray[Any]]
-    sigmas: Sequence[NDArray[Any]] | None = None
-    known_hash: str | None = None
-
-    def c2(self, k: int) -> NDArray[Any]:
-        """Return a copy of the matrix of angle k, (N, N)."""
-        return np.array(self.stack[k])
-
-    def sigma(self, k: int) -> NDArray[Any] | None:
-        """Return a copy of the uncertainties of angle k, None when there are none."""
-        return None if self.sigmas is None else np.array(self.sigmas[k])
-
-    def content_hash(self) -> str:
-        """Return the hash of the file they came from, or of the arrays."""
-        return self.known_hash or hash_of_arrays([*self.stack, *(self.sigmas or ())])
-
-    def angle_hash(self, k: int) -> None:
-        """Return None: what is in memory is prepared again."""
-        return None
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one element of a matrix once it is read: whole numbers become float64."""
-        stored = self.stack[0].dtype
-        return stored.itemsize if stored.kind == "f" else 8
-
-
-def hash_of_arrays(arrays: Iterable[NDArray[Any]]) -> str:
-    """Return a hash (hex) of the types, shapes and values of arrays."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -135,15 +41,15 @@ class TwoTime:
     provenance: dict[str, Any]
     matrices: Matrices = field(repr=False)
     screening: Screening = field(default_factory=Screening)
-    processing: Processing = field(default_factory=Processing)
-    kept: Kept | None = field(default=None, repr=False, compare=False)
+    processing: Preprocessing = field(default_factory=Preprocessing)
+    kept: KeptMatrices | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """State the stages that are on, before any matrix is read."""
         stages = records(self.processing, len(self.t))
         if stages:
             self.provenance.setdefault("preprocessing", stages)
-            self._remember(self.processing.words())
+            self._remember(warnings_of(self.processing))
 
     @property
     def n_phi(self) -> int:
@@ -168,7 +74,8 @@ class TwoTime:
     @property
     def itemsize(self) -> int:
         """Bytes of one element of a prepared matrix."""
-        return 8 if self.processing.standard == "float64" else self.matrices.itemsize
+        stored = np.dtype(self.matrices.dtype)
+        return stored.itemsize if stored.kind == "f" and self.processing.standard == "as_stored" else 8
 
     @property
     def nbytes(self) -> int:
@@ -213,9 +120,7 @@ class TwoTime:
         diagonal = drawn_diagonal(c2, masks.dead, self.processing)
         height = size * max(1, clean.SLAB_ELEMENTS // (size * len(c2)))
         slabs = (slice(first, first + height) for first in range(0, len(c2), height))
-        return np.concatenate(
-            [clean.averaged(clean.pictured(c2, masks.dead, diagonal, rows), size) for rows in slabs]
-        )
+        return np.concatenate([clean.averaged(clean.pictured(c2, masks.dead, diagonal, rows), size) for rows in slabs])
 
     def fingerprint(self) -> str:
         """Return a hash (hex) that differs when anything that enters a fit differs.
@@ -238,8 +143,8 @@ class TwoTime:
         }
         if self.screening.repair != "disabled":
             settings["repair"] = self.screening.repair
-        if self.processing.settings():
-            settings["preprocessing"] = self.processing.settings()
+        if changes := changes_of_fit(self.processing):
+            settings["preprocessing"] = changes
         return settings
 
     def _key(self, k: int) -> str | None:
@@ -262,17 +167,14 @@ class TwoTime:
         c2 = self.matrices.c2(k)
         if c2.shape != (self.n_frames, self.n_frames):
             raise DataError(f"{name}: the matrix has shape {c2.shape}, expected {(self.n_frames,) * 2}")
-        c2 = c2 if c2.dtype.kind == "f" else c2.astype(np.float64)
-        asymmetry = clean.symmetrise(c2)
+        c2, asymmetry = clean.symmetric(c2)
         masks, repairs = screened(c2, self.screening, name, self.frames[0])
         notes = [
             f"phi = {self.phi[k]:g}: repair masked {len(item.frames)} frames and {item.pairs} pairs: {item.reason}"
             for item in repairs
         ]
         if asymmetry > 0.0 and asymmetry > clean.rounding(c2):
-            notes.append(
-                f"phi = {self.phi[k]:g}: the triangles differ by up to {asymmetry:.3g}; their mean is used"
-            )
+            notes.append(f"phi = {self.phi[k]:g}: the triangles differ by up to {asymmetry:.3g}; their mean is used")
         if masks.dead.any():
             words = clean.dead_words(masks.dead, self.frames[0])
             notes.append(f"phi = {self.phi[k]:g}: {int(masks.dead.sum())} dead frames are masked: {words}")
@@ -295,11 +197,11 @@ class TwoTime:
                 "changes it: set noise.sigma: auto, or noise_reduction: none"
             )
         if stored.ndim == 2:
-            stored = stored if stored.dtype.kind == "f" else stored.astype(np.float64)
-            clean.symmetrise(stored)
+            stored, _ = clean.symmetric(stored)
         sigma = np.broadcast_to(stored, (self.n_frames, self.n_frames))
+        pairs = clean.Masks(~frame_ok, masks.pair_ok)
         for rows in clean.row_slabs(self.n_frames):
-            used = sigma[rows][clean.pairs_of_rows(frame_ok, masks, rows)]
+            used = sigma[rows][pairs.usable(rows)]
             if not (np.isfinite(used).all() and (used > 0).all()):
                 raise DataError(
                     f"{self._name(k)}: noise.sigma must be positive and finite for every pair of frames used"
@@ -321,7 +223,7 @@ def from_arrays(
     dead_frames: Literal["auto", "none"] | Sequence[int] = "auto",
     non_finite: Policy = "refuse",
     repair: Repair = "disabled",
-    processing: Processing | None = None,
+    processing: Preprocessing | None = None,
 ) -> TwoTime:
     """Make a record from matrices c2 (n_phi, N, N), angles (n_phi,) in degrees, q in Å⁻¹ and dt in s.
 
@@ -329,10 +231,10 @@ def from_arrays(
     (n_phi,), (N, N) or (n_phi, N, N).
     `dead_frames` counts from 1.
     """
-    stack = arguments.matrices(c2)
-    angles = arguments.angles(phi, len(stack))
-    q, dt = arguments.positive(q, "q", "1/Å"), arguments.positive(dt, "dt", "s")
-    arguments.words(non_finite, repair)
+    stack = _matrices(c2)
+    angles = _angles(phi, len(stack))
+    q, dt = _positive(q, "q", "1/Å"), _positive(dt, "dt", "s")
+    _words(non_finite, repair)
     n = stack[0].shape[1]
     times = np.asarray(np.arange(n) * float(dt) if t is None else t, dtype=np.float64)
     if times.shape != (n,):
@@ -346,7 +248,91 @@ def from_arrays(
         dt=dt,
         frames=(1, n),
         provenance={"source": "arrays", "notes": []},
-        matrices=InMemory(stack, arguments.uncertainties(sigma, len(angles), n)),
-        screening=Screening(arguments.dead_frames(dead_frames, n), non_finite, repair),
-        processing=processing or Processing(),
+        matrices=InMemory(stack, _uncertainties(sigma, len(angles), n)),
+        screening=Screening(_dead_frames(dead_frames, n), non_finite, repair),
+        processing=processing or Preprocessing(),
     )
+
+
+_REAL = "fiu"
+"""Kinds of NumPy types that are real numbers."""
+
+
+def _matrices(c2: Any) -> list[NDArray[Any]]:
+    """Return c2 as a list of square matrices (N, N) of real numbers, all of one size."""
+    if isinstance(c2, (str, bytes)) or not isinstance(c2, Iterable):
+        raise DataError(f"c2: is {_kind(c2)}; matrices (n_phi, N, N) are needed")
+    stack = [_real(matrix, f"c2[{k}]") for k, matrix in enumerate(c2)]
+    for k, matrix in enumerate(stack):
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise DataError(f"c2[{k}]: has shape {matrix.shape}; (N, N) is needed, and (n_phi, N, N) for c2")
+        if matrix.shape != stack[0].shape:
+            raise DataError(f"c2[{k}]: has shape {matrix.shape}, but c2[0] has {stack[0].shape}")
+    return stack
+
+
+def _angles(phi: Any, count: int) -> NDArray[np.float64]:
+    """Return phi as (n_phi,) finite degrees, one for every matrix."""
+    values = np.atleast_1d(_real(phi, "phi").astype(np.float64))
+    if values.shape != (count,) or count == 0:
+        raise DataError(f"phi: has shape {values.shape} for {count} matrices; one angle (degrees) for each is needed")
+    if not np.isfinite(values).all():
+        raise DataError(f"phi[{int(np.argmin(np.isfinite(values)))}]: is no finite number of degrees")
+    return values
+
+
+def _positive(value: Any, name: str, unit: str) -> float:
+    """Return a finite number above 0."""
+    number = _real(value, name)
+    if number.ndim != 0:
+        raise DataError(f"{name}: has shape {number.shape}; one number ({unit}) is needed")
+    if not 0 < number.item() < math.inf:
+        raise DataError(f"{name}: is {number.item():g}; it must be positive and finite ({unit})")
+    return float(number)
+
+
+def _uncertainties(sigma: Any, n_phi: int, n: int) -> list[NDArray[Any]] | None:
+    """Return the uncertainties of every matrix, () or (N, N); None for none."""
+    if sigma is None:
+        return None
+    values = _real(sigma, "sigma")
+    if values.ndim == 0 or values.shape == (n, n):
+        return [values] * n_phi
+    if values.shape in ((n_phi,), (n_phi, n, n)):
+        return [np.asarray(value) for value in values]
+    raise DataError(f"sigma has shape {values.shape}; expected (), ({n_phi},), ({n}, {n}) or ({n_phi}, {n}, {n})")
+
+
+def _dead_frames(frames: Any, n: int) -> Any:
+    """Return "auto", "none" or a tuple of frames from 1 to n."""
+    if isinstance(frames, str):
+        if frames not in ("auto", "none"):
+            raise DataError(f"dead_frames: is {frames!r}; auto, none or frames from 1 are needed")
+        return frames
+    if not isinstance(frames, Sequence | np.ndarray):
+        raise DataError(f"dead_frames: is {_kind(frames)}; auto, none or frames from 1 are needed")
+    values = np.asarray(frames)
+    if values.size and (values.dtype.kind not in "iu" or values.ndim != 1 or values.min() < 1 or values.max() > n):
+        raise DataError(f"dead_frames: must be whole numbers from 1 to {n}, the number of frames")
+    return tuple(int(frame) for frame in values)
+
+
+def _words(non_finite: Any, repair: Any) -> None:
+    """Refuse a policy that does not exist."""
+    for name, value, known in (("non_finite", non_finite, Policy), ("repair", repair, Repair)):
+        if value not in get_args(known):
+            raise DataError(f"{name}: is {value!r}; {' or '.join(get_args(known))} is needed")
+
+
+def _real(value: Any, name: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{name}: is no array of numbers ({error})") from error
+    if array.dtype.kind not in _REAL:
+        raise DataError(f"{name}: holds values of type {array.dtype}; real numbers are needed")
+    return array
+
+
+def _kind(value: Any) -> str:
+    return f"a value of type {type(value).__name__}"

@@ -12,10 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from hpcxpcs.errors import OutputError
+from hpcxpcs.errors import OutputError, StoreError
 from hpcxpcs.files.places import refuse_foreign, refuse_link
-
-Fault = Callable[[str], None]
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space, or choose another place with output.directory",
@@ -34,6 +32,10 @@ RESULT_FILES = ("provenance.json", "summary.json")
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
+def reached(step: str) -> None:
+    """Another step of writing is over; a test puts a function in this place to end the process there."""
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn a failing write into an OutputError that names `path` and what to do."""
@@ -45,34 +47,64 @@ def writing(path: Path) -> Iterator[None]:
         raise OutputError(f"{path}: cannot be written ({reason}): {remedy}") from error
 
 
-def atomic_write_bytes(path: Path, content: bytes, *, fault: Fault | None = None) -> None:
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn a failing read of a file of ours into a StoreError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(f"{path}: cannot be read ({reason}): check permissions and disk") from error
+
+
+def append_line(descriptor: int, line: bytes) -> None:
+    """Append in one write; a line that another process left without its end is ended first.
+
+    One that is just being written looks the same, and gives an empty line at most.
+    """
+    size = os.fstat(descriptor).st_size
+    torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+    content = b"\n" + line if torn else line
+    if os.write(descriptor, content) < len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def read_tail(path: Path, most_bytes: int | None) -> tuple[bytes, bool]:
+    """The last bytes of a file, or with None all, and whether that is all of it."""
+    with path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        begin = 0 if most_bytes is None else max(0, size - most_bytes)
+        stream.seek(begin)
+        return stream.read(), begin == 0
+
+
+def atomic_write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part."""
-    with atomic_open(path, fault=fault) as stream, writing(path):
+    with atomic_open(path) as stream, writing(path):
         stream.write(content)
 
 
-def atomic_write_text(path: Path, content: str, *, fault: Fault | None = None) -> None:
+def atomic_write_text(path: Path, content: str) -> None:
     """Write a UTF-8 text file so that a reader sees the old content or the new one, never a part."""
-    atomic_write_bytes(path, content.encode(), fault=fault)
+    atomic_write_bytes(path, content.encode())
 
 
-def atomic_create_bytes(path: Path, content: bytes, *, fault: Fault | None = None) -> bool:
+def atomic_create_bytes(path: Path, content: bytes) -> bool:
     """Create a file with its whole content, or return False because it exists: one of many processes wins.
 
     Where the file system knows no hard links, an empty file may be seen for a moment, or be left by a kill.
     """
-    step = fault or _no_fault
     temporary = _sibling(path, "tmp")
     try:
         with writing(path):
             with temporary.open("xb") as stream:
-                step(f"opened {path.name}")
+                reached(f"opened {path.name}")
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            step(f"synced {path.name}")
+            reached(f"synced {path.name}")
             created = _link_new(temporary, path)
-            step(f"linked {path.name}")
+            reached(f"linked {path.name}")
             if created:
                 sync_folder(path.parent)
         return created
@@ -116,26 +148,23 @@ def keep_previous(path: Path, previous: Path) -> None:
             second.replace(previous)
         finally:
             second.unlink(missing_ok=True)  # both names may have been the same file already
+    reached(f"kept {previous.name}")
 
 
 @contextmanager
-def atomic_open(
-    path: Path, *, fault: Fault | None = None, verify: Callable[[Path], None] | None = None
-) -> Iterator[BinaryIO]:
+def atomic_open(path: Path, *, verify: Callable[[Path], None] | None = None) -> Iterator[BinaryIO]:
     """A binary stream whose content takes the place of `path` when the block ends without an error.
 
     `verify` is called with the complete file under its temporary name; when it raises, `path` stays as it is.
-    `fault` is called with the name of each step that is over, so that a test can end the process there.
     """
-    step = fault or _no_fault
     temporary = _sibling(path, "tmp")
     try:
         with writing(path):
             stream = temporary.open("xb")
         try:
-            step(f"opened {path.name}")
+            reached(f"opened {path.name}")
             yield stream
-            step(f"written {path.name}")
+            reached(f"written {path.name}")
             with writing(path):
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -143,12 +172,12 @@ def atomic_open(
         finally:
             with suppress(OSError):  # closing tries once more to write what could not be written
                 stream.close()
-        step(f"synced {path.name}")
+        reached(f"synced {path.name}")
         if verify is not None:
             verify(temporary)
         with writing(path):
             temporary.replace(path)
-            step(f"renamed {path.name}")
+            reached(f"renamed {path.name}")
             sync_folder(path.parent)
     finally:
         with suppress(OSError):
@@ -156,12 +185,11 @@ def atomic_open(
 
 
 @contextmanager
-def replacing_folder(path: Path, *, fault: Fault | None = None) -> Iterator[Path]:
+def replacing_folder(path: Path) -> Iterator[Path]:
     """A new empty folder that takes the place of `path` when the block ends without an error.
 
     The old and the new content never mix. One process at a time may replace a given folder.
     """
-    step = fault or _no_fault
     refuse_link(path, NO_LINK)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,13 +197,13 @@ def replacing_folder(path: Path, *, fault: Fault | None = None) -> Iterator[Path
         fresh = _sibling(path, "new")
         fresh.mkdir()
     try:
-        step(f"started {path.name}")
+        reached(f"started {path.name}")
         yield fresh
         with writing(path):
             for folder, _, _ in fresh.walk():
                 sync_folder(folder)
-            step(f"built {path.name}")
-            _take_place(fresh, path, step)
+            reached(f"built {path.name}")
+            _take_place(fresh, path)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -215,17 +243,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _take_place(fresh: Path, path: Path, step: Fault) -> None:
+def _take_place(fresh: Path, path: Path) -> None:
     """Swap in one step where the file system can; else in two, which recover_folder completes."""
     if not path.exists():
         fresh.rename(path)
     elif not exchange(fresh, path):
         retired = fresh.with_suffix(".old")
         path.rename(retired)
-        step(f"retired {path.name}")
+        reached(f"retired {path.name}")
         fresh.rename(path)
         fresh = retired
-    step(f"swapped {path.name}")
+    reached(f"swapped {path.name}")
     sync_folder(path.parent)
     shutil.rmtree(fresh, ignore_errors=True)
 
@@ -248,7 +276,3 @@ def exchange(first: Path, second: Path) -> bool:
 def _sibling(path: Path, purpose: str) -> Path:
     """A hidden unused name beside `path`; created with the user's own umask, unlike those of tempfile."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{purpose}")
-
-
-def _no_fault(step: str) -> None:
-    """Nothing goes wrong after `step`."""

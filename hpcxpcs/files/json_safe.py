@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from pathlib import Path, PurePath
@@ -37,18 +37,28 @@ def dumps(value: Any) -> str:
     return json.dumps(json_safe(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_json(path: Path, value: Any, *, fault: Callable[[str], None] | None = None) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write a record to `path` atomically."""
-    atomic_write_bytes(path, dumps(value).encode(), fault=fault)
+    atomic_write_bytes(path, dumps(value).encode())
+
+
+def json_object(text: str | bytes) -> dict[str, Any] | None:
+    """The object that a JSON text holds; None for anything else, such as a line that was left incomplete."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def utc_now(timespec: str = "seconds") -> str:
+    """The time as events and records have it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec=timespec)
 
 
 def _readable(text: str) -> str:
     """A path with bytes that are not UTF-8 holds lone surrogates, which no UTF-8 file can contain."""
-    return (
-        text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        if not text.isascii()
-        else str(text)
-    )
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if not text.isascii() else str(text)
 
 
 def _finite(number: float) -> float | str | None:

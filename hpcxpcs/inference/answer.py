@@ -9,22 +9,23 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from hpcxpcs.answer.fit import Alternative, Asymmetry, PointFit, PointSettings, ScalingEstimate
+from hpcxpcs.answer.fit_verdict import Evidence, chi_squared_tail, flags_of, named_directions, status_of
+from hpcxpcs.arrays import Floats
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.config.scale import DataScale
-from hpcxpcs.inference.asymmetry import Asymmetry, asymmetry
 from hpcxpcs.inference.bounds import Settled
+from hpcxpcs.inference.coordinates import Coordinates, physical_sets
 from hpcxpcs.inference.covariance import Covariances, Scatter, covariances, scatter_of_pairs
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.noise import Estimate
-from hpcxpcs.inference.objective import Objective
-from hpcxpcs.inference.records import Alternative, PointFit, PointSettings, ScalingEstimate
+from hpcxpcs.inference.objective import Limits, Objective
 from hpcxpcs.inference.scout import Scouting, searched
 from hpcxpcs.inference.simpler import alternatives
 from hpcxpcs.inference.speckle import scatter_of_squares
 from hpcxpcs.inference.stages import Fitted, Progress
-from hpcxpcs.inference.verdict import Evidence, chi_squared_tail, flags_of, named_directions, status_of
+from hpcxpcs.inference.trust_region import Minimum, whitening
 from hpcxpcs.likelihood.gaussian import Normal, chi_squared_per_angle, profiled
-from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import no_tangents
 from hpcxpcs.likelihood.scaling import build_scaling
 
@@ -33,6 +34,10 @@ FLOW_RATES = ("gamma_dot_t0", "gamma_dot_t_offset", "v0", "v_offset")
 
 SAME_CHI_SQUARED = 0.5
 """Difference in χ² that no words depend on."""
+
+REFUSED = 16.0
+"""Change of χ² in a condensed likelihood from which a parameter is needed wherever the exact minimum without it is:
+four standard deviations away the condensed one still holds (WIDTHS of `hpcxpcs.inference.speckle`)."""
 
 SMALLEST_SCALE = 1.0e-3
 """Noise scale of data that agree with the model to rounding (simulations without noise): errors stay above zero."""
@@ -63,15 +68,10 @@ def assemble(
     settled, represented, model = fitted.settled, fitted.represented, scouting.objective.coordinates.model
     scaling = _scaling_estimate(fitted, evaluated, len(settled.objective.coordinates.free))
     others = _alternatives(parameters, settings, fitted, evaluated)
-    shared = _shared_scaling_test(measurement, fitted, evaluated)
-    evidence = _evidence(parameters, fitted, evaluated, scaling, shared, others)
-    status, message = status_of(evidence)
     free, minimum = settled.objective.coordinates.free, settled.minimum
     names = tuple(p.parameter.name for p in parameters)
-    actions = (*fitted.scaled.actions, *settled.actions)
-    spread = np.sqrt(np.clip(np.diag(evaluated.covariances.model_based), 0.0, None))
     robust = evaluated.covariances.robust
-    return PointFit(
+    fit = PointFit(
         model=model.name,
         conventions=model.conventions(),
         names=names,
@@ -80,7 +80,7 @@ def assemble(
         **_allowed(parameters),
         data_scale=DataScale(model.q, model.gap, measurement.axis.step, *measurement.time_range).record(),
         at_bound=np.isin(np.arange(len(names)), settled.held),
-        uncertainty=_over_all(spread, free, len(names)),
+        uncertainty=_over_all(_sd(evaluated.covariances.model_based), free, len(names)),
         robust_uncertainty=None if robust is None else _over_all(_sd(robust), free, len(names)),
         scaling=scaling,
         covariance=evaluated.covariances.model_based,
@@ -91,35 +91,31 @@ def assemble(
         noise_scale=evaluated.scale,
         chi_squared=float(evaluated.chi_each.sum()),
         degrees_of_freedom=evaluated.freedom,
-        reduced_chi_squared=float(evaluated.chi_each.sum() / max(evaluated.freedom, 1.0)),
         chi_squared_per_angle=evaluated.chi_each,
         pairs=np.asarray(represented.moments.pairs),
-        status=status,
-        message=message,
+        status="",
+        message="",
         iterations=minimum.iterations,
         evaluations=minimum.evaluations + scouting.evaluations,
         seconds=0.0,
-        recovery_actions=actions,
+        recovery_actions=(*fitted.scaled.actions, *settled.actions),
         starts=scouting.starts,
         search=searched(scouting, settings),
-        **_told(evidence),
+        flags=(),
+        alternatives=others,
+        rested=tuple(names[k] for k in settled.rested),
+        mirrored=_mirror_words(parameters, fitted),
         gradient_balance=_gradient_balance(settled.objective, minimum.normal, names),
         condition_number=evaluated.covariances.condition,
         compression=fitted.report,
         timings=dict(progress.timings),
         exchange=fitted.exchange,
+        noise=evaluated.covariances.noise,
+        noise_freedom=represented.noise.freedom,
     )
-
-
-def _told(evidence: Evidence) -> dict[str, Any]:
-    """What limits trust, and which other answers there are."""
-    return {
-        "flags": flags_of(evidence),
-        "alternatives": evidence.alternatives,
-        "rested": evidence.rested,
-        "mirrored": evidence.mirrored,
-        "noise": evidence.noise,
-    }
+    evidence = _evidence(measurement, parameters, fitted, evaluated, others)
+    status, message = status_of(fit, evidence)
+    return replace(fit, status=status, message=message, flags=flags_of(fit, evidence))
 
 
 def _allowed(parameters: Sequence[ResolvedParameter]) -> dict[str, Any]:
@@ -184,43 +180,27 @@ def _scaling_estimate(fitted: Fitted, evaluated: Evaluated, n_free: int) -> Scal
 
 
 def _evidence(
+    measurement: Measurement,
     parameters: Sequence[ResolvedParameter],
     fitted: Fitted,
     evaluated: Evaluated,
-    scaling: ScalingEstimate,
-    rejects_shared_scaling: float | None,
     others: tuple[Alternative, ...],
 ) -> Evidence:
     settled = fitted.settled
     free = settled.objective.coordinates.free
-    names = tuple(parameters[k].parameter.name for k in free)
-    minimum = settled.minimum
-    labels = (*names, *(f"scaling[{k}]" for k in range(settled.objective.scaling.precision.size)))
+    labels = (
+        *(parameters[k].parameter.name for k in free),
+        *(f"scaling[{k}]" for k in range(settled.objective.scaling.precision.size)),
+    )
     return Evidence(
-        converged=minimum.converged,
-        exhausted=minimum.exhausted,
-        recovered=bool(fitted.scaled.actions or settled.actions),
-        names=names,
-        values=settled.theta[list(free)],
-        widths=_widths(parameters, settled)[list(free)],
-        covariance=evaluated.covariances.model_based,
-        robust=evaluated.covariances.robust,
+        converged=settled.minimum.converged,
+        exhausted=settled.minimum.exhausted,
         at_bound=tuple(parameters[k].parameter.name for k in settled.held),
         undetermined=named_directions(evaluated.covariances.undetermined, labels),
-        chi_squared=float(evaluated.chi_each.sum()),
-        degrees_of_freedom=evaluated.freedom,
-        scaling=scaling,
-        compression=fitted.report,
-        rejects_shared_scaling=rejects_shared_scaling,
+        widths=_widths(parameters, settled)[list(free)],
+        rejects_shared_scaling=_shared_scaling_test(measurement, fitted, evaluated),
         asymmetry=_asymmetry(settled, evaluated),
-        noise_freedom=fitted.represented.noise.freedom,
-        all_names=tuple(p.parameter.name for p in parameters),
-        rested=tuple(parameters[k].parameter.name for k in settled.rested),
-        mirrored=_mirror_words(parameters, fitted),
-        alternatives=others,
         companions={other.held: _companions(parameters, other.held) for other in others},
-        noise_scale=evaluated.scale,
-        noise=evaluated.covariances.noise,
     )
 
 
@@ -255,20 +235,23 @@ def _alternatives(
     covariance, chi_squared = evaluated.covariances.model_based, float(evaluated.chi_each.sum())
     scale, squares = evaluated.scale, fitted.represented.whitened
     found = alternatives(parameters, fitted.settled, covariance, chi_squared, scale, settings)
-    if squares is None or all(_holds_at(fitted, other.values, chi_squared + other.change) for other in found):
+    if squares is None:
         return found
+    exact = [replace(other, change=_chi_squared_of_squares(fitted, other.values) - chi_squared) for other in found]
+    changes = [(one.change, other.change) for one, other in zip(found, exact, strict=True)]
+    if all(abs(one - other) < SAME_CHI_SQUARED or min(one, other) > REFUSED for one, other in changes):
+        return tuple(exact)
     on_all = replace(fitted.settled, objective=replace(fitted.settled.objective, source=squares))
     return alternatives(parameters, on_all, covariance, chi_squared, scale, settings)
 
 
-def _holds_at(fitted: Fitted, values: Floats, chi_squared: float) -> bool:
-    """Whether χ² at parameters (p,), maybe outside of a condensed likelihood's window, is that of all squares."""
+def _chi_squared_of_squares(fitted: Fitted, values: Floats) -> float:
+    """χ² of all squares at parameters (p,), which may be outside of the window of a condensed likelihood."""
     objective, theta = fitted.settled.objective, jnp.asarray(values)
     assert fitted.represented.whitened is not None
     products = fitted.represented.whitened.products(objective.coordinates.model, theta, no_tangents(theta))
     solution = profiled(objective.scaling, products, objective.sigma).solution
-    exact = float(np.sum(np.asarray(chi_squared_per_angle(products, solution.per_angle, objective.sigma))))
-    return abs(exact - chi_squared) < SAME_CHI_SQUARED
+    return float(np.sum(np.asarray(chi_squared_per_angle(products, solution.per_angle, objective.sigma))))
 
 
 def _widths(parameters: Sequence[ResolvedParameter], settled: Settled) -> Floats:
@@ -292,9 +275,7 @@ def _asymmetry(settled: Settled, evaluated: Evaluated) -> Asymmetry | None:
     if not np.all(np.isfinite(errors) & (errors > 0.0)):
         return None
     robust = evaluated.covariances.robust
-    inflation = (
-        np.ones(errors.size) if robust is None else np.maximum(_sd(robust)[: errors.size] / errors, 1.0)
-    )
+    inflation = np.ones(errors.size) if robust is None else np.maximum(_sd(robust)[: errors.size] / errors, 1.0)
     return asymmetry(settled.objective, settled.minimum, settled.theta, errors, evaluated.scale).widened(
         settled.theta[list(settled.objective.coordinates.free)], inflation
     )
@@ -335,3 +316,50 @@ def _over_all(spread: Floats, free: Sequence[int], count: int) -> Floats:
 def _covariance_names(names: Sequence[str], free: Sequence[int], n_phi: int) -> tuple[str, ...]:
     contrast = tuple(f"contrast[{k}]" for k in range(n_phi))
     return (*(names[k] for k in free), *contrast, *(f"offset[{k}]" for k in range(n_phi)))
+
+
+DRAWS = 4000
+"""Laplace draws in fit coordinates behind an interval."""
+
+SYMMETRIC = (0.7, 1.4)
+"""Range of (half of the 95 % interval) / (1.96 standard errors) in which an error bar counts as symmetric."""
+
+PARABOLIC = (0.4, 3.0)
+"""Range of (change of ½χ² two standard errors away in fit coordinates) / 2 in which those are trusted."""
+
+
+def asymmetry(objective: Objective, minimum: Minimum, theta: Floats, errors: Floats, scale: float) -> Asymmetry:
+    """Compare symmetric errors (f,) at theta (p,) with intervals drawn in fit coordinates; `scale` is the noise scale.
+
+    Draws outside the bounds, or with a rate that turns negative, do not count.
+    """
+    limits, free = objective.limits, list(objective.coordinates.free)
+    transform = whitening(minimum.normal) * scale
+    white = np.random.default_rng(0).standard_normal((DRAWS, minimum.u.size))
+    thetas, allowed = _inside(objective.coordinates, limits, minimum.u + white @ transform.T)
+    if np.count_nonzero(allowed) < DRAWS // 20:
+        return Asymmetry(np.full((len(free), 2), np.nan), np.zeros(len(free), dtype=bool), True)
+    intervals = np.quantile(thetas[allowed][:, free], [0.025, 0.975], axis=0).T
+    reach = np.abs(intervals - theta[free, None]) / (1.96 * errors[:, None])
+    lopsided = np.any((reach < SYMMETRIC[0]) | (reach > SYMMETRIC[1]), axis=1)
+    return Asymmetry(intervals, lopsided, _is_curved(objective, minimum, transform, scale))
+
+
+def _inside(coordinates: Coordinates, limits: Limits, us: Floats) -> tuple[Floats, np.ndarray]:
+    found, lowest = physical_sets(coordinates, jnp.asarray(us), limits.first, limits.last)
+    thetas = np.asarray(found)
+    inside = np.all((thetas >= limits.lower) & (thetas <= limits.upper), axis=1)
+    return thetas, inside & (np.asarray(lowest) >= 0.0)
+
+
+def _is_curved(objective: Objective, minimum: Minimum, transform: Floats, scale: float) -> bool:
+    """Whether any principal direction of the fit coordinates is far from a parabola, where it may be walked at all."""
+    limits = objective.limits
+    for direction in transform.T:
+        for sign in (-2.0, 2.0):
+            u = minimum.u + sign * direction
+            if _inside(objective.coordinates, limits, u[None])[1][0]:
+                ratio = (objective.cost(u) - minimum.cost) / (2.0 * scale**2)
+                if not PARABOLIC[0] <= ratio <= PARABOLIC[1]:
+                    return True
+    return False

@@ -2,6 +2,10 @@
 
 Draws from a heavy-tailed fit of the approximation get the importance weights target/proposal. If their Pareto shape is
 good, the resampled draws are draws of the full-data posterior, whatever the approximation was.
+
+Pareto smoothing of the weights is that of Vehtari, Simpson, Gelman, Yao and Gabry (JMLR 25:72, 2024); the tail is
+fitted as in Zhang and Stephens (Technometrics 51:316, 2009). Proposals are one or two normals with the tails of
+Student's t, then mixtures of such fitted to the weighted draws, which follow skewed and bent posteriors.
 """
 
 from __future__ import annotations
@@ -10,24 +14,256 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from scipy.special import logsumexp
+from scipy.linalg import solve_triangular
+from scipy.special import gammaln, logsumexp
 
-from hpcxpcs.inference.consensus import Combined
-from hpcxpcs.inference.mixture import fit_mixture
-from hpcxpcs.inference.modes import find_modes
-from hpcxpcs.inference.proposal import Proposal, proposal_at, proposal_from
-from hpcxpcs.inference.psis import Smoothed, k_hat_limit, smooth
-from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.answer.posterior import Certificate, Heterogeneity, Modes, Round
+from hpcxpcs.answer.thresholds import FEWEST_EFFECTIVE, LARGEST_SHIFT, LARGEST_STRETCH
+from hpcxpcs.arrays import Floats
+from hpcxpcs.inference.consensus import Combined, Part, anchored, averaged, heterogeneity
+from hpcxpcs.inference.diagnostics import find_modes
+from hpcxpcs.inference.draws import names_of, physical_draws
+from hpcxpcs.inference.prepared import Prepared
+from hpcxpcs.inference.target import log_densities
 
-FEWEST_EFFECTIVE = 400.0
-"""Effective draws below which intervals are too noisy to quote."""
+LARGEST_K = 0.7
+"""Pareto shape above which a mean by importance sampling is not usable at any affordable number of draws."""
 
-LARGEST_SHIFT = 0.1
-"""Shift of a mean, in posterior standard deviations, up to which the consensus itself counts as right."""
+FEWEST_TAIL = 5
+"""A tail of fewer ratios cannot be fitted."""
 
-LARGEST_STRETCH = 0.05
-"""Relative error of a standard deviation up to which the consensus itself counts as right."""
+FLAT = 1.0e-9
+"""Log-ratios whose tail spans less than this (nats) are equal up to rounding."""
+
+PRIOR_DRAWS = 10.0
+"""Weight of the weak prior on k, centred at one half, in draws of the tail."""
+
+PRIOR_CENTRE = 0.5
+"""Centre of the weak prior on k: a wrong guess errs on the careful side."""
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """Normalised log-weights (S,), the shape k of their upper tail (−∞: all equal), and Kish's sample size."""
+
+    log_weights: Floats
+    k_hat: float
+    ess: float
+
+
+def k_hat_limit(draws: int) -> float:
+    """Largest shape k at which `draws` draws suffice for a stable mean."""
+    return min(1.0 - 1.0 / np.log10(draws), LARGEST_K) if draws > 1 else -np.inf
+
+
+def smooth(log_ratios: Floats) -> Smoothed:
+    """Smooth log importance ratios ln target − ln proposal (S,); −∞ is weight zero, NaN and +∞ are refused."""
+    ratios = np.array(log_ratios, dtype=np.float64)
+    if np.any(np.isnan(ratios)) or np.any(ratios == np.inf) or not np.any(np.isfinite(ratios)):
+        raise ValueError("log_ratios must be numbers or -inf, and not all -inf")
+    ratios -= ratios.max()
+    length = int(min(ratios.size / 5.0, 3.0 * np.sqrt(ratios.size)))
+    k_hat = np.inf
+    if length >= FEWEST_TAIL:
+        order = np.argsort(ratios, kind="stable")
+        tail, cutoff = order[-length:], ratios[order[-length - 1]]
+        ratios[tail], k_hat = _smoothed_tail(ratios[tail], float(cutoff))
+    log_weights = ratios - logsumexp(ratios)
+    return Smoothed(log_weights, k_hat, float(np.exp(-logsumexp(2.0 * log_weights))))
+
+
+def _smoothed_tail(tail: Floats, cutoff: float) -> tuple[Floats, float]:
+    """Ascending log-ratios above the cutoff, replaced by quantiles of the fitted Pareto tail, and its shape."""
+    if -cutoff < FLAT:
+        return tail, -np.inf
+    if not np.isfinite(cutoff):
+        return tail, np.inf
+    floor = np.exp(cutoff)
+    k, scale = fit_pareto(np.exp(tail) - floor)
+    if not np.isfinite(k) or not np.isfinite(scale):
+        return tail, np.inf
+    places = (np.arange(tail.size) + 0.5) / tail.size
+    smoothed = np.log(floor + pareto_quantiles(places, k, scale))
+    return np.minimum(smoothed, 0.0), k
+
+
+def fit_pareto(excess: Floats) -> tuple[float, float]:
+    """Shape k and scale of a generalised Pareto distribution from ascending values (M,) ≥ 0; (∞, ∞) if none fits.
+
+    The posterior mean of θ = −k/scale under a data-dependent prior on a grid, k then drawn weakly towards one half.
+    """
+    size = excess.size
+    quartile, largest = excess[int(size / 4.0 + 0.5) - 1], excess[-1]
+    if not quartile > np.finfo(float).tiny * size**2:
+        return np.inf, np.inf
+    grid = 30 + int(np.sqrt(size))
+    steps = 1.0 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))
+    theta = 1.0 / largest + steps / (3.0 * quartile)
+    shape = np.log1p(-theta[:, None] * excess).mean(axis=1)
+    likelihood = size * (np.log(-theta / shape) - shape - 1.0)
+    mean = float(np.exp(likelihood - logsumexp(likelihood)) @ theta)
+    k = float(np.log1p(-mean * excess).mean())
+    scale = -k / mean
+    return (size * k + PRIOR_DRAWS * PRIOR_CENTRE) / (size + PRIOR_DRAWS), scale
+
+
+def pareto_quantiles(probabilities: Floats, k: float, scale: float) -> Floats:
+    """Quantiles of the generalised Pareto distribution with lower end 0."""
+    exponential = -np.log1p(-probabilities)
+    return scale * (exponential if k == 0.0 else np.expm1(k * exponential) / k)
+
+
+FREEDOM = 7.0
+"""Degrees of freedom ν: tails for skewed posteriors, yet 72 % efficient for a normal one in 15 dimensions."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Mixture of c multivariate t distributions with ν = 7: weights (c,), means (c,d), Cholesky factors (c,d,d)."""
+
+    weights: Floats
+    means: Floats
+    factors: Floats
+
+    def sample(self, rng: np.random.Generator, count: int) -> Floats:
+        """Independent draws (count,d), in random order."""
+        which = rng.choice(self.weights.size, size=count, p=self.weights)
+        normal = rng.standard_normal((count, self.means.shape[1]))
+        stretch = np.sqrt(FREEDOM / rng.chisquare(FREEDOM, count))
+        return np.asarray(self.means[which] + np.einsum("sij,sj->si", self.factors[which], normal * stretch[:, None]))
+
+    def log_density(self, x: Floats) -> Floats:
+        """Normalised log-density (n,) at x (n,d)."""
+        logs = [
+            np.log(weight) + log_student(x, mean, factor)
+            for weight, mean, factor in zip(self.weights, self.means, self.factors, strict=True)
+        ]
+        return np.asarray(logsumexp(logs, axis=0))
+
+    def blended(self, other: Proposal, share: float) -> Proposal:
+        """The mixture of this proposal and `share` of another."""
+        return Proposal(
+            np.concatenate([(1.0 - share) * self.weights, share * other.weights]),
+            np.concatenate([self.means, other.means]),
+            np.concatenate([self.factors, other.factors]),
+        )
+
+
+def proposal_from(modes: Modes) -> Proposal:
+    """The proposal whose scale matrices are the covariances of the mixture that was found."""
+    return Proposal(modes.weights, modes.means, np.linalg.cholesky(modes.covariances))
+
+
+def proposal_at(mean: Floats, covariance: Floats) -> Proposal:
+    """The proposal of one component at mean (d,) with scale matrix covariance (d,d)."""
+    return Proposal(np.ones(1), mean[None], np.linalg.cholesky(covariance)[None])
+
+
+def log_student(x: Floats, mean: Floats, factor: Floats) -> Floats:
+    """Normalised log-density (n,) of Student's t with ν = 7 and scale factor · factorᵀ (d,d) at x (n,d)."""
+    dim = mean.size
+    squared = np.sum(solve_triangular(factor, (x - mean).T, lower=True) ** 2, axis=0)
+    constant = gammaln(0.5 * (FREEDOM + dim)) - gammaln(0.5 * FREEDOM) - 0.5 * dim * np.log(FREEDOM * np.pi)
+    height = constant - np.log(np.diag(factor)).sum()
+    return np.asarray(height - 0.5 * (FREEDOM + dim) * np.log1p(squared / FREEDOM))
+
+
+COUNTS = (1, 2, 4)
+"""Numbers of components tried; the best by BIC counts."""
+
+MOST_DRAWS = 4000
+"""Draws used, evenly spaced among those that count."""
+
+STEPS = 40
+"""Most EM steps."""
+
+SETTLED = 1.0e-4
+"""Gain in mean log-density (nats per draw) below which EM has converged."""
+
+NEGLIGIBLE = 1.0e-4
+"""Draws lighter than this share of the mean weight are left out."""
+
+PRIOR_SPREAD = 0.5
+"""A component's covariance is drawn towards this share of the whole covariance, with the weight of d + 2 draws."""
+
+FEWEST_SHARE = 1.0e-9
+"""Smallest weight of a component."""
+
+
+def fit_mixture(draws: Floats, weights: Floats, mean: Floats, covariance: Floats, *, ess: float, seed: int) -> Proposal:
+    """The t mixture with ν = 7 that describes draws (S,d) with normalised weights (S,), worth `ess`, best.
+
+    `mean` (d,) and `covariance` (d,d) are those of the whole: components with few draws keep close to its shape.
+    """
+    factor = np.linalg.cholesky(covariance)
+    used = np.flatnonzero(weights > NEGLIGIBLE / weights.size)
+    used = used[:: -(-used.size // MOST_DRAWS)]
+    weights = weights[used] / weights[used].sum()
+    white = solve_triangular(factor, (draws[used] - mean).T, lower=True).T
+    rng = np.random.default_rng(seed)
+    best, found = -np.inf, None
+    for count in COUNTS:
+        fitted, height = _climb(white, weights, _first_shares(white, weights, count, rng), ess)
+        score = height - 0.5 * _numbers(count, mean.size) * np.log(ess) / ess
+        if score > best:
+            best, found = score, fitted
+    assert found is not None
+    return Proposal(found.weights, mean + found.means @ factor.T, factor @ found.factors)
+
+
+def _numbers(count: int, dim: int) -> int:
+    """Free numbers of a mixture."""
+    return count * (1 + dim + dim * (dim + 1) // 2) - 1
+
+
+def _first_shares(white: Floats, weights: Floats, count: int, rng: np.random.Generator) -> Floats:
+    """Shares (S,count) of draws around seeds that lie far from each other (k-means++)."""
+    seeds = white[rng.choice(len(white), size=1, p=weights)]
+    while len(seeds) < count:
+        nearest = _squares(white, seeds).min(axis=1) * weights
+        seeds = np.concatenate([seeds, white[rng.choice(len(white), size=1, p=nearest / nearest.sum())]])
+    return 0.9 * np.eye(count)[_squares(white, seeds).argmin(axis=1)] + 0.1 / count
+
+
+def _squares(white: Floats, seeds: Floats) -> Floats:
+    return np.asarray(np.sum((white[:, None] - seeds) ** 2, axis=2))
+
+
+def _climb(white: Floats, weights: Floats, shares: Floats, ess: float) -> tuple[Proposal, float]:
+    """EM for a t mixture from each draw's shares (S,c); returns it and its weighted mean log-density."""
+    stretch = np.ones_like(shares)
+    last = -np.inf
+    for _ in range(STEPS):
+        mixture = _maximised(white, weights[:, None] * shares, stretch, ess)
+        parts = list(zip(mixture.weights, mixture.means, mixture.factors, strict=True))
+        logs = np.stack([np.log(w) + log_student(white, m, f) for w, m, f in parts], axis=1)
+        total = logsumexp(logs, axis=1)
+        height = float(weights @ total)
+        if height - last < SETTLED:
+            break
+        last = height
+        shares = np.exp(logs - total[:, None])
+        far = [np.sum(solve_triangular(f, (white - m).T, lower=True) ** 2, axis=0) for _, m, f in parts]
+        stretch = (FREEDOM + white.shape[1]) / (FREEDOM + np.stack(far, axis=1))
+    return mixture, height
+
+
+def _maximised(white: Floats, parts: Floats, stretch: Floats, ess: float) -> Proposal:
+    """The likeliest components for weighted shares (S,c) and precision factors `stretch` (S,c) of the draws."""
+    dim = white.shape[1]
+    totals, pulled = parts.sum(axis=0), parts * stretch
+    means = (pulled.T @ white) / pulled.sum(axis=0)[:, None]
+    prior = (dim + 2.0) / ess
+    factors = []
+    for k, mean in enumerate(means):
+        deviation = white - mean
+        scatter = (pulled[:, k] * deviation.T) @ deviation + prior * PRIOR_SPREAD * np.eye(dim)
+        factors.append(np.linalg.cholesky(scatter / (totals[k] + prior)))
+    shares = np.maximum(totals, FEWEST_SHARE)
+    return Proposal(shares / shares.sum(), means, np.array(factors))
+
 
 ENOUGH = 0.5
 """Effective share of the draws below which a better proposal is worth another weighing."""
@@ -45,47 +281,6 @@ DEFENCE, DEFENCE_STRETCH = 0.1, 4.0
 """Share of one wide component in a fitted proposal, and its variances in units of the weighted draws'."""
 
 LogPosterior = Callable[[Floats], Floats]
-
-
-@dataclass(frozen=True)
-class Round:
-    """One weighing: Pareto shape, effective draws, and draws at which the log-posterior was not finite."""
-
-    k_hat: float
-    ess: float
-    nonfinite: int
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """Verdict on a consensus of d coordinates, and `draws` (S,d) resampled from the full-data posterior.
-
-    `word` is "certified" (the consensus was right), "corrected" (it was off, the draws are right), "thin" (right, but
-    fewer than 400 effective draws) or "rejected" (k_hat above its limit: the draws are no posterior). `mean_shift` (d,)
-    is corrected mean − consensus mean in corrected standard deviations, `sd_ratio` (d,) corrected over consensus
-    standard deviation; `parameter_ess` (d,) is that of each coordinate's mean. `log_posterior` (S,) in nats; `distinct`
-    counts different draws; `rounds` hold every weighing: the verdict is about the best of them.
-    """
-
-    word: str
-    reason: str
-    k_hat: float
-    limit: float
-    ess: float
-    parameter_ess: Floats
-    mean_shift: Floats
-    sd_ratio: Floats
-    draws: Floats
-    log_posterior: Floats
-    distinct: int
-    nonfinite: int
-    evaluations: int
-    rounds: tuple[Round, ...]
-
-    @property
-    def valid(self) -> bool:
-        """Whether the draws may be used as the full-data posterior."""
-        return self.word in ("certified", "corrected")
 
 
 class _Weighed(NamedTuple):
@@ -215,6 +410,7 @@ def _concluded(
         nonfinite=weighed.nonfinite,
         evaluations=len(rounds) * len(weighed.weights),
         rounds=tuple(rounds),
+        notes=combined.notes,
     )
 
 
@@ -257,3 +453,54 @@ def _reason(word: str, weighed: _Weighed, shift: Floats, ratio: Floats, limit: f
         "thin": f"the weights are reliable but too few draws carry them: {shape}; {FEWEST_EFFECTIVE:.0f} are needed",
         "rejected": f"the consensus is too far from the full-data posterior to be corrected: {shape}",
     }[word]
+
+
+def combined(prepared: Prepared, shards: Sequence[Part], *, seed: int) -> Combined:
+    """Consensus in the full posterior's whitened coordinates (n, d) of draws of each shard in its own."""
+    if len(prepared.shards) == 1:
+        return averaged(shards[:1])
+    if prepared.anchored and prepared.picture is not None:
+        return anchored(shards, prepared.picture.mean, prepared.picture.covariance, count=len(shards[0].draws))
+    return _without_scaling(averaged(_with_scaling(prepared, shards, seed)), prepared.space.size)
+
+
+def _with_scaling(prepared: Prepared, shards: Sequence[Part], seed: int) -> list[Part]:
+    """Shard draws joined with draws of the scaling (n, d + k): shards share contrast and offset, not only physics."""
+    back = np.linalg.inv(np.asarray(prepared.full.transform))
+    parts = []
+    for shard in shards:
+        target = prepared.shards[shard.index]
+        found = physical_draws(prepared.space, target, shard.draws, (seed, 2, shard.index))
+        common = shard.draws @ (back @ np.asarray(target.transform)).T
+        parts.append(Part(shard.index, np.concatenate([common, found.coefficients], axis=1), shard.ess))
+    return parts
+
+
+def _without_scaling(joint: Combined, size: int) -> Combined:
+    return Combined(
+        joint.draws[:, :size],
+        joint.mean[:size],
+        joint.covariance[:size, :size],
+        joint.indices,
+        joint.weights,
+        joint.notes,
+    )
+
+
+def certified(prepared: Prepared, consensus: Combined, *, draws: int, limit: float | None, seed: int) -> Certificate:
+    """Weigh a consensus against the likelihood of all data, each shard with the weight it was sampled with."""
+
+    def log_posterior(z: Floats) -> Floats:
+        return np.asarray(log_densities(prepared.space, prepared.full, jnp.asarray(z)))
+
+    return certify(consensus, log_posterior, draws=draws, limit=limit, seed=seed)
+
+
+def disagreement(prepared: Prepared) -> Heterogeneity | None:
+    """Whether shards measure the same thing, from what each says alone, in full; None for a single shard."""
+    if prepared.picture is None:
+        return None
+    transform = np.asarray(prepared.full.transform)
+    estimates = prepared.picture.estimates @ transform.T
+    covariances = transform @ prepared.picture.covariances @ transform.T
+    return heterogeneity(names_of(prepared.space), estimates, covariances)

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hpcxpcs.data.ahead import chosen
+from hpcxpcs.arrays import Floats
+from hpcxpcs.data.matrices import chosen
 from hpcxpcs.inference.coordinates import lowest_rate
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.objective import Objective
 from hpcxpcs.inference.recovery import finite_difference_expansion
 from hpcxpcs.inference.trust_region import finite, whitening
-from hpcxpcs.likelihood.adapt import Partition, adapt_cells
+from hpcxpcs.likelihood.cells import Partition, adapt_cells
 from hpcxpcs.likelihood.compress import compress
 from hpcxpcs.likelihood.gaussian import Normal, marginal_log_likelihood
-from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.moments import Moments
 from hpcxpcs.likelihood.products import Products, no_tangents
 from hpcxpcs.physics.model import Model
@@ -41,7 +41,7 @@ CHECK_DRAWS = 9
 
 
 @dataclass(frozen=True)
-class Check:
+class CompressionCheck:
     """Difference in log-likelihood (nats) between raw pairs and moments, relative to the estimate itself."""
 
     spread: float
@@ -50,9 +50,7 @@ class Check:
     pairs: int
 
 
-def adapted(
-    measurement: Measurement, model: Model, thetas: Floats, strength: Floats, error: float
-) -> Partition:
+def adapted(measurement: Measurement, model: Model, thetas: Floats, strength: Floats, error: float) -> Partition:
     """Cells for parameter sets thetas (k, p); strength (n_phi,) is (contrast/σ)² of each angle."""
     n_phi = len(measurement.phi)
     order = np.argsort(measurement.phi)
@@ -114,7 +112,9 @@ def _exchanged(compressed_leaf: Array, raw_leaf: Array, angles: np.ndarray) -> A
     return jnp.asarray(mixed)
 
 
-def check(measurement: Measurement, objective: Objective, moments: Moments, thetas: Floats) -> Check:
+def check_compression(
+    measurement: Measurement, objective: Objective, moments: Moments, thetas: Floats
+) -> CompressionCheck:
     """Compare moments with the raw pairs at parameter sets thetas (k, p), the first being the estimate.
 
     When only some angles are compared, their error is scaled up as if all angles erred with the same sign.
@@ -135,4 +135,4 @@ def check(measurement: Measurement, objective: Objective, moments: Moments, thet
     difference = np.asarray(values(stacked) - values(mixed)) * len(moments.pairs) / len(examined)
     relative = difference - difference[0]
     compared = int(moments.pairs[examined].sum())
-    return Check(float(np.std(relative)), float(np.abs(relative).max()), len(thetas), compared)
+    return CompressionCheck(float(np.std(relative)), float(np.abs(relative).max()), len(thetas), compared)

@@ -1,14 +1,34 @@
-"""One posterior from the draws of all shards, in unconstrained coordinates and with full covariances."""
+"""One posterior from the draws of all shards, and whether these measure the same thing.
+
+Draws are combined in unconstrained coordinates with full covariances. Cochran's Q and I² tell how far estimates differ,
+and which contradict the others; in a robust posterior these count less.
+
+Let shard k alone say θ_k with covariance C_k, and all others together θ_r with C_r. If both look at the same θ (d,),
+D² = (θ_k − θ_r)ᵀ (C_k + C_r)⁻¹ (θ_k − θ_r) is χ² with d degrees of freedom; a shard whose D² is too improbable
+contradicts. The robust posterior raises its likelihood to the power w_k = d/D² (Wang, Kucukelbir & Blei, "Robust
+probabilistic modeling with Bayesian data reweighting", ICML 2017), and no other's: p(θ) Π L_k(θ)^w_k.
+
+For a normal likelihood, L^w has the covariance C_k/w: the shard enters as if its errors were 1/√w times larger, or a
+share w of its pairs had been measured. That is the scale factor of Birge (Phys. Rev. 40, 207, 1932) for one shard: with
+it, D² is about d, its mean by chance. The posterior's precision becomes prior + Σ w_k C_k⁻¹, so at a given noise error
+bars grow (a sampled noise scale, which the contradiction had widened, falls back and may narrow them again); and the
+pull of the shard, w D = d/D standard deviations of its own, falls the farther off it is. Without a contradiction all
+weights are 1 and nothing changes. The weights define the likelihood itself, before anything is sampled: shards,
+cavities, certificate and chains on all data see one and the same posterior.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import chdtrc
 
+from hpcxpcs.answer.posterior import Heterogeneity
+from hpcxpcs.answer.thresholds import SIGNIFICANCE
+from hpcxpcs.arrays import Floats
 from hpcxpcs.errors import PosteriorError
-from hpcxpcs.likelihood.interpolation import Floats
 
 CURVATURE_RANGE = (0.25, 4.0)
 """How far the combined precision may leave the anchor's, along any direction: beyond, shards are not trusted."""
@@ -67,9 +87,7 @@ def averaged(parts: Sequence[Part]) -> Combined:
     )
 
 
-def anchored(
-    parts: Sequence[Part], mean0: Floats, covariance0: Floats, *, count: int | None = None
-) -> Combined:
+def anchored(parts: Sequence[Part], mean0: Floats, covariance0: Floats, *, count: int | None = None) -> Combined:
     """Add up what each shard changes about the anchor N(mean0 (d,), covariance0 (d,d)), in natural parameters.
 
     Each shard's draws come from its own likelihood times the anchor without that shard (expectation propagation), so
@@ -192,3 +210,180 @@ def _sample_moments(part: Part, draws: Floats) -> tuple[Floats, Floats]:
             "its chains are stuck or too short; sample it again with more draws"
         )
     return draws.mean(axis=0), covariance
+
+
+SIZES = ((0.25, "slight"), (0.5, "moderate"), (0.75, "strong"))
+"""I² below which disagreement is called so (Higgins et al., BMJ 327:557, 2003); very strong beyond."""
+
+
+def heterogeneity(names: Sequence[str], estimates: Floats, covariances: Floats) -> Heterogeneity:
+    """Compare independent estimates (K,d) with covariances (K,d,d) of parameters `names`.
+
+    Shards that share an anchor or a prior are not independent: pass estimates from their own data.
+    """
+    count, dim = estimates.shape
+    precision = 1.0 / np.diagonal(covariances, axis1=1, axis2=2)
+    centre = (precision * estimates).sum(axis=0) / precision.sum(axis=0)
+    q = (precision * (estimates - centre) ** 2).sum(axis=0)
+    joint = _joint(estimates, covariances)
+    freedom = (count - 1) * dim
+    alone = count == 1
+    found = Heterogeneity(
+        names=tuple(names),
+        shards=count,
+        q=q,
+        probability=np.ones(dim) if alone else np.asarray(chdtrc(count - 1, q)),
+        i_squared=_excess(q, count - 1),
+        joint_q=joint,
+        joint_freedom=freedom,
+        joint_probability=1.0 if alone else float(chdtrc(freedom, joint)),
+        words="",
+    )
+    return replace(found, words=_words(found))
+
+
+def _joint(estimates: Floats, covariances: Floats) -> float:
+    weights = np.linalg.inv(covariances)
+    centre = np.linalg.solve(weights.sum(axis=0), np.einsum("kij,kj->i", weights, estimates))
+    offset = estimates - centre
+    return float(np.einsum("ki,kij,kj->", offset, weights, offset))
+
+
+def _excess(q: Floats, freedom: int) -> Floats:
+    """I² = max(0, (Q − freedom)/Q)."""
+    return np.clip(1.0 - np.divide(freedom, q, out=np.full_like(q, np.inf), where=q > 0.0), 0.0, None)
+
+
+def _words(found: Heterogeneity) -> str:
+    if found.shards == 1:
+        return "there is one shard: nothing to compare"
+    if found.disagreeing:
+        listed = ", ".join(
+            f"{name} (I² = {found.i_squared[k]:.0%}, {_size(found.i_squared[k])}; p = {found.probability[k]:.1g})"
+            for k, name in enumerate(found.names)
+            if name in found.disagreeing
+        )
+        return (
+            f"the {found.shards} shards disagree about {listed} more than their errors allow: no single value "
+            "describes all parts of the data; the sample may change with time or angle, or the noise is correlated, "
+            "and the errors quoted are too small"
+        )
+    if found.joint_probability < SIGNIFICANCE:
+        return (
+            f"the {found.shards} shards agree about each parameter alone, but not about all together "
+            f"(p = {found.joint_probability:.1g}): a combination of parameters differs between parts of the data"
+        )
+    return (
+        f"the {found.shards} shards agree within their errors (largest I² {np.max(found.i_squared):.0%}, "
+        f"joint p = {found.joint_probability:.2g})"
+    )
+
+
+def _size(i_squared: float) -> str:
+    return next((word for limit, word in SIZES if i_squared < limit), "very strong")
+
+
+FEWEST_TO_COMPARE = 3
+"""With two shards that disagree, neither is the outlier."""
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A shard at `position` whose estimate lies `distance` standard deviations (Mahalanobis) from the other shards.
+
+    `probability` is the chance of one that far among as many agreeing shards; `inflation` the factor on its covariance
+    that makes the distance ordinary.
+    """
+
+    position: int
+    distance: float
+    probability: float
+    inflation: float
+
+    @property
+    def weight(self) -> float:
+        """The power of its likelihood in a robust posterior."""
+        return 1.0 / self.inflation
+
+
+def outlying(estimates: Floats, covariances: Floats) -> tuple[Outlier, ...]:
+    """Shards whose estimates (K,d) with covariances (K,d,d) do not fit the others', the farthest named first.
+
+    χ² test on the Mahalanobis distance to the average of the rest, Bonferroni over shards; the farthest is taken out
+    before the rest is judged, so that one bad shard does not hide another.
+    """
+    inside = list(range(len(estimates)))
+    removed: list[int] = []
+    while len(inside) >= FEWEST_TO_COMPARE:
+        squared = {k: _distance(k, inside, estimates, covariances) for k in inside}
+        farthest = max(inside, key=lambda k: squared[k])
+        if chdtrc(estimates.shape[1], squared[farthest]) * len(estimates) >= SIGNIFICANCE:
+            break
+        inside.remove(farthest)
+        removed.append(farthest)
+    return tuple(_outlier(k, inside, estimates, covariances) for k in removed)
+
+
+def _distance(k: int, inside: Sequence[int], estimates: Floats, covariances: Floats) -> float:
+    """Squared Mahalanobis distance of shard k from the precision-weighted mean of the others inside."""
+    rest = [j for j in inside if j != k]
+    precisions = np.linalg.inv(covariances[rest])
+    total = np.linalg.inv(precisions.sum(axis=0))
+    offset = estimates[k] - total @ np.einsum("kij,kj->i", precisions, estimates[rest])
+    return float(offset @ np.linalg.solve(covariances[k] + total, offset))
+
+
+def _outlier(k: int, inside: Sequence[int], estimates: Floats, covariances: Floats) -> Outlier:
+    count, dim = estimates.shape
+    squared = _distance(k, inside, estimates, covariances)
+    chance = min(1.0, float(chdtrc(dim, squared)) * count)
+    return Outlier(k, float(np.sqrt(squared)), chance, max(1.0, squared / dim))
+
+
+def weights_of(outliers: Sequence[Outlier], count: int) -> Floats:
+    """The powers (K,) of the likelihoods of K shards in a robust posterior."""
+    weights = np.ones(count)
+    for outlier in outliers:
+        weights[outlier.position] = outlier.weight
+    return weights
+
+
+def contradiction_words(outliers: Sequence[Outlier], count: int, *, robust: bool) -> tuple[str, ...]:
+    """Which of K = `count` shards contradict the others and what follows from it, a sentence each."""
+    words = tuple(
+        f"shard {one.position} contradicts the others: it lies {one.distance:.3g} standard deviations from them "
+        f"(p = {one.probability:.1g}); {_consequence(one, robust)}"
+        for one in outliers
+    )
+    if 2 * len(outliers) < count:
+        return words
+    return (
+        *words,
+        f"{len(outliers)} of {count} shards contradict the others: the data cannot tell which of them describe the "
+        "sample; it may change with time, or noise is shared between pairs and all errors are too small",
+    )
+
+
+def _consequence(outlier: Outlier, robust: bool) -> str:
+    if not robust:
+        return "it counts in full; optimization.cmc.combination.method: robust lets it count less"
+    return (
+        f"its likelihood counts with weight {outlier.weight:.2g}, as if its errors were "
+        f"{outlier.inflation**0.5:.2g} times larger, for the shards, the certificate and chains on all data alike"
+    )
+
+
+def too_few_to_compare(count: int) -> str:
+    """What a robust posterior of fewer shards than can be compared is told; empty where there are enough."""
+    if count >= FEWEST_TO_COMPARE:
+        return ""
+    there = "all data are sampled at once" if count == 1 else f"there are {count}"
+    return (
+        f"optimization.cmc.combination.method: robust compares each shard with the others, which takes "
+        f"{FEWEST_TO_COMPARE} shards or more; {there}, and every pair counts in full"
+    )
+
+
+def counted_less(weights: Floats) -> str:
+    """The shards whose likelihood counts less, with their weights (K,); empty when none does."""
+    return ", ".join(f"shard {k} with weight {weights[k]:.2g}" for k in np.flatnonzero(weights < 1.0))

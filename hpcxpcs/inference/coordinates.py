@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.arrays import Floats
 from hpcxpcs.physics.model import Model, RateTerm
 
 SMALLEST_SHARE = 0.02
@@ -85,9 +85,7 @@ class Coordinates:
         return tuple(rate for rate in self.model.rates if rate.nonnegative)
 
 
-def _rate_from(
-    rate: RateTerm, u: Mapping[int, Array], theta: list[Array | float], t_ref: float
-) -> dict[int, Array]:
+def _rate_from(rate: RateTerm, u: Mapping[int, Array], theta: list[Array | float], t_ref: float) -> dict[int, Array]:
     """Physical values of the free members of one rate."""
     has_a, has_p, has_b = (index in u for index in (rate.amplitude, rate.exponent, rate.offset))
     log_t = jnp.log(t_ref)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
 
+from hpcxpcs.answer.fit import NoiseParts, PointSettings
+from hpcxpcs.arrays import Floats
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.noise import (
     Estimate,
@@ -17,21 +19,28 @@ from hpcxpcs.inference.noise import (
     squares_width,
     width_of_blocks,
 )
-from hpcxpcs.inference.records import NoiseParts, PointSettings
 from hpcxpcs.likelihood.dyadic import (
+    ClusteredScores,
     Residuals,
     clustered_scores,
     disturbed_together,
     lifted,
     score_covariance,
 )
-from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products, Source
 from hpcxpcs.likelihood.scaling import Scaling
 from hpcxpcs.physics.model import Model
 
 BLIND = 0.01
 """A parameter with more than this share in a direction that the data do not see has no error bar."""
+
+FEWEST_ANGLES = 8
+"""Angles, and more than parameters are fitted by half of it, from which on their scores are clustered by angle."""
+
+ANGLES_WIN = 2.0
+"""Ratio of score variances from which errors clustered by angle are taken. A fit makes the scores of all angles add up
+to 0, so that of eight equal angles and two parameters chance reaches it once in 22 times (χ² of 14 above 24); of 23
+angles and seven parameters it did 2 times in 10,000. n/(n − p) then is 1.17 and 1.37 times too careful on average."""
 
 FITTED_AWAY = 4.0
 """A fitted level takes 4 of its N frames' worth of variance out of their clustered scores, under independent as under
@@ -107,31 +116,59 @@ def covariances(
     return Covariances(model_based, clustered, condition, undetermined, effective, parts, residuals)
 
 
-def scatter_of_pairs(
-    measurement: Measurement, model: Model, estimate: Estimate, settings: PointSettings
-) -> Scatter:
+def scatter_of_pairs(measurement: Measurement, model: Model, estimate: Estimate, settings: PointSettings) -> Scatter:
     """The scatter of scores of a fit that takes pairs for independent.
 
-    Data with errors of their own pair by pair are clustered by frame only: nothing says which part these are.
+    Data with errors of their own pair by pair are clustered by frame, or by angle: nothing says which part these are.
     """
 
     def scatter(design: Floats, inverse: Floats) -> tuple[Floats, NoiseParts | None, Residuals]:
         width = width_of_blocks(measurement, model, estimate.theta)
         widths = width, min(width, squares_width(measurement.axis, 1))
         at = jnp.asarray(estimate.theta), estimate.tangents, estimate.per_angle, estimate.sigma
-        scores, residuals = clustered_scores(measurement.raw, model, *at, widths)
+        scores, residuals = clustered_scores(measurement.raw, model, *at, widths, measurement.drift)
         frames = np.count_nonzero(np.any(scores.by_frame != 0.0, axis=(0, 2)))
         together = disturbed_together(scores)
         by_frame = score_covariance(scores, len(estimate.free), design, together=together)
         by_frame = by_frame * frames / max(frames - FITTED_AWAY, 1.0)
+        wider = None if together else wider_by_angle(scores, by_frame, len(estimate.free), design, inverse)
         if measurement.has_sigma:
-            return by_frame, None, residuals
+            return by_frame if wider is None else wider, None, residuals
         parts = noise_parts(measurement, model, estimate, residuals, settings)
         lifts = lifted(len(estimate.free), design)
         speckle = speckle_score_covariance(measurement, model, estimate, residuals, parts, lifts)
-        return *choose_covariance(speckle, by_frame, parts, inverse, together=together), residuals
+        chosen, parts = choose_covariance(speckle, by_frame, parts, inverse, together=together)
+        if parts.errors_from == "frames" and wider is not None:
+            chosen, parts = wider, replace(parts, errors_from="angles")
+        return chosen, parts, residuals
 
     return scatter
+
+
+def wider_by_angle(
+    scores: ClusteredScores, by_frame: Floats, n_physics: int, design: Floats, inverse: Floats
+) -> Floats | None:
+    """The score covariance if every angle is one cluster, where that is clearly the larger one; else None.
+
+    Angles are different pixels, so that what their pairs share, along frames or smoothly, is theirs alone (Liang and
+    Zeger, Biometrika 73, 13, 1986). The scores of contrasts and offsets are all but fitted away: only
+    e_k = s_k − I_ps I_ss⁻¹ r_k, of physics with the scaling profiled out, is clustered, Var = n/(n − p) Σ e_k e_kᵀ; the
+    rest stays as clustered by frame.
+    """
+    n_phi = len(scores.by_frame)
+    if n_phi < max(FEWEST_ANGLES, n_physics + FEWEST_ANGLES // 2):
+        return None
+    variance = inverse[:n_physics, :n_physics]
+    profile = np.concatenate([np.eye(n_physics), np.linalg.solve(variance, inverse[:n_physics, n_physics:])], axis=1)
+    totals = 0.5 * scores.by_frame.sum(axis=1)
+    own = np.einsum("kij,kj->ki", lifted(n_physics, design), totals) @ profile.T
+    clustered = n_phi / (n_phi - n_physics) * own.T @ own
+    before = profile @ by_frame @ profile.T
+    if np.trace(variance @ clustered) <= ANGLES_WIN * np.trace(variance @ before):
+        return None
+    found = by_frame.copy()
+    found[:n_physics, :n_physics] += clustered - before
+    return found
 
 
 def inverted(total: Floats) -> tuple[Floats, float, tuple[Floats, ...]]:

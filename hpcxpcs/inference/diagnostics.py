@@ -1,63 +1,21 @@
-"""Do the chains agree, and are there enough draws: diagnostics of real NUTS chains, judged and put into words."""
+"""Do the chains agree, are there enough draws, and has the posterior one peak or two.
+
+Two peaks are seen by a mixture of two normals against one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.special import logsumexp
 
-from hpcxpcs.likelihood.interpolation import Floats
-
-R_HAT_GRADES = ((1.01, "good"), (1.05, "acceptable"), (1.1, "poor"))
-"""R-hat below which chains agree so well; above the last one they fail."""
+from hpcxpcs.answer.posterior import Mixing, Modes
+from hpcxpcs.arrays import Floats
 
 TAIL = 0.05
 """Probability of each tail in which effective draws are counted."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Limits of a judgement; the configuration documents each."""
-
-    max_r_hat: float = 1.01
-    min_ess: float = 400.0
-    min_bfmi: float = 0.2
-    max_divergence_rate: float = 0.01
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """How chains mixed, per parameter (d,): rank-normalised split R-hat, effective draws, Monte Carlo errors.
-
-    The errors are of the mean and of the standard deviation, in the units of the parameter.
-    """
-
-    r_hat: Floats
-    ess_bulk: Floats
-    ess_tail: Floats
-    mcse_mean: Floats
-    mcse_sd: Floats
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One diagnostic beyond its threshold: for one parameter, or for the run (None), and what to do about it."""
-
-    name: str
-    value: float
-    threshold: float
-    parameter: str | None
-    recommendation: str
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Whether all diagnostics pass; `failed` ones count, `remarks` are worth knowing and do not."""
-
-    passed: bool
-    failed: tuple[Finding, ...]
-    remarks: tuple[Finding, ...] = ()
 
 
 def mixing(draws: Floats) -> Mixing:
@@ -90,14 +48,6 @@ def _r_hat(chain: Floats) -> float:
     return float(array_stats.rhat(chain if len(chain) > 1 else halves, method="rank"))
 
 
-def narrowest_interval(draws: Floats, probability: float = 0.95) -> Floats:
-    """Highest-density interval (d,2) of draws (C,S,d) or (S,d): the narrowest that holds `probability` of them."""
-    from arviz_stats.base.array import array_stats
-
-    flat = np.asarray(draws, dtype=np.float64).reshape(-1, np.shape(draws)[-1])
-    return np.asarray(array_stats.hdi(flat, prob=probability, axis=0))
-
-
 def chain_bfmi(energy: Floats) -> Floats:
     """Energy Bayesian fraction of missing information (C,) of energies (C,S) in nats; NaN for an energy that is flat.
 
@@ -125,75 +75,152 @@ def z_against(point: Floats, mean: Floats, std: Floats) -> Floats:
     return np.asarray((np.asarray(mean) - np.asarray(point)) / np.asarray(std))
 
 
-def r_hat_grade(r_hat: float) -> str:
-    """`good`, `acceptable`, `poor`, or `failed`, which NaN is too."""
-    return next((word for limit, word in R_HAT_GRADES if r_hat < limit), "failed")
+STARTS = 8
+"""Random cuts of the draws from which the mixture is fitted; the likeliest result counts."""
+
+FIRST_STEPS = 20
+"""EM steps before the best start is chosen."""
+
+STEPS = 300
+"""Most EM steps."""
+
+SETTLED = 1.0e-7
+"""Gain in mean log-likelihood (nats per draw) below which EM has converged."""
+
+MOST_DRAWS = 4000
+"""Draws used, evenly spaced among those given: more would change no decision."""
+
+DECISIVE = 10.0
+"""Gain in BIC from which two components are taken for real (odds of about 150 to 1)."""
+
+DIP = 0.9
+"""Density between two peaks, relative to the lower one, below which they count as separate modes."""
+
+RIDGE = 1.0e-6
+"""Smallest variance of a component, in units of the whole posterior's."""
 
 
-def judge(
-    names: Sequence[str],
-    found: Mixing,
-    *,
-    divergences: int,
-    draws: int,
-    bfmi: float,
-    thresholds: Thresholds | None = None,
-) -> Judgement:
-    """Compare diagnostics of parameters `names` (d,) and of the run with their thresholds; NaN fails.
-
-    `divergences` are counted among `draws` transitions of all chains; `bfmi` is the lowest of them.
-    """
-    limits = thresholds or Thresholds()
-    failed = [*_agreement(names, found, limits), *_enough(names, found, limits)]
-    rate = divergences / draws if draws > 0 else float("nan")
-    if not rate <= limits.max_divergence_rate:
-        failed.append(_divergent(rate, limits.max_divergence_rate))
-    if not bfmi >= limits.min_bfmi:
-        failed.append(Finding("bfmi", bfmi, limits.min_bfmi, None, _ENERGY))
-    few = divergences > 0 and rate <= limits.max_divergence_rate
-    remarks = (Finding("divergences", float(divergences), 0.0, None, _FEW_DIVERGENCES),) if few else ()
-    return Judgement(not failed, tuple(failed), remarks)
+UNSPANNED = "the draws do not span all directions: whether there is more than one peak cannot be told"
 
 
-def _agreement(names: Sequence[str], found: Mixing, limits: Thresholds) -> Iterator[Finding]:
-    for name, value in zip(names, found.r_hat, strict=True):
-        if not value < limits.max_r_hat:
-            yield Finding("r_hat", float(value), limits.max_r_hat, name, _DISAGREEMENT[r_hat_grade(value)])
+class _Mixture(NamedTuple):
+    weights: Floats
+    means: Floats
+    covariances: Floats
+    log_likelihood: float
 
 
-def _enough(names: Sequence[str], found: Mixing, limits: Thresholds) -> Iterator[Finding]:
-    for label, values in (("ess_bulk", found.ess_bulk), ("ess_tail", found.ess_tail)):
-        for name, value in zip(names, values, strict=True):
-            if not value >= limits.min_ess:
-                yield Finding(label, float(value), limits.min_ess, name, _more_draws(value, limits.min_ess))
+def log_normal(x: Floats, mean: Floats, covariance: Floats) -> Floats:
+    """Log-density (n,) of a normal distribution at x (n,d)."""
+    factor = np.linalg.cholesky(covariance)
+    scaled = solve_triangular(factor, (x - mean).T, lower=True)
+    constant = 0.5 * mean.size * np.log(2.0 * np.pi) + np.log(np.diag(factor)).sum()
+    return np.asarray(-0.5 * np.sum(scaled**2, axis=0) - constant)
 
 
-def _more_draws(value: float, wanted: float) -> str:
-    if not value > 0.0:
-        return "the draws are not finite or never moved: check the bounds and the data"
-    part = "intervals" if value < wanted / 2.0 else "the ends of intervals"
-    return f"{part} are noisy: about {np.ceil(10.0 * wanted / value) / 10.0:g} times as many draws are needed"
-
-
-def _divergent(rate: float, limit: float) -> Finding:
-    advice = (
-        "the sampler could not follow the posterior everywhere and may miss a part of it: raise the target acceptance, "
-        "fix a parameter that the data do not determine, or narrow its prior"
+def find_modes(draws: Floats, *, seed: int, ess: float | None = None) -> Modes:
+    """Compare one normal with two on draws (S,d); `ess` is what the draws are worth if fewer than their number."""
+    mean, covariance = draws.mean(axis=0), np.atleast_2d(np.cov(draws, rowvar=False))
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        return Modes(1, np.ones(1), mean[None], covariance[None], -np.inf, UNSPANNED)
+    used = draws[np.arange(0, len(draws), -(-len(draws) // MOST_DRAWS))]
+    white = solve_triangular(factor, (used - mean).T, lower=True).T
+    size = len(used) if ess is None else float(np.clip(ess, 2.0, len(used)))
+    pair = _fit_pair(white, np.random.default_rng(seed))
+    gain = -np.inf if pair is None else _bic_gain(white, pair, size)
+    if pair is None or not gain > DECISIVE:
+        return Modes(1, np.ones(1), mean[None], covariance[None], gain, "the posterior has one peak")
+    separate = _dip(pair) < DIP
+    return Modes(
+        count=2 if separate else 1,
+        weights=pair.weights,
+        means=mean + pair.means @ factor.T,
+        covariances=factor @ pair.covariances @ factor.T,
+        delta_bic=gain,
+        words=_words(pair, separate),
     )
-    return Finding("divergence_rate", rate, limit, None, advice)
 
 
-_DISAGREEMENT = {
-    "good": "the chains agree well, but less than was asked for: more draws",
-    "acceptable": "the chains nearly agree: half as many draws again usually suffice",
-    "poor": "the chains do not agree yet: double warm-up and draws",
-    "failed": "the chains disagree or got stuck, and no number can be trusted: look at the trace plot for separate "
-    "solutions, fix a parameter that the data do not determine, or use a simpler model",
-}
+def _words(pair: _Mixture, separate: bool) -> str:
+    if not separate:
+        return "the posterior has one peak, which is not a normal distribution (skewed or heavy-tailed)"
+    heavy = pair.weights.max()
+    return (
+        f"the posterior has two separate peaks, with {heavy:.0%} and {1.0 - heavy:.0%} of the probability: mean and "
+        "standard deviation describe neither; look at the pair plot"
+    )
 
-_ENERGY = (
-    "the sampler moves too slowly between energies to reach the tails: more warm-up, or a prior that excludes "
-    "far-away tails of parameters that the data do not determine"
-)
 
-_FEW_DIVERGENCES = "few enough to tolerate; a higher target acceptance removes them"
+def _bic_gain(white: Floats, pair: _Mixture, size: float) -> float:
+    """BIC of one normal minus BIC of two, with likelihoods scaled to `size` independent draws."""
+    count, dim = white.shape
+    single = log_normal(white, white.mean(axis=0), np.atleast_2d(np.cov(white, rowvar=False, bias=True))).sum()
+    extra = 1 + dim + dim * (dim + 1) // 2
+    return float(2.0 * (pair.log_likelihood - single) * size / count - extra * np.log(size))
+
+
+def _fit_pair(white: Floats, rng: np.random.Generator) -> _Mixture | None:
+    """The likeliest mixture of two over several starts; None where each start loses a component."""
+    best: tuple[float, Floats] | None = None
+    for _ in range(STARTS):
+        direction = rng.standard_normal(white.shape[1])
+        along = white @ direction
+        share = along > np.quantile(along, rng.uniform(0.1, 0.9))
+        found = _climb(white, np.where(share, 0.99, 0.01), FIRST_STEPS)
+        if found is not None and (best is None or found[0].log_likelihood > best[0]):
+            best = found[0].log_likelihood, found[1]
+    found = None if best is None else _climb(white, best[1], STEPS)
+    return None if found is None else found[0]
+
+
+def _climb(white: Floats, second: Floats, steps: int) -> tuple[_Mixture, Floats] | None:
+    """EM from the second component's share of each draw (S,); None when a component has too few draws to exist."""
+    count, dim = white.shape
+    last = -np.inf
+    for _ in range(steps):
+        shares = np.stack([1.0 - second, second])
+        if shares.sum(axis=1).min() < 2.0 * (dim + 1):
+            return None
+        weights, means, covariances = _moments(white, shares)
+        logs = [np.log(w) + log_normal(white, m, c) for w, m, c in zip(weights, means, covariances, strict=True)]
+        total = logsumexp(logs, axis=0)
+        second = np.exp(logs[1] - total)
+        mixture = _Mixture(weights, means, covariances, float(total.sum()))
+        if mixture.log_likelihood - last < SETTLED * count:
+            break
+        last = mixture.log_likelihood
+    return mixture, second
+
+
+def _moments(white: Floats, shares: Floats) -> tuple[Floats, Floats, Floats]:
+    """Weights (2,), means (2,d) and covariances (2,d,d) of draws that belong to two components by shares (2,S)."""
+    totals = shares.sum(axis=1)
+    means = shares @ white / totals[:, None]
+    covariances = np.stack(
+        [
+            (share * (white - mean).T) @ (white - mean) / total + RIDGE * np.eye(white.shape[1])
+            for share, mean, total in zip(shares, means, totals, strict=True)
+        ]
+    )
+    return totals / totals.sum(), means, covariances
+
+
+def _dip(pair: _Mixture) -> float:
+    """Lowest density between the two peaks relative to the lower one, 1 for a single peak.
+
+    Every stationary point of the mixture lies on the ridge line (Ray and Lindsay, Ann. Stat. 33:2042, 2005).
+    """
+    precisions = np.linalg.inv(pair.covariances)
+    pulls = np.einsum("cij,cj->ci", precisions, pair.means)
+    path = np.linspace(0.0, 1.0, 401)
+    blends = np.stack([1.0 - path, path], axis=1)
+    ridge = np.linalg.solve(np.einsum("sc,cij->sij", blends, precisions), (blends @ pulls)[..., None])[..., 0]
+    logs = [
+        np.log(w) + log_normal(ridge, m, c) for w, m, c in zip(pair.weights, pair.means, pair.covariances, strict=True)
+    ]
+    density = logsumexp(logs, axis=0)
+    # The deepest point seen from the lower of the highest points on either side of it.
+    lower = np.minimum(np.maximum.accumulate(density), np.maximum.accumulate(density[::-1])[::-1])
+    return float(np.exp(np.min(density - lower)))

@@ -11,7 +11,7 @@ and offset move along; C and R are those of the point fit. No direction becomes 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,12 @@ import numpy as np
 from jax import Array
 from scipy.linalg import block_diag
 
+from hpcxpcs.answer.fit import PointFit
+from hpcxpcs.answer.thresholds import SERIOUS_INFLATION
+from hpcxpcs.arrays import Floats
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.inference.noise import SEEN
-from hpcxpcs.inference.records import PointFit
-from hpcxpcs.inference.target import Space, Target, described, parameters_at
-from hpcxpcs.inference.verdict import INFLATION
-from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.inference.target import Space, Target, parameters_at, physical_values
 
 UNDETERMINED = 1e-10
 """Directions whose variance is smaller than this share of the largest, with unit variances, are fixed combinations."""
@@ -34,18 +34,21 @@ PRIOR_DRAWS = 4096
 
 
 @dataclass(frozen=True)
-class Physical:
-    """Draws in physical values: `values` (n, m) of the names, all parameters theta (n, p), and the scaling.
+class PhysicalDraws:
+    """Draws z (n, d) and what they are: `values` (n, m) of the names, all parameters theta (n, p), and the scaling.
 
     The names are the free parameters, then the noise scale if it is sampled; contrast and offset are (n, n_phi),
-    coefficients (n, k).
+    coefficients (n, k). `widening` (m,) says how many times each sd grew when draws were moved to the scatter that
+    shared noise causes.
     """
 
+    z: Floats
     values: Floats
     theta: Floats
     contrast: Floats
     offset: Floats
     coefficients: Floats
+    widening: Floats
 
 
 def names_of(space: Space) -> tuple[str, ...]:
@@ -55,14 +58,17 @@ def names_of(space: Space) -> tuple[str, ...]:
     return (*names, *(["noise_scale"] if space.samples_noise else []))
 
 
-def physical_draws(space: Space, target: Target, z: Floats, seed: Sequence[int]) -> Physical:
+def physical_draws(space: Space, target: Target, z: Floats, seed: Sequence[int]) -> PhysicalDraws:
     """Describe draws z (n, d) of a target, with one draw of the scaling for each."""
     numbers = np.random.default_rng(seed).standard_normal((len(z), target.scaling.precision.size))
-    return _physical(space, target, *map(np.asarray, described(space, target, jnp.asarray(z), jnp.asarray(numbers))))
+    found = physical_values(space, target, jnp.asarray(z), jnp.asarray(numbers))
+    return _physical(space, target, z, *map(np.asarray, found))
 
 
-def _physical(space: Space, target: Target, theta: Floats, scale: Floats, coefficients: Floats) -> Physical:
-    """Draws of all parameters (n, p), the noise scale (n,) and the scaling's coefficients (n, k) by name."""
+def _physical(
+    space: Space, target: Target, z: Floats, theta: Floats, scale: Floats, coefficients: Floats
+) -> PhysicalDraws:
+    """Draws z of all parameters (n, p), the noise scale (n,) and the scaling's coefficients (n, k) by name."""
     scaling = target.scaling
     coordinates = space.support.coordinates
     columns = [theta[:, list(coordinates.free)]]
@@ -70,25 +76,17 @@ def _physical(space: Space, target: Target, theta: Floats, scale: Floats, coeffi
         columns.append(scale[:, None])
     design, base = np.asarray(scaling.design), np.asarray(scaling.base)
     levels = base + np.einsum("aik,nk->nai", design, coefficients)
-    return Physical(np.concatenate(columns, axis=1), theta, levels[:, :, 0], levels[:, :, 1], coefficients)
+    values, unmoved = np.concatenate(columns, axis=1), np.ones(len(names_of(space)))
+    return PhysicalDraws(z, values, theta, levels[:, :, 0], levels[:, :, 1], coefficients, unmoved)
 
 
-@dataclass(frozen=True)
-class Widened:
-    """Draws moved to the scatter that shared noise causes: z (n, d), what they are, and how many times each sd grew."""
-
-    z: Floats
-    physical: Physical
-    widening: Floats
-
-
-def widened(space: Space, target: Target, z: Floats, found: Physical, point: PointFit) -> Widened:
-    """Draws z (n, d) of a target, found in physical values, as wide as the robust errors of the point fit ask for."""
+def widened(space: Space, target: Target, found: PhysicalDraws, point: PointFit) -> PhysicalDraws:
+    """Draws of a target as wide as the robust errors of the point fit ask for."""
     if not _shares_noise(point):
-        return Widened(z, found, np.ones(found.values.shape[1]))
+        return found
     size = len(space.support.coordinates.free)
     origin, transform = np.asarray(target.origin), np.asarray(target.transform)
-    x = origin + z @ transform.T
+    x = origin + found.z @ transform.T
     joint = np.concatenate([x[:, :size], found.coefficients], axis=1)
     centre = joint.mean(axis=0)
     report = _reported(space, target, np.append(centre[:size], x[:, size:].mean(axis=0)))
@@ -97,8 +95,8 @@ def widened(space: Space, target: Target, z: Floats, found: Physical, point: Poi
     x[:, :size] = moved[:, :size]
     z = (x - origin) @ np.linalg.inv(transform).T
     theta, scale = (np.asarray(each) for each in parameters_at(space, target, jnp.asarray(z)))
-    physical = _physical(space, target, theta, scale, moved[:, size:])
-    return Widened(z, physical, physical.values.std(axis=0) / found.values.std(axis=0))
+    wider = _physical(space, target, z, theta, scale, moved[:, size:])
+    return replace(wider, widening=wider.values.std(axis=0) / found.values.std(axis=0))
 
 
 def _shares_noise(point: PointFit) -> bool:
@@ -107,9 +105,9 @@ def _shares_noise(point: PointFit) -> bool:
         return False
     parts = point.noise
     if parts is not None:
-        return parts.model == "speckle" or parts.errors_from == "frames" or parts.seen >= SEEN
+        return parts.model == "speckle" or parts.errors_from != "speckle" or parts.seen >= SEEN
     ratio = np.diag(point.robust_covariance) / np.diag(point.covariance)
-    return bool(np.any(ratio > INFLATION**2))
+    return bool(np.any(ratio > SERIOUS_INFLATION**2))
 
 
 def _reported(space: Space, target: Target, x: Floats) -> Floats:

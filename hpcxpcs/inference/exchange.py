@@ -13,15 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hpcxpcs.answer.fit import Exchange, PointFit, PointSettings
+from hpcxpcs.arrays import Floats
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.inference.bounds import Settled, settle_bounds
 from hpcxpcs.inference.coordinates import Coordinates
 from hpcxpcs.inference.objective import Limits
-from hpcxpcs.inference.prior_density import PriorTerms
-from hpcxpcs.inference.records import Exchange, PointFit, PointSettings
-from hpcxpcs.inference.recovery import minimise_or_recover
-from hpcxpcs.inference.scaling_choice import Scaled, minimise_scaled
-from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.inference.recovery import Scaled, minimise_or_recover, minimise_scaled
+from hpcxpcs.inference.target import PriorTerms
 from hpcxpcs.physics.heterodyne import sample_fraction, sample_lead, swapped
 
 TWO_COMPONENTS = ("two_component", "static_both")
@@ -163,9 +162,7 @@ def _decision(
 def _priors_differ(parameters: Sequence[ResolvedParameter]) -> bool:
     """Whether the priors of some pair of free transport parameters differ."""
     pairs = [(parameters[i], parameters[k]) for i, k in _PAIRS]
-    return any(
-        one.fixed is None and other.fixed is None and one.prior != other.prior for one, other in pairs
-    )
+    return any(one.fixed is None and other.fixed is None and one.prior != other.prior for one, other in pairs)
 
 
 def _described(decided_by: str, difference: float, values: Floats, obstacles: Sequence[str]) -> Exchange:
@@ -213,15 +210,11 @@ def _allowed_fraction(
     if lost <= COMPLEMENT:
         return found, ()
     unbounded = (-np.inf, np.inf)
-    free, least = _nearest(
-        times, wanted, float(own[2]), [None] * 4, [(0.0, 1.0), unbounded, unbounded, (0.0, 1.0)]
-    )
+    free, least = _nearest(times, wanted, float(own[2]), [None] * 4, [(0.0, 1.0), unbounded, unbounded, (0.0, 1.0)])
     if least > COMPLEMENT:
         return found, ()
     blocked = [
-        _F0 + k
-        for k in (0, 1, 3)
-        if given[k] is not None or not ends[k][0] - 1e-9 <= free[k] <= ends[k][1] + 1e-9
+        _F0 + k for k in (0, 1, 3) if given[k] is not None or not ends[k][0] - 1e-9 <= free[k] <= ends[k][1] + 1e-9
     ]
     return found, tuple(blocked)
 

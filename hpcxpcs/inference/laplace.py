@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
+from hpcxpcs.arrays import Floats
 from hpcxpcs.errors import PosteriorError
 from hpcxpcs.inference.target import Space, Target, joint_gradients, products_at, with_gradient
 from hpcxpcs.likelihood.gaussian import profiled
-from hpcxpcs.likelihood.interpolation import Floats
 
 STEP = 1.0e-3
 """Step of the central differences of gradients, in standard deviations."""
@@ -53,9 +53,7 @@ def find_mode(space: Space, target: Target) -> Mode:
         usable = np.isfinite(value[0]) and np.all(np.isfinite(gradient[0]))
         return (float(value[0]), gradient[0]) if usable else (1e300, np.zeros(z.size))
 
-    found = minimize(
-        cost, np.zeros(space.size), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200}
-    )
+    found = minimize(cost, np.zeros(space.size), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200})
     rough = curvature_of(lambda z: -at(z)[1], found.x, np.ones(space.size))
     if not np.all(np.isfinite(rough)):
         raise PosteriorError(

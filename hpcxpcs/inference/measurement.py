@@ -8,13 +8,12 @@ from itertools import count
 
 import numpy as np
 
-from hpcxpcs.data.ahead import Angles, ReadAhead, each_in_order
+from hpcxpcs.arrays import Floats
+from hpcxpcs.data.matrices import AngleMatrix, Angles, ReadAhead, each_in_order
 from hpcxpcs.data.quality.photons import Counted, counted
-from hpcxpcs.data.twotime import AngleMatrix, TwoTime
+from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.likelihood.cells import TimeAxis
-from hpcxpcs.likelihood.interpolation import Floats
-from hpcxpcs.likelihood.pairs import pair_weights
-from hpcxpcs.likelihood.raw import RawPairs, each_angle
+from hpcxpcs.likelihood.raw import RawPairs, each_angle, pair_weights
 
 IN_FLIGHT, KEPT_IN_FLIGHT = 3.5, 2.0
 """Sizes of a matrix that are in memory while one is worked on and the next is read: the two, and what HDF5 needs to
@@ -48,6 +47,12 @@ class Measurement:
     def raw(self) -> RawPairs:
         """Every pair, uncompressed."""
         return RawPairs(self.angles, self.phi, self.axis, self.threads)
+
+    @property
+    def drift(self) -> Floats | None:
+        """How bright each frame is (N,), 1 where the file says without light; None where it does not tell."""
+        found = None if self.counted is None else self.counted.drift
+        return None if found is None else np.where(np.isfinite(found), found, 1.0)
 
     @property
     def time_range(self) -> tuple[float, float]:
@@ -106,9 +111,7 @@ def stated_noise(measurement: Measurement, rows: int = 64) -> Floats:
     """The data's own σ of a typical pair per angle (n_phi,), from a few rows; 1 where they have none."""
     if not measurement.has_sigma:
         return np.ones(len(measurement.phi))
-    chosen = np.unique(
-        np.linspace(measurement.axis.first_usable, measurement.axis.count - 2, rows).round().astype(int)
-    )
+    chosen = np.unique(np.linspace(measurement.axis.first_usable, measurement.axis.count - 2, rows).round().astype(int))
 
     def typical(_: int, matrix: AngleMatrix) -> float:
         used = np.concatenate([pair_weights(matrix, slice(row, row + 1))[0] for row in chosen])

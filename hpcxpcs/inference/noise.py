@@ -20,7 +20,8 @@ without speckles (amplitudes 0) gives back what independent noise would:
 
 * white: the mean square of the residuals' differences along both directions at once is 4·white, because what pairs
   share, or what is smooth, cancels;
-* shared: that of differences along one direction is 2·(white + shared);
+* shared: that of differences along one direction is 2·(white + shared); where the brightness of frames is known, all of
+  residuals times its roots, whose white part is alike everywhere;
 * smooth: residuals averaged over squares of frames, in the eigenvectors u of F with eigenvalues φ, have the variance
   (1 + δ_ab)(smooth·φ_a φ_b + shared·(φ_a + φ_b)/b + white/b²), b frames per square.
 
@@ -37,13 +38,12 @@ import numpy as np
 from jax import Array
 from scipy.linalg import eigh
 
-from hpcxpcs.data.ahead import each_in_order
-from hpcxpcs.data.twotime import AngleMatrix
+from hpcxpcs.answer.fit import NoiseParts, PointSettings
+from hpcxpcs.arrays import Floats, Integers
+from hpcxpcs.data.matrices import AngleMatrix, each_in_order
 from hpcxpcs.inference.measurement import Measurement
-from hpcxpcs.inference.records import NoiseParts, PointSettings
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.dyadic import Residuals
-from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import columns
 from hpcxpcs.likelihood.raw import TILE, each_angle
 from hpcxpcs.physics.model import Model
@@ -66,9 +66,11 @@ SEEN = 2.0
 """Standard deviations, all angles together, from which on noise that pairs share counts as seen: without any, error
 bars would grow by 6 % for what chance makes of 150 frames."""
 
-EXPECTED_RATIO = 0.5
-"""How far (standard deviation) the smooth part is expected to be from what the other two imply, before it is
-measured: speckles of two pixels make it 2.3 times as large, and a few products of eigenvectors measure it badly."""
+EXPECTED_RATIO = 1.0
+"""How far (standard deviation) the smooth part is expected to be from what the other two imply, before it is measured:
+speckles of two pixels make it 2.3 times as large, and at 0.5 photons few products of eigenvectors measure it. Scatter
+over error of D0 and alpha there, 200 sets (bench/coverage.py): 1.07, 1.09 with 1.0 and 1.13, 1.14 with 0.5; of white
+pixels 0.94, 1.05 and 0.94, 1.02."""
 
 REPAIRED = 0.3
 """Excess of the diagonal over offset and contrast, in units of the shot noise that the parts imply, below which it was
@@ -168,9 +170,9 @@ def _squares(
     )
     directions = np.concatenate([contrast * basis[2:], basis[:2]])
     residual = np.where(pairs > 0.0, sums / np.where(pairs > 0.0, pairs, 1.0), 0.0)
-    drift, dimness = brightness(measurement), np.ones(held.size)
-    if drift is not None and np.all(np.isfinite(drift[inside])):
-        dimness = np.bincount(inside // width, weights=1.0 / drift[inside], minlength=len(frames))[held] / frames[held]
+    drift, dimness = brightness(measurement, inside), np.ones(held.size)
+    if drift is not None:
+        dimness = np.bincount(inside // width, weights=1.0 / drift, minlength=len(frames))[held] / frames[held]
     return _Squares(pairs * directions, directions, basis[0], residual, frames[held], dimness)
 
 
@@ -181,35 +183,36 @@ def noise_parts(
     theta, contrast = estimate.theta, estimate.per_angle[:, 0]
     width = residuals.width
     single, double = residuals.differences[:, 0], residuals.differences[:, 1]
-    white = 0.25 * double[:, 0] / np.maximum(double[:, 1], 1.0)
-    one_way = 0.5 * single[:, 0] / np.maximum(single[:, 1], 1.0)
+    scale, bright = _brightness_of_angles(measurement, residuals)
+    white = 0.25 * scale**2 * double[:, 0] / np.maximum(double[:, 1], 1.0)
+    one_way = 0.5 * scale**2 * single[:, 0] / np.maximum(single[:, 1], 1.0)
     along = at_lag(measurement, model, theta, max(1, round(width / 3))).mean(axis=1) if width > 1 else 1.0
     excess = one_way - white / width
     by_chance = np.sqrt(3.0 / np.maximum(single[:, 1], 1.0)) * white / width
     seen = float(np.sum(excess / np.where(by_chance > 0.0, by_chance, np.inf)) / np.sqrt(len(white)))
-    shared = np.maximum(excess, 0.0) / along if seen > SEEN else np.zeros_like(excess)
+    shared = np.maximum(excess, 0.0) / (along * bright) if seen > SEEN else np.zeros_like(excess)
     white, shared = _as_given(white, shared, contrast, settings)
-    photons, pixels, source = _photons_and_pixels(measurement, model, estimate, white, shared, one_way, width, settings)
     implied = np.divide(shared**2, white, out=np.zeros_like(white), where=white > 0.0)
 
-    def smooth_part(angle: int) -> tuple[float, float, float]:
-        """Σ w·ratio, Σ w less what the fit takes away (contrast, offset, a share of the rest), and the mean of f²."""
+    def smooth_part(angle: int) -> tuple[float, float, float, float]:
+        """Σ w·ratio, Σ w, what the fit takes away of it (contrast, offset, a share of the rest), and the mean of f²."""
         if shared[angle] <= 0.0:
-            return 0.0, 0.0, 0.0
-        squares = _squares(
-            measurement, model, theta, jnp.zeros((theta.size, 0)), contrast[angle], residuals, angle
-        )
+            return 0.0, 0.0, 0.0, 0.0
+        squares = _squares(measurement, model, theta, jnp.zeros((theta.size, 0)), contrast[angle], residuals, angle)
         similar = np.sum(squares.summed[0] * squares.shape) / np.sum(squares.summed[1])
         total, weights = _smooth_over_implied(squares, white[angle], shared[angle])
         taken = weights[:2].sum() + weights[0] * theta.size / len(white)
-        return total, float(weights.sum() - taken), float(similar)
+        return total, float(weights.sum()), float(taken), float(similar)
 
-    found = np.array(each_angle(smooth_part, len(white), measurement.threads))
-    total, products, similar = float(found[:, 0].sum()), max(float(found[:, 1].sum()), 0.0), found[:, 2]
-    measured = max(total / products, 0.0) if products > 0.0 else 1.0
-    weight = 0.5 * products * EXPECTED_RATIO**2
+    total, weights, taken, similar = np.array(each_angle(smooth_part, len(white), measurement.threads)).T
+    left = max(float(weights.sum() - taken.sum()), 0.0)
+    measured = max(float(total.sum()) / left, 0.0) if left > 0.0 else 1.0
+    products = left**2 / float(weights.sum()) if left > 0.0 else 0.0
+    weight = 0.5 * left * EXPECTED_RATIO**2
     ratio = (weight * measured + 1.0) / (weight + 1.0)
     smooth = ratio * implied
+    found = _photons_and_pixels(measurement, model, estimate, white, shared, one_way, bright, ratio, width, settings)
+    photons, pixels, source = found
     variance = white + 2.0 * shared + smooth * (1.0 + similar)
     parts = NoiseParts(
         white, shared, smooth, ratio, measured, products, photons, pixels, variance, seen=seen, photons_from=source
@@ -225,6 +228,8 @@ def _photons_and_pixels(
     white: Floats,
     shared: Floats,
     one_way: Floats,
+    bright: Floats,
+    ratio: float,
     width: int,
     settings: PointSettings,
 ) -> tuple[Floats, Floats, str]:
@@ -232,8 +237,9 @@ def _photons_and_pixels(
 
     The diagonal is offset + contrast + 1/n̄, where it was not replaced by its neighbours; without it, the ratio of the
     parts has to do. With s = 1/n̄ and d the decay over one frame, differences along one direction, of means over w
-    frames along the other, have half the mean square (s + d)(s/w + contrast·f)(1 + contrast·f̄)/P, as counts vary with
-    the light.
+    frames along the other, have half the mean square [s (s/w + contrast·f) + d (s/w + ratio·contrast·f)]
+    (1 + contrast·f̄)/P, as counts vary with the light, and what is speckle along both directions is as much larger as
+    the smooth part. Times the roots of brightness, what is speckle along a direction is `bright` times that.
     """
     contrast = estimate.per_angle[:, 0]
     along = at_lag(measurement, model, estimate.theta, max(1, round(width / 3))).mean(axis=1) if width > 1 else 1.0
@@ -249,15 +255,31 @@ def _photons_and_pixels(
             shot, source = np.where(seen, 1.0 / settings.photons, np.nan), "configuration"
         elif np.any(seen) and np.all(excess[seen] > REPAIRED * shot[seen]):
             shot, source = np.where(seen, excess, np.nan), "diagonal"
-        pixels = (shot + decay) * (shot / width + contrast * along) * (1.0 + contrast * similar) / one_way
+        speckle = contrast * along
+        square = shot * (shot / width + bright * speckle)
+        square += bright * decay * (shot / width + bright * ratio * speckle)
+        pixels = square * (1.0 + contrast * similar) / one_way
     if settings.pixels is not None:
         pixels = np.where(seen, settings.pixels, np.nan)
     return 1.0 / shot, pixels, source
 
 
-def brightness(measurement: Measurement) -> Floats | None:
-    """How bright each frame is (N,), the mean of its inverse being 1; None where the file does not tell."""
-    return None if measurement.counted is None else measurement.counted.drift
+def brightness(measurement: Measurement, frames: Integers) -> Floats | None:
+    """How bright each of some frames (n,) is, the mean of the inverse being 1; None where the file does not tell."""
+    if measurement.drift is None:
+        return None
+    chosen = measurement.drift[frames]
+    return np.asarray(chosen * np.mean(1.0 / chosen))
+
+
+def _brightness_of_angles(measurement: Measurement, residuals: Residuals) -> tuple[Floats, Floats]:
+    """Brightness over that by which differences were weighted, and its mean, at every angle (n_phi,); 1 if unknown."""
+    found = np.ones((2, len(residuals.frames)))
+    for angle, used in enumerate(residuals.frames):
+        drift = brightness(measurement, np.flatnonzero(used))
+        if drift is not None and measurement.drift is not None:
+            found[:, angle] = np.mean(drift) / np.mean(measurement.drift[used]), np.mean(drift)
+    return found[0], found[1]
 
 
 def diagonal_excess(measurement: Measurement, smooth: Floats) -> Floats:
@@ -265,20 +287,19 @@ def diagonal_excess(measurement: Measurement, smooth: Floats) -> Floats:
 
     The median, of frames as bright as 1/mean(1/photons) where their brightness is known.
     """
-    drift = brightness(measurement)
 
     def median(angle: int, matrix: AngleMatrix) -> float:
-        values = (np.diagonal(matrix.c2) - smooth[angle]).astype(np.float64)
-        values = (values if drift is None else values * drift)[matrix.frame_ok]
+        inside = np.flatnonzero(matrix.frame_ok)
+        values = (np.diagonal(matrix.c2)[inside] - smooth[angle]).astype(np.float64)
+        drift = brightness(measurement, inside)
+        values = values if drift is None else values * drift
         values = values[np.isfinite(values)]
         return float(np.median(values)) if values.size else np.nan
 
     return np.array(list(each_in_order(median, measurement.angles, len(measurement.phi))))
 
 
-def _as_given(
-    white: Floats, shared: Floats, contrast: Floats, settings: PointSettings
-) -> tuple[Floats, Floats]:
+def _as_given(white: Floats, shared: Floats, contrast: Floats, settings: PointSettings) -> tuple[Floats, Floats]:
     """The independent and the shared part that given photons and pixels make: 1/(P n̄²) and contrast/(P n̄)."""
     photons, pixels = settings.photons, settings.pixels
     if photons is not None and pixels is not None:

@@ -115,9 +115,7 @@ def _advanced(sampler: Sampler, target: Target, state: Any, count: Array) -> tup
     def kept(now: Any) -> Rows:
         return Rows(now.z, now.energy, now.potential_energy, now.accept_prob, now.num_steps, now.diverging)
 
-    empty = jax.tree.map(
-        lambda leaf: jnp.zeros((BLOCK, *leaf.shape), leaf.dtype), jax.eval_shape(kept, state)
-    )
+    empty = jax.tree.map(lambda leaf: jnp.zeros((BLOCK, *leaf.shape), leaf.dtype), jax.eval_shape(kept, state))
 
     def body(i: Array, carry: tuple[Any, Rows]) -> tuple[Any, Rows]:
         now = step(target, carry[0])
@@ -151,17 +149,14 @@ def advance(sampler: Sampler, target: Target, chains: Chains, steps: int) -> Cha
     return Chains(chains.step + steps, state, kept, gradients)
 
 
-def resume(sampler: Sampler, target: Target, arrays: Mapping[str, np.ndarray]) -> Chains:
+def resume_chains(sampler: Sampler, target: Target, arrays: Mapping[str, np.ndarray]) -> Chains:
     """Chains as Chains.to_arrays left them, in this process or another."""
     chains = arrays["draws/z"].shape[0]
     keys = jnp.zeros((chains, 2), dtype=jnp.uint32)
     z = jnp.zeros((chains, sampler.space.size))
     form = jax.eval_shape(_kernel(sampler)[0], target, keys, (z, jnp.zeros(chains), z))
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(form)]
-    leaves = [
-        jnp.asarray(arrays[f"state/{jax.tree_util.keystr(path, simple=True, separator='.')}"])
-        for path in paths
-    ]
+    leaves = [jnp.asarray(arrays[f"state/{jax.tree_util.keystr(path, simple=True, separator='.')}"]) for path in paths]
     state = jax.tree.unflatten(jax.tree.structure(form), leaves)
     draws = Rows(*(arrays[f"draws/{name}"] for name in Rows._fields))
     step, gradients = (int(count) for count in arrays["counts"])

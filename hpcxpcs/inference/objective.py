@@ -12,11 +12,11 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from hpcxpcs.arrays import Floats
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.inference.coordinates import Coordinates, lowest_rates
 from hpcxpcs.inference.measurement import Demand, always_wanted
 from hpcxpcs.likelihood.gaussian import Normal, profile, profiled
-from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products, Source, no_tangents
 from hpcxpcs.likelihood.scaling import Scaling
 

@@ -10,36 +10,41 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 
+from hpcxpcs.answer.fit import CompressionReport, PointFit, PointSettings
+from hpcxpcs.answer.thresholds import FEWEST_FREEDOM, SETTLED_BY
+from hpcxpcs.arrays import Floats
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.errors import DataError
 from hpcxpcs.inference.answer import SMALLEST_SCALE, Evaluated, assemble, evaluate
-from hpcxpcs.inference.bounds import Settled, settle_bounds, with_offsets_in_reach
+from hpcxpcs.inference.bounds import (
+    Mirror,
+    Settled,
+    differ,
+    in_first_turn,
+    nearest,
+    settle_bounds,
+    with_offsets_in_reach,
+)
 from hpcxpcs.inference.compression import (
     ALLOWANCE,
     CHECK_DRAWS,
-    Check,
+    CompressionCheck,
     adapted,
-    check,
+    check_compression,
     compressed,
     posterior_cloud,
 )
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
-from hpcxpcs.inference.direction import Mirror, differ, in_first_turn, nearest
 from hpcxpcs.inference.exchange import TWO_COMPONENTS, labelled
 from hpcxpcs.inference.measurement import Measurement, difference_noise, stated_noise
 from hpcxpcs.inference.objective import Limits, Objective
-from hpcxpcs.inference.records import CompressionReport, PointFit, PointSettings
-from hpcxpcs.inference.recovery import minimise_or_recover
-from hpcxpcs.inference.scaling_choice import Scaled, minimise_scaled, released
+from hpcxpcs.inference.recovery import Scaled, minimise_or_recover, minimise_scaled, released
 from hpcxpcs.inference.scout import Scouting, scout
 from hpcxpcs.inference.simpler import rest_idle_offsets
-from hpcxpcs.inference.speckle import against_whitening, averaged, fit_whitened, width_of_squares
-from hpcxpcs.inference.stages import Fitted, Noise, Progress, Report, Represented
+from hpcxpcs.inference.speckle import against_whitening, averaged_squares, fit_whitened, width_of_squares
+from hpcxpcs.inference.stages import Fitted, PairNoise, Progress, Report, Represented
 from hpcxpcs.inference.trust_region import Minimum
-from hpcxpcs.inference.verdict import FEWEST_FREEDOM, SETTLED_BY
-from hpcxpcs.likelihood.adapt import Partition
-from hpcxpcs.likelihood.cells import geometric_cells
-from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.cells import Partition, geometric_cells
 from hpcxpcs.likelihood.moments import Moments
 from hpcxpcs.likelihood.scaling import build_scaling
 from hpcxpcs.physics.model import Model
@@ -120,11 +125,14 @@ def _under_speckles(
     found, parts = before.covariances, before.covariances.noise
     if settings.noise_model == "independent" or parts is None or found.residuals is None or found.robust is None:
         return pilot, before
+    rested = _rested_by_robust_errors(pilot, before, settings)
+    if rested is not None:
+        return _under_speckles(measurement, rested, evaluate(measurement, settings, rested), settings, progress)
     model = pilot.settled.objective.coordinates.model
     width = width_of_squares(measurement, model, before.estimate.theta)
     averages = None
     if width is not None:
-        averages = averaged(measurement, model, before.estimate, found.residuals, width)
+        averages = averaged_squares(measurement, model, before.estimate, found.residuals, width)
     why = against_whitening(pilot, found, parts, averages, settings.noise_model)
     if not why and averages is not None and width is not None:
         free, count = list(before.estimate.free), pilot.settled.theta.size
@@ -132,7 +140,7 @@ def _under_speckles(
         errors[:, free] = [np.sqrt(np.diag(c)[: len(free)]) for c in (found.model_based, found.robust)]
         parts = replace(parts, alone=errors[0], alone_robust=errors[1])
         with progress.phase("whiten", "weighing pairs by the noise that they share"):
-            coarse = averaged(measurement, model, before.estimate, found.residuals, 2 * width)
+            coarse = averaged_squares(measurement, model, before.estimate, found.residuals, 2 * width)
             whitened = fit_whitened(
                 measurement, pilot, before.estimate, averages, coarse, parts, found.robust, settings
             )
@@ -146,6 +154,20 @@ def _under_speckles(
             why = "what is left over when pairs are weighed by it is not what speckles make"
     told = replace(found, noise=replace(parts, why=why))
     return pilot, replace(before, covariances=told)
+
+
+def _rested_by_robust_errors(pilot: Fitted, before: Evaluated, settings: PointSettings) -> Fitted | None:
+    """The fit with offsets at 0 that the data tell from their rates by errors as if independent only; None for none."""
+    size, covariances = len(before.estimate.free), before.covariances
+    assert covariances.robust is not None
+    ratios = np.diag(covariances.robust)[:size] / np.diag(covariances.model_based)[:size]
+    wider = float(np.sqrt(np.max(ratios, initial=1.0)))
+    if not np.isfinite(wider) or wider <= 1.0:
+        return None
+    scaled, pairs = pilot.scaled, float(np.sum(pilot.represented.moments.pairs))
+    scale = wider * _scale(scaled, pairs)
+    settled = rest_idle_offsets(scaled.objective, pilot.settled, scaled.minimum.u, settings, scale)
+    return replace(pilot, settled=settled) if set(settled.rested) > set(pilot.settled.rested) else None
 
 
 def _best(scouting: Scouting) -> Floats:
@@ -199,9 +221,7 @@ def _fit_with_error_control(
         represented = _compressed_representation(measurement, scouting, thetas, allowed, settings, progress)
         if represented.is_raw:
             break
-        fitted = _fit_on(
-            measurement, scouting, represented, parameters, settings, progress, attempt, starts
-        )
+        fitted = _fit_on(measurement, scouting, represented, parameters, settings, progress, attempt, starts)
         if fitted.report.error <= settings.compression_tolerance:
             return fitted
         allowed /= REFINE
@@ -209,9 +229,7 @@ def _fit_with_error_control(
         ends = [fitted.settled.theta, *([] if fitted.mirror is None else [fitted.mirror.values])]
         starts = [scouting.objective.coordinates.from_physical(theta) for theta in ends]
     represented = _raw_representation(measurement, settings, progress)
-    return _fit_on(
-        measurement, scouting, represented, parameters, settings, progress, ROUNDS + 1, starts
-    )
+    return _fit_on(measurement, scouting, represented, parameters, settings, progress, ROUNDS + 1, starts)
 
 
 def _rivals(scouting: Scouting) -> list[Minimum]:
@@ -224,9 +242,7 @@ def _scouted_sets(scouting: Scouting, settings: PointSettings) -> Floats:
     """Parameter sets (k, p) that the cells must represent: every rival minimum with a few draws around it."""
     rivals = _rivals(scouting)
     draws = SCOUTED_DRAWS // len(rivals)
-    sets = [
-        posterior_cloud(scouting.objective, m.u, m.normal, draws, settings.seed, axes=False) for m in rivals
-    ]
+    sets = [posterior_cloud(scouting.objective, m.u, m.normal, draws, settings.seed, axes=False) for m in rivals]
     return np.concatenate(sets)
 
 
@@ -249,9 +265,7 @@ def _compressed_representation(
     model = scouting.objective.coordinates.model
     with progress.phase("cells", "fitting the cells to the model"):
         partition = adapted(measurement, model, thetas, strength, allowed)
-    with progress.phase(
-        "compress", f"compressing {len(measurement.phi)} angles into {partition.nodes} nodes each"
-    ):
+    with progress.phase("compress", f"compressing {len(measurement.phi)} angles into {partition.nodes} nodes each"):
         moments = compressed(measurement, partition)
         noise = _noise(measurement, moments, settings)
     return Represented(moments, moments, noise, partition, not partition.resolved)
@@ -266,20 +280,20 @@ def _raw_representation(measurement: Measurement, settings: PointSettings, progr
     return Represented(measurement.raw, moments, noise, Partition(cells, 0.0, 0, True), True)
 
 
-def _noise(measurement: Measurement, moments: Moments, settings: PointSettings) -> Noise:
+def _noise(measurement: Measurement, moments: Moments, settings: PointSettings) -> PairNoise:
     """σ per angle: the file's own, the configured, or what the cells leave over; pooled where that is too little."""
     n_phi = len(measurement.phi)
     if measurement.has_sigma:
-        return Noise(np.ones(n_phi), "file", np.inf)
+        return PairNoise(np.ones(n_phi), "file", np.inf)
     if settings.noise is not None:
-        return Noise(np.full(n_phi, settings.noise), "given", np.inf)
+        return PairNoise(np.full(n_phi, settings.noise), "given", np.inf)
     sigma, freedom = moments.noise()
     usable = np.clip(freedom, 0.0, None)
     if usable.sum() < FEWEST_FREEDOM:
-        return Noise(_first_noise(measurement, settings), "neighbouring pairs", float(usable.sum()))
+        return PairNoise(_first_noise(measurement, settings), "neighbouring pairs", float(usable.sum()))
     pooled = np.sqrt(np.sum(sigma**2 * usable) / usable.sum())
     sigma = np.where(freedom < FEWEST_FREEDOM, pooled, sigma)
-    return Noise(np.maximum(sigma, SMALLEST_NOISE), "compression residual", float(usable.sum()))
+    return PairNoise(np.maximum(sigma, SMALLEST_NOISE), "compression residual", float(usable.sum()))
 
 
 def _fit_on(
@@ -311,12 +325,8 @@ def _fit_on(
         scaled, exchange = released(kept, settings), None
         settled = settle_bounds(scaled.objective, scaled.minimum, settings)
         if objective.coordinates.model.name in TWO_COMPONENTS:
-            scaled, settled, exchange = labelled(
-                scaled, settled, measurement.phi, parameters, settings, pairs
-            )
-        settled = rest_idle_offsets(
-            scaled.objective, settled, kept.minimum.u, settings, _scale(kept, pairs)
-        )
+            scaled, settled, exchange = labelled(scaled, settled, measurement.phi, parameters, settings, pairs)
+        settled = rest_idle_offsets(scaled.objective, settled, kept.minimum.u, settings, _scale(kept, pairs))
         if kept.minimum.converged and not settled.minimum.converged:
             settled = _restarted(scaled.objective, kept, settings)
     report = _compression_report(measurement, represented, settled, settings, progress, attempt)
@@ -363,9 +373,7 @@ def _tell(minimum: Minimum, number: int, attempt: int) -> None:
     outcome = "converged" if minimum.converged else "not converged"
     known = {"iterations": minimum.iterations, "evaluations": minimum.evaluations, "outcome": outcome}
     words = ("start %d on all pairs, attempt %d: ½χ² %.10g, %s", number, attempt, minimum.cost, outcome)
-    _log.info(
-        *words, extra={"event": "fit", "start": number, "attempt": attempt, "cost": minimum.cost, **known}
-    )
+    _log.info(*words, extra={"event": "fit", "start": number, "attempt": attempt, "cost": minimum.cost, **known})
 
 
 def _rank(scaled: Scaled) -> float:
@@ -383,12 +391,10 @@ def _compression_report(
 ) -> CompressionReport:
     pairs = int(represented.moments.pairs.sum())
     if represented.is_raw or represented.partition is None:
-        return CompressionReport(
-            "raw", 0, 0, pairs, 0.0, 0.0, settings.compression_tolerance, pairs, 0, attempt
-        )
+        return CompressionReport("raw", 0, 0, pairs, 0.0, 0.0, settings.compression_tolerance, pairs, 0, attempt)
     with progress.phase("check", "checking the compression against raw pairs"):
         cloud = _cloud(settled.objective, settled.minimum, settings)
-        found: Check = check(measurement, settled.objective, represented.moments, cloud)
+        found: CompressionCheck = check_compression(measurement, settled.objective, represented.moments, cloud)
     return CompressionReport(
         provider="moments",
         cells=len(represented.partition.cells),

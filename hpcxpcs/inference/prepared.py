@@ -11,20 +11,19 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from hpcxpcs.answer.fit import PointFit
+from hpcxpcs.answer.thresholds import SIGNIFICANCE
+from hpcxpcs.arrays import Floats
 from hpcxpcs.config.resolve import ResolvedParameter
-from hpcxpcs.inference.contradiction import Outlier, outlying, weights_of
+from hpcxpcs.inference.consensus import Outlier, heterogeneity, outlying, weights_of
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
 from hpcxpcs.inference.exchange import lead_of
-from hpcxpcs.inference.heterogeneity import SIGNIFICANCE, heterogeneity
 from hpcxpcs.inference.laplace import Anchor, anchor, climbed, find_mode
-from hpcxpcs.inference.prior_density import PriorTerms, supported
-from hpcxpcs.inference.records import PointFit
 from hpcxpcs.inference.stages import Fitted
 from hpcxpcs.inference.support import Support
-from hpcxpcs.inference.target import Space, Target, parameters_at
+from hpcxpcs.inference.target import PriorTerms, Space, Target, parameters_at, supported
 from hpcxpcs.inference.trust_region import whitening
-from hpcxpcs.likelihood.condense import Condensation, condensation, from_arrays, to_arrays
-from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.condense import Condensation, condensation, moments_from_arrays, moments_to_arrays
 from hpcxpcs.likelihood.moments import MomentArrays, Moments
 from hpcxpcs.likelihood.scaling import Scaling
 
@@ -242,9 +241,7 @@ def _cut(whole: Whole, parts: Iterable[Moments], weights: Floats, anchored: bool
     data = full
     if np.any(weights != 1.0):
         data = replace(full, arrays=chosen.apply(whole.moments), pairs=jnp.asarray(whole.moments.pairs))
-    return Prepared(
-        space, full, data, tuple(shards), picture, anchored, weights, (), chosen.points, chosen.error
-    )
+    return Prepared(space, full, data, tuple(shards), picture, anchored, weights, (), chosen.points, chosen.error)
 
 
 def _may_disagree(picture: Anchor) -> bool:
@@ -264,20 +261,20 @@ def _weighted(shard: Target, weight: float) -> Target:
 def stored(prepared: Prepared) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and JSON values from which `restored` makes the same targets."""
     full, picture = prepared.full, prepared.picture
-    arrays = {f"full/{name}": array for name, array in to_arrays(full.arrays).items()}
+    arrays = {f"full/{name}": array for name, array in moments_to_arrays(full.arrays).items()}
     arrays |= {f"scaling/{name}": np.asarray(getattr(full.scaling, name)) for name in _SCALING}
     arrays |= {name: np.asarray(getattr(full, name)) for name in (*_SHARED, "pairs", "transform")}
     arrays["time_range"] = np.array([prepared.space.support.first, prepared.space.support.last])
     shards = prepared.shards if len(prepared.shards) > 1 else ()
     for index, shard in enumerate(shards):
-        arrays |= {f"shards/{index}/{name}": array for name, array in to_arrays(shard.arrays).items()}
+        arrays |= {f"shards/{index}/{name}": array for name, array in moments_to_arrays(shard.arrays).items()}
         for name in _OWN:
             arrays[f"shards/{index}/{name}"] = np.asarray(getattr(shard, name))
     if picture is not None:
         for name in _PICTURE:
             arrays[f"picture/{name}"] = getattr(picture, name)
     if prepared.data is not full:
-        arrays |= {f"data/{name}": array for name, array in to_arrays(prepared.data.arrays).items()}
+        arrays |= {f"data/{name}": array for name, array in moments_to_arrays(prepared.data.arrays).items()}
         arrays["data_pairs"] = np.asarray(prepared.data.pairs)
     arrays["weights"] = prepared.weights
     arrays["condensing_error"] = np.asarray(prepared.condensing_error)
@@ -341,9 +338,7 @@ def _shard_of(full: Target, arrays: Mapping[str, np.ndarray], prefix: str) -> Ta
 
 
 def _moment_arrays(arrays: Mapping[str, np.ndarray], prefix: str) -> MomentArrays:
-    return from_arrays(
-        {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-    )
+    return moments_from_arrays({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
 
 
 def _picture_of(arrays: Mapping[str, np.ndarray]) -> Anchor | None:

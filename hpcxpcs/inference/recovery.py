@@ -1,21 +1,23 @@
-"""Recovery: what is tried, in order and on record, when a minimisation does not end in a minimum.
+"""Minimise with the scaling the user asked for, and recover where a minimisation does not end in a minimum.
 
-Whether an end is a minimum is asked of the cost alone, for derivatives that are wrong can vanish anywhere.
+Constants are taken from a free fit, spreads learned from the angles. What is tried to recover is in order and on
+record. Whether an end is a minimum is asked of the cost alone, for derivatives that are wrong can vanish anywhere.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
 
+from hpcxpcs.answer.fit import PointSettings
+from hpcxpcs.arrays import Floats
 from hpcxpcs.inference.objective import Objective
-from hpcxpcs.inference.records import PointSettings
 from hpcxpcs.inference.trust_region import Minimum, minimise, whitening
 from hpcxpcs.likelihood.gaussian import Normal
-from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.likelihood.scaling import build_scaling, largest_fourier_order, learn_widths, resolve_mode
 
 NUDGE = 0.05
 """Size of a perturbed restart, in fit coordinates (5 % of a rate)."""
@@ -105,11 +107,7 @@ def _lowest(objective: Objective, u: Floats, cost: float, step: Floats) -> float
 def _no_farther(step: Floats) -> Floats:
     """A step (f,) cut to FARTHEST; zero where it is no number."""
     longest = float(np.max(np.abs(step)))
-    return (
-        step * min(1.0, FARTHEST / longest)
-        if np.isfinite(longest) and longest > 0.0
-        else 0.0 * np.ones_like(step)
-    )
+    return step * min(1.0, FARTHEST / longest) if np.isfinite(longest) and longest > 0.0 else 0.0 * np.ones_like(step)
 
 
 def finite_difference_expansion(objective: Objective, u: Floats) -> Normal:
@@ -136,9 +134,7 @@ def finite_difference_expansion(objective: Objective, u: Floats) -> Normal:
     sizes = np.diag(steps)
     gradient = 0.5 * (above - below) / sizes
     information = _turned(curvature) / np.outer(sizes, sizes)
-    return normal._replace(
-        cost=jnp.asarray(cost), gradient=jnp.asarray(gradient), information=jnp.asarray(information)
-    )
+    return normal._replace(cost=jnp.asarray(cost), gradient=jnp.asarray(gradient), information=jnp.asarray(information))
 
 
 def _step_along(objective: Objective, u: Floats, k: int, cost: float) -> float:
@@ -162,3 +158,87 @@ def _turned(curvature: Floats) -> Floats:
         return curvature
     values, vectors = np.linalg.eigh(curvature)
     return np.asarray((vectors * np.abs(values)) @ vectors.T)
+
+
+WIDTH_ROUNDS = 5
+"""Alternations between physics and learned spreads; they settle in two or three."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A minimum under the chosen scaling, with what there is to say about the choice."""
+
+    objective: Objective
+    minimum: Minimum
+    widths: dict[str, float]
+    notes: tuple[str, ...]
+    actions: tuple[str, ...]
+
+
+def minimise_scaled(objective: Objective, start: Floats, phi: Floats, settings: PointSettings) -> Scaled:
+    """Minimise from coordinates start (f,) in the scaling mode of the settings on angles phi (n_phi,)."""
+    mode = resolve_mode(settings.scaling, len(phi))
+    if mode == "constant":
+        return _with_constants(objective, start, phi, settings)
+    if mode == "hierarchical":
+        return _with_learned_widths(objective, start, phi, settings)
+    notes: tuple[str, ...] = ()
+    if mode == "fourier" and settings.fourier_order > largest_fourier_order(len(phi)):
+        order = largest_fourier_order(len(phi))
+        notes = (f"fourier_order lowered from {settings.fourier_order} to {order}: {len(phi)} angles",)
+    scaled = objective.with_scaling(build_scaling(mode, phi, fourier_order=settings.fourier_order))
+    minimum, actions = minimise_or_recover(scaled, start, settings)
+    return Scaled(scaled, minimum, {}, notes, actions)
+
+
+def released(scaled: Scaled, settings: PointSettings) -> Scaled:
+    """The minimum without the ridge that keeps searches from sliding along directions that the data hardly see.
+
+    It may slide then: a start that does not converge any more is no failure yet, and nothing is restarted for it.
+    """
+    objective = replace(scaled.objective, ridge=0.0)
+    end = minimise(
+        objective,
+        scaled.minimum.u,
+        max_evaluations=settings.max_iterations,
+        tolerance=settings.tolerance,
+    )
+    evaluations = scaled.minimum.evaluations + end.evaluations
+    minimum = replace(end, evaluations=evaluations, iterations=scaled.minimum.iterations + end.iterations)
+    return replace(scaled, objective=objective, minimum=minimum)
+
+
+def _with_constants(objective: Objective, start: Floats, phi: Floats, settings: PointSettings) -> Scaled:
+    given = (settings.contrast, settings.offset)
+    actions: tuple[str, ...] = ()
+    fixed = [np.full(len(phi), np.nan if value is None else value) for value in given]
+    note = "contrast and offset are held at the configured values; the error bars do not include their uncertainty"
+    if None in given:
+        free = objective.with_scaling(build_scaling("individual", phi))
+        minimum, actions = minimise_or_recover(free, start, settings)
+        start = minimum.u
+        per_angle = np.asarray(minimum.normal.solution.per_angle)
+        fixed = [np.where(np.isnan(f), per_angle[:, k], f) for k, f in enumerate(fixed)]
+        note = (
+            "contrast and offset are held at the values of a fit with free scaling; "
+            "the error bars do not include their uncertainty"
+        )
+    scaled = objective.with_scaling(build_scaling("constant", phi, fixed=(fixed[0], fixed[1])))
+    minimum, more = minimise_or_recover(scaled, start, settings)
+    return Scaled(scaled, minimum, {}, (note,), actions + more)
+
+
+def _with_learned_widths(objective: Objective, start: Floats, phi: Floats, settings: PointSettings) -> Scaled:
+    scaled = objective.with_scaling(build_scaling("hierarchical", phi))
+    minimum, actions = minimise_or_recover(scaled, start, settings)
+    widths = (0.0, 0.0)
+    for _ in range(WIDTH_ROUNDS):
+        learned = learn_widths(scaled.scaling, scaled.products(minimum.u), jnp.asarray(scaled.sigma))
+        settled = np.allclose(learned, widths, rtol=0.02)
+        widths = learned
+        if settled:
+            break
+        scaled = objective.with_scaling(build_scaling("hierarchical", phi, widths=widths))
+        minimum, more = minimise_or_recover(scaled, minimum.u, settings)
+        actions += more
+    return Scaled(scaled, minimum, {"contrast": widths[0], "offset": widths[1]}, (), actions)

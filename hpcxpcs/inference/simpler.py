@@ -8,19 +8,18 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 
-from hpcxpcs.config.plausible import DEGENERATE
+from hpcxpcs.answer.fit import Alternative, PointSettings
+from hpcxpcs.answer.thresholds import DEGENERATE, SETTLED_BY
+from hpcxpcs.arrays import Floats
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.inference.bounds import Settled, settle_bounds
 from hpcxpcs.inference.coordinates import Coordinates
 from hpcxpcs.inference.covariance import information, inverted
 from hpcxpcs.inference.noise import Estimate
 from hpcxpcs.inference.objective import Objective, linearised
-from hpcxpcs.inference.records import Alternative, PointSettings
 from hpcxpcs.inference.recovery import minimise_or_recover
 from hpcxpcs.inference.trust_region import minimise, whitening
-from hpcxpcs.inference.verdict import SETTLED_BY
 from hpcxpcs.likelihood.gaussian import Normal, chi_squared_per_angle, profiled
-from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.physics.model import RateTerm
 
 FIRST_TO_HOLD = ("offset", "growth", "exponent")
@@ -72,9 +71,9 @@ def alternatives(
 
 
 def _degenerate(correlation: Floats) -> list[tuple[int, int]]:
-    """Pairs of places whose correlation is above DEGENERATE, strongest first."""
+    """Pairs of places whose correlation is DEGENERATE or more, strongest first."""
     size = len(correlation)
-    pairs = [(i, j) for i in range(size) for j in range(i + 1, size) if abs(correlation[i, j]) > DEGENERATE]
+    pairs = [(i, j) for i in range(size) for j in range(i + 1, size) if abs(correlation[i, j]) >= DEGENERATE]
     return sorted(pairs, key=lambda pair: -abs(float(correlation[pair])))
 
 
@@ -106,9 +105,7 @@ def _held_at_zero(
     free = objective.coordinates.free
     estimate = Estimate(theta, free, np.asarray(solution.per_angle), np.asarray(objective.sigma) * scale)
     source, model = objective.source, objective.coordinates.model
-    total, _ = information(
-        estimate, objective.scaling, source.products(model, jnp.asarray(theta), estimate.tangents)
-    )
+    total, _ = information(estimate, objective.scaling, source.products(model, jnp.asarray(theta), estimate.tangents))
     kept = [k for k in range(len(total)) if k >= len(free) or free[k] != index]
     variance = np.diag(inverted(total[np.ix_(kept, kept)])[0])
     spread = np.full(theta.size, np.nan)
@@ -202,9 +199,7 @@ def _lost(objective: Objective, settled: Settled, kept: Floats, scale: float) ->
     return tuple(found)
 
 
-def _rested(
-    objective: Objective, theta: Floats, offsets: Sequence[int], settings: PointSettings
-) -> Settled:
+def _rested(objective: Objective, theta: Floats, offsets: Sequence[int], settings: PointSettings) -> Settled:
     """The fit from theta (p,) with some offsets at 0, everything else free again."""
     for index in offsets:
         theta = without(objective.coordinates, theta, index)

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hpcxpcs.answer.fit import CompressionReport, NoiseParts, PointSettings
+from hpcxpcs.arrays import Flags, Floats
 from hpcxpcs.inference.bounds import settle_bounds
 from hpcxpcs.inference.compression import checked_angles
 from hpcxpcs.inference.coordinates import Coordinates, physical_sets
@@ -23,21 +25,19 @@ from hpcxpcs.inference.covariance import Covariances, Scatter
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.noise import Estimate, at_lag, brightness, squares_width
 from hpcxpcs.inference.objective import Limits, Objective, linearised
-from hpcxpcs.inference.records import CompressionReport, NoiseParts, PointSettings
-from hpcxpcs.inference.scaling_choice import minimise_scaled, released
-from hpcxpcs.inference.stages import Fitted, Noise, Represented
+from hpcxpcs.inference.recovery import minimise_scaled, released
+from hpcxpcs.inference.stages import Fitted, PairNoise, Represented
 from hpcxpcs.inference.trust_region import finite, whitening
 from hpcxpcs.likelihood.dyadic import Residuals, lifted
 from hpcxpcs.likelihood.gaussian import marginal_log_likelihood
-from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.products import Products, no_tangents
 from hpcxpcs.likelihood.raw import each_angle
 from hpcxpcs.likelihood.scaling import build_scaling
 from hpcxpcs.likelihood.whitened import (
     STRENGTHS,
     Averages,
+    Neighbourhood,
     Whitened,
-    Window,
     at_each,
     blocks_at,
     condensed,
@@ -62,8 +62,9 @@ OUTSIDE = 3.0
 ROUNDS = 5
 """Windows tried, the first included."""
 
-CHECKED, CHECKED_SQUARES = 9, 500_000
-"""Parameter sets at which the condensed likelihood is compared with that of all squares, and how many of these."""
+CHECKED, CHECKED_SQUARES = 9, 200_000
+"""Parameter sets at which the condensed likelihood is compared with that of all squares, and how many of these; as many
+are drawn in the spectrum of the noise."""
 
 HALVINGS, LOWEST_RATE = 8, 1e-9
 """How often a set whose rates are negative is drawn towards the middle, and what counts as rounding of a rate."""
@@ -99,7 +100,7 @@ def width_of_squares(measurement: Measurement, model: Model, theta: Floats) -> i
     return width
 
 
-def averaged(
+def averaged_squares(
     measurement: Measurement, model: Model, estimate: Estimate, residuals: Residuals, width: int
 ) -> Averages:
     """The measured matrices averaged over squares: the residuals of a fit, and what it had taken away.
@@ -107,7 +108,6 @@ def averaged(
     Shot noise goes as 1/photons: frames of other brightness count as the number of mean ones with their noise.
     """
     axis, n_phi = measurement.axis, len(measurement.phi)
-    drift = brightness(measurement)
     size = -(-axis.count // width)
     nodes = 1 if width == 1 else 2
     times, root = np.empty((n_phi, size, nodes)), np.zeros((n_phi, size))
@@ -121,8 +121,9 @@ def averaged(
         spread = np.sqrt(np.bincount(square, weights=(t - middle[square]) ** 2, minlength=size) / some)
         times[k] = middle[:, None] + spread[:, None] * np.array([[0.0]] if nodes == 1 else [[-1.0, 1.0]])
         root[k] = np.sqrt(count)
-        if drift is not None and np.all(np.isfinite(drift[inside])):
-            noise = np.bincount(square, weights=1.0 / drift[inside], minlength=size)
+        drift = brightness(measurement, inside)
+        if drift is not None:
+            noise = np.bincount(square, weights=1.0 / drift, minlength=size)
             root[k] = count / np.sqrt(np.where(count > 0.0, noise, 1.0))
         sums, pairs = (part + part.T for part in residuals.in_squares(k, width))
         shape = mean_shape(model, *map(jnp.asarray, (estimate.theta, times[k], measurement.phi[k])))
@@ -145,17 +146,28 @@ def whitened_at(averages: Averages, model: Model, theta: Floats, parts: NoisePar
 
 
 def window(coordinates: Coordinates, limits: Limits, u: Floats, transform: Floats, seed: int) -> Floats:
-    """Parameter sets (s, p) around u (f,), which is the first, in units of transform (f, f); rates are not negative."""
+    """Parameter sets (s, p) around u (f,), which is the first, in units of transform (f, f).
+
+    Rates are not negative, and no parameter is farther outside of its bounds than these are apart: what data hardly
+    determine would overflow.
+    """
     rng = np.random.default_rng([seed, 2])
     steps = [width * rng.standard_normal((SETS * u.size, u.size)) for width in WIDTHS]
     us = u + np.concatenate([np.zeros((1, u.size)), *steps]) @ transform.T
     for halvings in range(HALVINGS + 1):
         found, lowest = physical_sets(coordinates, jnp.asarray(us), limits.first, limits.last)
-        outside = ~(np.all(np.isfinite(np.asarray(found)), axis=1) & (np.asarray(lowest) > -LOWEST_RATE))
+        outside = ~(_in_reach(coordinates, limits, np.asarray(found)) & (np.asarray(lowest) > -LOWEST_RATE))
         us[outside] = u if halvings == HALVINGS - 1 else 0.5 * (us[outside] + u)
         if not np.any(outside[1:]):
             break
     return np.asarray(found)
+
+
+def _in_reach(coordinates: Coordinates, limits: Limits, thetas: Floats) -> Flags:
+    """Which parameter sets (s, p) have no free parameter farther outside of its bounds than these are apart, (s,)."""
+    free = list(coordinates.free)
+    lower, upper = limits.lower[free], limits.upper[free]
+    return np.all((thetas[:, free] >= 2.0 * lower - upper) & (thetas[:, free] <= 2.0 * upper - lower), axis=1)
 
 
 @dataclass(frozen=True)
@@ -206,14 +218,19 @@ def fit_whitened(
     normal = replace(objective, source=source).expand(u)
     if finite(normal):
         transform = whitening(normal)
-        u = u - transform @ (transform.T @ np.asarray(normal.gradient))
+        step = transform @ (transform.T @ np.asarray(normal.gradient))
+        ends = (u - length * step for length in 0.5 ** np.arange(HALVINGS))
+        coordinates = objective.coordinates
+        u = next((v for v in ends if _in_reach(coordinates, limits, np.asarray(objective.theta(v))[None])[0]), u)
     contrast = estimate.per_angle[:, 0]
     for number in range(ROUNDS):
         theta = np.asarray(objective.theta(u))
-        if not np.all(np.isfinite(theta)):
+        if not _in_reach(objective.coordinates, limits, theta[None])[0]:
             return None
         source = whitened_at(averages, model, theta, parts, threads)
         found = _round(measurement, pilot, objective, source, parts, u, transform, contrast, settings)
+        if found is None:
+            return None
         minimum = found.fitted.scaled.minimum
         if not np.all(np.isfinite(minimum.u)) or not np.isfinite(minimum.cost):
             return None
@@ -248,17 +265,19 @@ def _round(
     transform: Floats,
     contrast: Floats,
     settings: PointSettings,
-) -> _Round:
-    """Condense in a window around u (f,), minimise and settle the bounds."""
+) -> _Round | None:
+    """Condense in a window around u (f,), minimise and settle the bounds; None where the likelihood has no value."""
     model = objective.coordinates.model
     thetas = window(objective.coordinates, objective.limits, u, transform, settings.seed)
-    near = Window(thetas, (contrast / np.asarray(objective.sigma)) ** 2)
+    near = Neighbourhood(thetas, (contrast / np.asarray(objective.sigma)) ** 2)
     moments, _ = condensed(source, model, near)
     objective = replace(objective, source=moments)
+    if not np.isfinite(objective.cost(u)):
+        return None
     scaled = released(minimise_scaled(objective, u, measurement.phi, settings), settings)
     settled = settle_bounds(scaled.objective, scaled.minimum, settings)
     settled = replace(settled, rested=pilot.settled.rested)
-    noise = Noise(np.asarray(objective.sigma), SOURCE, float(moments.pairs.sum()))
+    noise = PairNoise(np.asarray(objective.sigma), SOURCE, float(moments.pairs.sum()))
     represented = Represented(moments, moments, noise, None, False, source, parts, near)
     fitted = Fitted(scaled, settled, represented, pilot.report, pilot.parameters, pilot.exchange, pilot.mirror)
     return _Round(fitted, u, transform)
@@ -317,7 +336,9 @@ def scatter_of_squares(source: Whitened, model: Model, estimate: Estimate, parts
         lifts = lifted(len(estimate.free), design)
         blocks, cycles = _by_block(source, model, estimate)
         white = source.white
-        freedom = np.sum([freedom_of(angle) for angle in source.angles], axis=0)
+        angles = source.angles
+        freedoms = np.array(each_angle(lambda k: freedom_of(angles[k]), len(angles), source.threads))
+        freedom = freedoms.sum(axis=0)
         misfit = np.sum([part[:, -1, -1] / own for part, own in zip(blocks, white, strict=True)], axis=0)
         levels = np.where(freedom > FEWEST, misfit / np.maximum(freedom, FEWEST), np.nan)
         fourth = 1.5 * np.abs(estimate.per_angle[:, 0]) * parts.shared**2 / white
@@ -331,21 +352,27 @@ def scatter_of_squares(source: Whitened, model: Model, estimate: Estimate, parts
             both = (gram + fourth[k] * cycles[k])[np.ix_(order, order)] * np.outer(factor, factor)
             total += lift @ both @ lift.T / estimate.sigma[k] ** 4
         weighed = replace(parts, model="speckle", width=source.averages.width, levels=levels)
-        weighed = replace(weighed, spectrum=_spectrum(source, model, estimate))
+        weighed = replace(weighed, spectrum=_spectrum(source, model, estimate, freedoms.sum(axis=1)))
         return total, replace(weighed, expected_chi_squared=1.0), None
 
     return scatter
 
 
-def _spectrum(source: Whitened, model: Model, estimate: Estimate) -> Floats:
-    """Expected variance over white, variance found over that expected, and number of elements, (3, bins)."""
-    theta = jnp.asarray(estimate.theta)
+def _spectrum(source: Whitened, model: Model, estimate: Estimate, freedom: Floats) -> Floats:
+    """Expected variance over white, variance found over that expected, and number of elements, (3, bins).
 
-    def one(k: int) -> Floats:
-        return spectrum_of(model, source.angles[k], theta, jnp.asarray(estimate.per_angle[k])) / weight[:, k, None]
+    Of as many angles as have CHECKED_SQUARES together; `freedom` (n_phi,) are the independent elements of each.
+    """
+    theta = jnp.asarray(estimate.theta)
+    examined = checked_angles(source.averages.elements, CHECKED_SQUARES)
+
+    def one(n: int) -> Floats:
+        k = int(examined[n])
+        level = jnp.asarray(estimate.per_angle[k])
+        return spectrum_of(model, source.angles[k], theta, level, freedom[k]) / weight[:, k, None]
 
     weight = np.stack([source.white, np.ones_like(source.white)])
-    found, count = np.sum(each_angle(one, len(source.angles), source.threads), axis=0)
+    found, count = np.sum(each_angle(one, len(examined), source.threads), axis=0)
     some = count >= FEWEST
     middle = np.sqrt(STRENGTHS[1:] * STRENGTHS[:-1])
     return np.stack([middle[some], found[some] / count[some], count[some]])
@@ -372,7 +399,7 @@ def against_whitening(
     """Why the noise of speckles is not allowed for in the fit itself; empty when nothing speaks against it."""
     if not fitted.settled.minimum.converged or fitted.represented.is_raw:
         return "the fit for independent noise did not get that far"
-    if parts.errors_from == "frames":
+    if parts.errors_from != "speckle":
         return "what pairs share is not the noise of speckles"
     if not parts.may_be_speckle:
         return "pairs share more smooth noise than speckles make" if np.any(parts.shared > 0.0) else "pairs share none"

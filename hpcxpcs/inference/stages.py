@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from hpcxpcs.answer.fit import CompressionReport, Exchange, NoiseParts
+from hpcxpcs.arrays import Floats
 from hpcxpcs.config.resolve import ResolvedParameter
-from hpcxpcs.inference.bounds import Settled
-from hpcxpcs.inference.direction import Mirror
-from hpcxpcs.inference.records import CompressionReport, Exchange, NoiseParts
-from hpcxpcs.inference.scaling_choice import Scaled
-from hpcxpcs.likelihood.adapt import Partition
-from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.inference.bounds import Mirror, Settled
+from hpcxpcs.inference.recovery import Scaled
+from hpcxpcs.likelihood.cells import Partition
 from hpcxpcs.likelihood.moments import Moments
 from hpcxpcs.likelihood.products import Source
-from hpcxpcs.likelihood.whitened import Whitened, Window
+from hpcxpcs.likelihood.whitened import Neighbourhood, Whitened
 
 Report = Callable[[str], None]
 
@@ -40,7 +39,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Noise:
+class PairNoise:
     """σ (n_phi,), where it comes from, and the degrees of freedom it rests on (infinite when it was stated)."""
 
     sigma: Floats
@@ -58,12 +57,12 @@ class Represented:
 
     source: Source
     moments: Moments
-    noise: Noise
+    noise: PairNoise
     partition: Partition | None
     is_raw: bool
     whitened: Whitened | None = None
     parts: NoiseParts | None = None
-    window: Window | None = None
+    window: Neighbourhood | None = None
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from hpcxpcs.arrays import Floats
 from hpcxpcs.inference.coordinates import Coordinates
-from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.physics.model import RateTerm
 
 FAINTEST = 69.0
@@ -228,9 +228,7 @@ class _Step:
         if self.index == self.rate.amplitude:
             return bounds.log_power_above(jnp.asarray(exponent), fixed[self.rate.offset])
         if self.index == self.rate.offset:
-            lowest = -fixed[self.rate.amplitude] * jnp.exp(
-                bounds.log_t * exponent - bounds.reach * jnp.abs(exponent)
-            )
+            lowest = -fixed[self.rate.amplitude] * jnp.exp(bounds.log_t * exponent - bounds.reach * jnp.abs(exponent))
             return jnp.maximum(low, lowest), high
         return low, high
 
@@ -315,9 +313,7 @@ class _RateBounds:
         ceiling = np.log(offset) - self.log_amplitude[0]
         candidates = [*self.exponents, 0.0]
         if below_zero:
-            candidates += [
-                ceiling / d for d in (self.log_t - self.reach, self.log_t + self.reach) if d != 0.0
-            ]
+            candidates += [ceiling / d for d in (self.log_t - self.reach, self.log_t + self.reach) if d != 0.0]
         p = np.clip(candidates, *self.exponents)
         limits = ceiling - p * self.log_t
         if below_zero:

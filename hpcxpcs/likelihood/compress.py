@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcxpcs.data.ahead import Angles, each_in_order
-from hpcxpcs.data.twotime import AngleMatrix
-from hpcxpcs.likelihood.cells import ORDER, Cell, TimeAxis, cell_nodes
-from hpcxpcs.likelihood.interpolation import Floats, lagrange_matrix
+from hpcxpcs.arrays import Floats
+from hpcxpcs.data.matrices import AngleMatrix, Angles, each_in_order
+from hpcxpcs.likelihood.cells import ORDER, Cell, TimeAxis, cell_nodes, lagrange_matrix
 from hpcxpcs.likelihood.moments import CellGroup, MomentArrays, Moments
-from hpcxpcs.likelihood.pairs import EVERY_PAIR, Lattice, Part, mask_key, pair_data, pair_weights, slabs
+from hpcxpcs.likelihood.raw import EVERY_PAIR, Lattice, PairSubset, mask_key, pair_data, pair_weights, slabs
 
 GROUP_SIZES = (ORDER, 2 * ORDER, ORDER * ORDER)
 """Node counts to which cells are padded, so that a few array shapes hold all cells."""
@@ -140,7 +139,7 @@ def compress(
     phi: Floats,
     cells: Sequence[Cell],
     axis: TimeAxis,
-    part: Part = EVERY_PAIR,
+    part: PairSubset = EVERY_PAIR,
 ) -> Moments:
     """Moments of the pairs of a part for all angles phi (n_phi,), reading each angle's matrix once."""
     return compress_parts(angles, phi, cells, axis, [part])[0]
@@ -151,7 +150,7 @@ def compress_parts(
     phi: Floats,
     cells: Sequence[Cell],
     axis: TimeAxis,
-    parts: Sequence[Part],
+    parts: Sequence[PairSubset],
 ) -> list[Moments]:
     """Moments of each of several parts for all angles phi (n_phi,), reading each angle's matrix once."""
     bases = [_cell_basis(cell, axis) for cell in cells]
@@ -184,7 +183,7 @@ def _empty(bases: Sequence[_CellBasis], mask: int, *, with_gram: bool) -> _Total
 
 
 def _compress_angle(
-    accumulator: _Accumulator, matrix: AngleMatrix, parts: Sequence[Part], into: Sequence[_Totals]
+    accumulator: _Accumulator, matrix: AngleMatrix, parts: Sequence[PairSubset], into: Sequence[_Totals]
 ) -> None:
     """Add the pairs of each part of one angle to its totals."""
     n_frames = matrix.c2.shape[0]

@@ -18,8 +18,8 @@ import numpy as np
 from jax import Array
 from scipy.linalg import qr
 
+from hpcxpcs.arrays import Floats
 from hpcxpcs.likelihood.cells import Cell, TimeAxis
-from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.moments import CellGroup, MomentArrays, Moments
 from hpcxpcs.physics.model import Model
 
@@ -136,16 +136,14 @@ def _kept(moments: Moments) -> Condensation:
     return Condensation((), moments.axis, phi, t1, t2, spread, moments.node_count, 0.0)
 
 
-def condense(
-    moments: Moments, model: Model, thetas: Floats, strength: Floats, *, tolerance: float = 0.01
-) -> Condensed:
+def condense(moments: Moments, model: Model, thetas: Floats, strength: Floats, *, tolerance: float = 0.01) -> Condensed:
     """Moments condensed to points chosen for their own pairs; the arguments are those of `condensation`."""
     chosen = condensation(moments, model, thetas, strength, tolerance)
     return Condensed(chosen.apply(moments), chosen.points, chosen.error)
 
 
-def to_arrays(arrays: MomentArrays) -> dict[str, np.ndarray]:
-    """Plain arrays by name, group k under "groups/k/", to be stored; `from_arrays` is the way back."""
+def moments_to_arrays(arrays: MomentArrays) -> dict[str, np.ndarray]:
+    """Plain arrays by name, group k under "groups/k/", to be stored; `moments_from_arrays` is the way back."""
     found = {name: np.asarray(getattr(arrays, name)) for name in _PLAIN}
     for index, group in enumerate(arrays.groups):
         for entry in fields(CellGroup):
@@ -153,8 +151,8 @@ def to_arrays(arrays: MomentArrays) -> dict[str, np.ndarray]:
     return found
 
 
-def from_arrays(stored: Mapping[str, np.ndarray]) -> MomentArrays:
-    """The arrays that `to_arrays` gave; names that it does not use are ignored."""
+def moments_from_arrays(stored: Mapping[str, np.ndarray]) -> MomentArrays:
+    """The arrays that `moments_to_arrays` gave; names that it does not use are ignored."""
     groups: list[CellGroup] = []
     while f"groups/{len(groups)}/t1" in stored:
         entries = {e.name: jnp.asarray(stored[f"groups/{len(groups)}/{e.name}"]) for e in fields(CellGroup)}

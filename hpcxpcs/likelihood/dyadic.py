@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.arrays import Floats
 from hpcxpcs.likelihood.products import columns
 from hpcxpcs.likelihood.raw import TILE, RawPairs, RawTiles
 from hpcxpcs.physics.model import Model
@@ -33,18 +33,19 @@ def _tile_scores(
     tangents: Array,
     scaling: Array,
     sigma: Array,
+    roots: tuple[Array, Array],
 ) -> tuple[Array, ...]:
     """Of the scores of one angle's tiles: row sums (B, m, R), column sums (B, m, Q) and Σ s sᵀ (m, m).
 
     Of its residuals: sums and numbers of pairs in squares of the smaller width (B, 2, R/width, Q/width), and the
-    squared differences (2, 2) of means over the larger.
+    squared differences (2, 2) of means over the larger, times the `roots` (B, R) and (B, Q) of both frames' brightness.
     """
     width, fine = widths
 
     def accumulate(
-        total: tuple[Array, Array], tile: tuple[Array, Array, Array, Array]
+        total: tuple[Array, Array], tile: tuple[Array, Array, Array, Array, Array, Array]
     ) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
-        rows, cols, data, weights = tile
+        rows, cols, data, weights, root_rows, root_cols = tile
         basis = columns(model, theta, tangents, rows[:, None], cols[None, :], tiles.phi[0])
         residual = data - scaling[0] * basis[0] - scaling[1]
         scores = basis * (weights * residual / sigma**2)
@@ -53,12 +54,13 @@ def _tile_scores(
         residual = residual * used
         shape = (2, rows.shape[0] // fine, fine, cols.shape[0] // fine, fine)
         blocks = jnp.stack([residual, used]).reshape(shape).sum(axis=(2, 4))
-        found = total[0] + flat @ flat.T, total[1] + _squared_differences(residual, used, width)
+        alike = residual * root_rows[:, None] * root_cols[None, :]
+        found = total[0] + flat @ flat.T, total[1] + _squared_differences(alike, used, width)
         return found, (scores.sum(axis=2), scores.sum(axis=1), blocks)
 
     size = 2 + tangents.shape[1]
     start = jnp.zeros((size, size)), jnp.zeros((2, 2))
-    per_tile = (tiles.row_times, tiles.column_times, tiles.data[0], tiles.weights[0])
+    per_tile = (tiles.row_times, tiles.column_times, tiles.data[0], tiles.weights[0], *roots)
     (squares, differences), (by_row, by_column, blocks) = jax.lax.scan(accumulate, start, per_tile)
     # The columns are [f, 1, ∂f…]; the directions are [contrast·∂f…, f, 1].
     order = jnp.concatenate([jnp.arange(2, size), jnp.arange(2)])
@@ -108,8 +110,9 @@ class Residuals:
     """What a fit leaves over at every angle, summed up.
 
     `blocks` (n_phi, 2, M, M) has the sums of residuals over squares of `fine` frames, and their numbers, on and above
-    the diagonal; `differences` (n_phi, 2, 2) Σ and number of squared differences of neighbouring residuals: along one
-    direction, of means over `width` along the other, and along both. `frames` (n_phi, N) says which have any pair.
+    the diagonal; `differences` (n_phi, 2, 2) Σ and number of squared differences of neighbouring residuals, each times
+    the roots of its frames' brightness: along one direction, of means over `width` along the other, and along both.
+    `frames` (n_phi, N) says which have any pair.
     """
 
     width: int
@@ -136,16 +139,23 @@ def clustered_scores(
     per_angle: Floats,
     sigma: Floats,
     widths: tuple[int, int] = (1, 1),
+    brightness: Floats | None = None,
 ) -> tuple[ClusteredScores, Residuals]:
     """Scores and residuals of every angle at theta (p,), tangents (p, k), per_angle (n_phi, 2), noise (n_phi,).
 
-    `per_angle` has contrast and offset, `widths` those of the residuals, of which the second divides the first.
+    `per_angle` has contrast and offset, `widths` those of the residuals, of which the second divides the first;
+    `brightness` (N,) is that of frames, where it is known.
     """
     width, fine = widths
+    roots = np.ones(raw.axis.count + TILE)
+    if brightness is not None:
+        roots[: len(brightness)] = np.sqrt(brightness)
 
     def found(index: int, tiles: RawTiles) -> tuple[Array, ...]:
         level, noise = jnp.asarray(per_angle[index]), jnp.asarray(sigma[index])
-        scores = _tile_scores(model, widths, tiles, theta, tangents, level, noise)
+        begins = ((_first_frames(raw, times), times.shape[1]) for times in (tiles.row_times, tiles.column_times))
+        of_tiles = tuple(jnp.asarray(roots[first[:, None] + np.arange(side)]) for first, side in begins)
+        scores = _tile_scores(model, widths, tiles, theta, tangents, level, noise, of_tiles)
         return tiles.row_times, tiles.column_times, *scores
 
     by_frame, squares, blocks, differences = [], [], [], []

@@ -12,9 +12,9 @@ import numpy as np
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
+from hpcxpcs.arrays import Floats
 from hpcxpcs.likelihood.cells import Cell, TimeAxis
-from hpcxpcs.likelihood.interpolation import Floats
-from hpcxpcs.likelihood.products import Products, columns, evaluate
+from hpcxpcs.likelihood.products import Products, columns, compiled_products
 from hpcxpcs.physics.model import Model
 
 
@@ -53,9 +53,7 @@ class MomentArrays:
             form, projected = (_few, _few_linear) if basis.shape[2:4] == (1, 1) else (_quadratic, _linear)
             gram, data = gram + form(basis, group.gram), data + projected(basis, group.data)
         flat = classes * members
-        return Products(
-            gram.reshape(flat, size, size)[self.place], data.reshape(flat, size)[self.place], self.power
-        )
+        return Products(gram.reshape(flat, size, size)[self.place], data.reshape(flat, size)[self.place], self.power)
 
     def _bases(self, model: Model, theta: Array, tangents: Array) -> list[Array]:
         """The columns V at the nodes of every group, (m, K, A, C, M) each.
@@ -70,8 +68,7 @@ class MomentArrays:
         ends = np.cumsum([group.t1.shape[-2] * group.t1.shape[-1] for group in self.groups])
         parts = jnp.split(found, ends[:-1], axis=-1)
         return [
-            part.reshape(*part.shape[:-1], *group.t1.shape[-2:])
-            for part, group in zip(parts, self.groups, strict=True)
+            part.reshape(*part.shape[:-1], *group.t1.shape[-2:]) for part, group in zip(parts, self.groups, strict=True)
         ]
 
     def weighted(self, weight: float) -> MomentArrays:
@@ -146,13 +143,11 @@ class Moments:
     @property
     def node_count(self) -> int:
         """Number of nodes per angle at which a model is evaluated."""
-        return sum(
-            int((np.diagonal(np.asarray(g.gram[0]), axis1=1, axis2=2) > 0).sum()) for g in self.arrays.groups
-        )
+        return sum(int((np.diagonal(np.asarray(g.gram[0]), axis1=1, axis2=2) > 0).sum()) for g in self.arrays.groups)
 
     def products(self, model: Model, theta: Array, tangents: Array) -> Products:
         """Inner products of every angle; see MomentArrays.products."""
-        return evaluate(model, self.arrays, theta, tangents)
+        return compiled_products(model, self.arrays, theta, tangents)
 
     def weighted(self, weight: float) -> Moments:
         """Moments of the same pairs with their likelihood raised to the power `weight`."""
@@ -166,8 +161,7 @@ class Moments:
         if mine.phi.shape != its.phi.shape or not np.array_equal(mine.place, its.place):
             mine, its = _one_class_per_angle(mine), _one_class_per_angle(its)
         groups = tuple(
-            replace(a, gram=a.gram + b.gram, data=a.data + b.data)
-            for a, b in zip(mine.groups, its.groups, strict=True)
+            replace(a, gram=a.gram + b.gram, data=a.data + b.data) for a, b in zip(mine.groups, its.groups, strict=True)
         )
         arrays = replace(mine, groups=groups, power=mine.power + its.power)
         return Moments(self.cells, self.axis, arrays, self.pairs + other.pairs)

@@ -58,7 +58,7 @@ def no_tangents(theta: Array) -> Array:
 
 
 @jax.jit
-def evaluate(model: Model, source: Source, theta: Array, tangents: Array) -> Products:
+def compiled_products(model: Model, source: Source, theta: Array, tangents: Array) -> Products:
     """Compiled products of a source made of arrays; they are arguments, so one compilation serves all."""
     return source.products(model, theta, tangents)
 
@@ -71,4 +71,4 @@ class Compiled:
 
     def products(self, model: Model, theta: Array, tangents: Array) -> Products:
         """Products of the wrapped source."""
-        return evaluate(model, self.source, theta, tangents)
+        return compiled_products(model, self.source, theta, tangents)

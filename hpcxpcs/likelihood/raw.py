@@ -1,4 +1,7 @@
-"""The raw pairs as a likelihood: the reference that moments are measured against, and the fallback."""
+"""The raw pairs as a likelihood: the reference that moments are measured against, and the fallback.
+
+Each unordered pair of frames counts once, with its weight; nothing comes from the diagonal.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,95 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial, reduce
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
-from hpcxpcs.data.ahead import Angles, ReadAhead, each_in_order
-from hpcxpcs.data.twotime import AngleMatrix
+from hpcxpcs.arrays import Floats
+from hpcxpcs.data.matrices import AngleMatrix, Angles, ReadAhead, each_in_order
 from hpcxpcs.likelihood.cells import TimeAxis
-from hpcxpcs.likelihood.interpolation import Floats
-from hpcxpcs.likelihood.pairs import pair_data, pair_weights
 from hpcxpcs.likelihood.products import Products, columns, joined
 from hpcxpcs.physics.model import Model
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The pairs with first frame ≡ row and second frame ≡ column (mod stride); stride 1 is all pairs."""
+
+    row: int = 0
+    column: int = 0
+    stride: int = 1
+
+    def cut(self, block: Floats, first_row: int) -> Floats:
+        """View of the lattice's elements in rows of a matrix (rows, N), the first of which is `first_row`."""
+        return block[(self.row - first_row) % self.stride :: self.stride, self.column :: self.stride]
+
+    def pieces(self, rows: slice, n_frames: int) -> Iterator[Piece]:
+        """The lattice itself, among any rows."""
+        yield Piece(self, rows, None)
+
+
+class Piece(NamedTuple):
+    """Pairs of a lattice with first frame in `rows`; only those in keep (rows, N) when it is given."""
+
+    lattice: Lattice
+    rows: slice
+    keep: NDArray[np.bool_] | None
+
+
+class PairSubset(Protocol):
+    """Some of the pairs of every angle."""
+
+    def pieces(self, rows: slice, n_frames: int) -> Iterator[Piece]:
+        """Disjoint pieces that hold the part's pairs (i < j < n_frames) with first frame in `rows`."""
+        ...
+
+
+EVERY_PAIR = Lattice()
+
+
+def lattices(stride: int) -> tuple[Lattice, ...]:
+    """The stride² lattices that hold every pair exactly once between them."""
+    return tuple(Lattice(row, column, stride) for row in range(stride) for column in range(stride))
+
+
+ALL = slice(None)
+
+
+def pair_weights(matrix: AngleMatrix, rows: slice, columns: slice = ALL) -> Floats:
+    """Weights (rows, columns) of the pairs i < j: 0 where masked, 1/σ² where the file gives σ, else 1."""
+    frames = np.arange(matrix.c2.shape[0])
+    allowed = frames[None, columns] > frames[rows, None]
+    allowed &= matrix.frame_ok[rows, None] & matrix.frame_ok[None, columns]
+    if matrix.pair_ok is not None:
+        allowed &= matrix.pair_ok[rows, columns]
+    if matrix.sigma is None:
+        return allowed.astype(np.float64)
+    sigma = np.where(allowed, matrix.sigma[rows, columns], 1.0).astype(np.float64)
+    return np.where(allowed, sigma**-2.0, 0.0)
+
+
+def pair_data(matrix: AngleMatrix, rows: slice, weights: Floats, columns: slice = ALL) -> Floats:
+    """Data in float64, exactly 0 where the weight is 0 (so that a masked NaN cannot leak)."""
+    return np.where(weights > 0.0, matrix.c2[rows, columns], 0.0).astype(np.float64, copy=False)
+
+
+def mask_key(matrix: AngleMatrix) -> bytes | None:
+    """Equal keys mean equal weights; None means weights of its own (per-pair masks or errors)."""
+    if matrix.pair_ok is not None or matrix.sigma is not None:
+        return None
+    return np.packbits(matrix.frame_ok).tobytes()
+
+
+def slabs(n_frames: int, limit_bytes: int = 16 << 20) -> list[slice]:
+    """Row ranges whose float64 slabs of n_frames columns stay below `limit_bytes`."""
+    height = max(1, min(n_frames, limit_bytes // (8 * n_frames)))
+    return [slice(start, min(start + height, n_frames)) for start in range(0, n_frames, height)]
+
 
 TILE = 128
 """Frames per side of the square tiles in which a matrix is evaluated."""
@@ -51,9 +130,7 @@ class RawTiles:
 
         def accumulate(total: Products, tile: tuple[Array, Array, Array, Array]) -> tuple[Products, None]:
             rows, cols, data, weights = tile
-            basis = columns(
-                model, theta, tangents, rows[None, :, None], cols[None, None, :], self.phi[:, None, None]
-            )
+            basis = columns(model, theta, tangents, rows[None, :, None], cols[None, None, :], self.phi[:, None, None])
             flat = basis.reshape(size, n_phi, -1).swapaxes(0, 1)
             weighted = flat * weights.reshape(n_phi, 1, -1)
             found = Products(
@@ -184,9 +261,7 @@ def _among(matrix: AngleMatrix, chosen: np.ndarray) -> AngleMatrix:
     )
 
 
-def frame_subset(
-    angles: Angles, phi: Floats, axis: TimeAxis, frames: Sequence[int] | np.ndarray
-) -> RawTiles:
+def frame_subset(angles: Angles, phi: Floats, axis: TimeAxis, frames: Sequence[int] | np.ndarray) -> RawTiles:
     """The raw pairs among a few chosen frames, of every angle, as one dense tile (for scouting starts)."""
     chosen = np.asarray(frames)
     times = axis.times(chosen)

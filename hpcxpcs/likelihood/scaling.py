@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hpcxpcs.likelihood.interpolation import Floats
+from hpcxpcs.arrays import Floats
 from hpcxpcs.likelihood.products import Products
 
 POOLING_SCALE = (0.1, 0.01)
@@ -176,9 +176,7 @@ def log_gaussian_integral(information: Array, right: Array) -> Array:
 
 
 @log_gaussian_integral.defjvp
-def _log_gaussian_integral_jvp(
-    primals: tuple[Array, Array], tangents: tuple[Array, Array]
-) -> tuple[Array, Array]:
+def _log_gaussian_integral_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     """∂/∂A = −½ (x xᵀ + A⁻¹) and ∂/∂h = x with x = A⁻¹h: far fewer operations than back through the factorisation."""
     (information, right), (its_change, change) = primals, tangents
     value, half, scale, root = _integrated(information, right)

@@ -21,14 +21,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hpcxpcs.data.ahead import Angles
+from hpcxpcs.arrays import Floats, Integers
+from hpcxpcs.data.matrices import Angles
 from hpcxpcs.likelihood.cells import Cell, TimeAxis
 from hpcxpcs.likelihood.compress import compress_parts
-from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.moments import Moments
-from hpcxpcs.likelihood.pairs import EVERY_PAIR, Lattice, Piece
-
-Integers = NDArray[np.int64]
+from hpcxpcs.likelihood.raw import EVERY_PAIR, Lattice, Piece
 
 BALANCE = 0.1
 """Largest tolerated distance of a shard's number of pairs from the mean, as a fraction, of a lattice cut."""

@@ -31,9 +31,9 @@ from jax import Array
 from numpy.typing import NDArray
 from scipy.linalg import eigh, qr
 
+from hpcxpcs.arrays import Floats, Integers
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.condense import POINT_GRID
-from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.moments import CellGroup, MomentArrays, Moments
 from hpcxpcs.likelihood.products import Products, columns
 from hpcxpcs.likelihood.raw import each_angle
@@ -59,9 +59,6 @@ SAMPLED_SIDE = 48
 """Squares per side on which the shapes are compared from which the basis of the condensed likelihood is chosen."""
 
 
-Places = NDArray[np.int64]
-
-
 @dataclass(frozen=True)
 class Averages:
     """Matrices averaged over squares of `width` frames, M per side: data (n_phi, M, M), zero where there is no pair.
@@ -77,7 +74,7 @@ class Averages:
     times: Floats
     root: Floats
     data: Floats
-    holes: tuple[Places, ...] = ()
+    holes: tuple[Integers, ...] = ()
 
     @property
     def elements(self) -> Floats:
@@ -85,7 +82,7 @@ class Averages:
         rows = np.count_nonzero(self.root, axis=1).astype(np.float64)
         return np.asarray(0.5 * rows * (rows - 1.0) - [len(self.holes_of(k)) for k in range(len(rows))])
 
-    def holes_of(self, k: int) -> Places:
+    def holes_of(self, k: int) -> Integers:
         """The holes of one angle."""
         return self.holes[k] if self.holes else np.zeros((0, 2), dtype=np.int64)
 
@@ -181,14 +178,17 @@ def _flat(matrices: Array) -> Array:
 def square_means(model: Model, theta: Array, tangents: Array, times: Array, phi: Array) -> Array:
     """The columns V of `products.columns` averaged over squares, (m, M, M), zero on the diagonal.
 
-    The average over two times in each direction is that over all frames for cubic polynomials. The model is given
-    single times, of which it takes powers, and not pairs.
+    The average over two times in each direction is that over all frames for cubic polynomials; of the two mixed pairs
+    of times one is the other one's mirror image. The model is given single times, of which it takes powers, not pairs.
     """
-    size, nodes = times.shape
-    t = times.ravel()
-    found = columns(model, theta, tangents, t[:, None], t[None, :], phi)
-    means = found.reshape(found.shape[0], size, nodes, size, nodes).mean(axis=(2, 4))
-    return means * (1.0 - jnp.eye(size))
+    first, last = times[:, 0], times[:, -1]
+    if times.shape[1] == 1:
+        means = columns(model, theta, tangents, first[:, None], first[None, :], phi)
+    else:
+        rows, cols = jnp.stack([first, last, first]), jnp.stack([first, last, last])
+        found = columns(model, theta, tangents, rows[:, :, None], cols[:, None, :], phi)
+        means = 0.25 * (found[:, 0] + found[:, 1] + found[:, 2] + found[:, 2].swapaxes(1, 2))
+    return means * (1.0 - jnp.eye(len(times)))
 
 
 @jax.jit
@@ -204,7 +204,7 @@ def _products(model: Model, angle: WhitenedAngle, theta: Array, tangents: Array)
     return Products(found[:-1, :-1], found[:-1, -1], found[-1, -1])
 
 
-def stored(angle: WhitenedAngle) -> dict[str, np.ndarray]:
+def arrays_of_angle(angle: WhitenedAngle) -> dict[str, np.ndarray]:
     """Plain arrays by name, from which `WhitenedAngle(**…)` is made again."""
     return {entry.name: np.asarray(getattr(angle, entry.name)) for entry in fields(WhitenedAngle)}
 
@@ -268,7 +268,7 @@ def _padded[T: np.generic](array: NDArray[T], shape: tuple[int, ...]) -> NDArray
 
 
 def _weights(
-    shape: Floats, root: Floats, holes: Places, shared: float, smooth: float
+    shape: Floats, root: Floats, holes: Integers, shared: float, smooth: float
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """U, h − 1, g − h − h + 1 and Q⁻¹ of one angle; rows without frames have no weight."""
     faintest = min(FAINT / max(shared, TINY), np.sqrt(FAINT / max(smooth, TINY)))
@@ -285,7 +285,7 @@ def _weights(
     return modes, once, twice, unseen
 
 
-def _between(modes: Floats, inverse: Floats, holes: Places) -> Floats:
+def _between(modes: Floats, inverse: Floats, holes: Integers) -> Floats:
     """Q of modes (M, r) and the weights between them, the last standing for all that are not kept, (r + 1, r + 1)."""
     side, (i, j) = len(modes), holes.T
     found = np.zeros((side + len(holes), side + len(holes)))
@@ -341,7 +341,7 @@ def cycles_at(model: Model, angle: WhitenedAngle, theta: Array, tangents: Array)
 
 
 @dataclass(frozen=True)
-class Window:
+class Neighbourhood:
     """Where a condensed likelihood holds: near parameter sets thetas (s, p), the first in the middle.
 
     `strength` (n_phi,) is contrast²/white there.
@@ -369,12 +369,7 @@ def _values(model: Model, thetas: Array, t1: Array, t2: Array, phi: Array) -> Ar
     return jax.vmap(lambda theta: model.shape(theta, t1, t2, phi))(thetas)
 
 
-@jax.jit
-def _mean_shapes(model: Model, thetas: Array, times: Array, phi: Array) -> Array:
-    return jax.lax.map(lambda theta: mean_shape(model, theta, times, phi), thetas)
-
-
-def _spanning(averages: Averages, k: int, model: Model, near: Window, tolerance: float) -> _Shapes:
+def _spanning(averages: Averages, k: int, model: Model, near: Neighbourhood, tolerance: float) -> _Shapes:
     """Shapes of some of a window's parameter sets, by pivoted QR, that leave out less than the tolerance.
 
     The constant and the first set's are always among them. Norms, in standard deviations, are those of independent
@@ -397,15 +392,15 @@ def _spanning(averages: Averages, k: int, model: Model, near: Window, tolerance:
     span = np.concatenate([np.ones((1, i.size)), values[used]])
     orthonormal, back = np.linalg.qr(span.T)
     points = qr(orthonormal.T, mode="r", pivoting=True, check_finite=False)[1][: len(span)]
-    room = np.resize(used, -(-len(used) // POINT_GRID) * POINT_GRID)
-    means = np.asarray(_mean_shapes(model, *map(jnp.asarray, (thetas[room], averages.times[k], phi))))[: len(used)]
-    everything = np.concatenate([np.ones((1, *means.shape[1:])), means])
+    times = jnp.asarray(averages.times[k])
+    means = [np.asarray(mean_shape(model, jnp.asarray(theta), times, jnp.asarray(phi))) for theta in thetas[used]]
+    everything = np.stack([np.ones_like(means[0]), *means])
     rotated = np.tensordot(np.linalg.inv(back).T, everything, axes=1)
     return _Shapes(rotated, t1[points], t2[points], np.linalg.inv(orthonormal[points]))
 
 
 def condensed(
-    source: Whitened, model: Model, near: Window, sets: Sequence[PairSet] = (), tolerance: float = 0.01
+    source: Whitened, model: Model, near: Neighbourhood, sets: Sequence[PairSet] = (), tolerance: float = 0.01
 ) -> tuple[Moments, list[Moments]]:
     """The likelihood of shapes within a window from their values at a few points per angle.
 
@@ -443,7 +438,7 @@ def _filled(angle: WhitenedAngle, matrices: Array) -> Array:
     return angle.filled(angle.weighted(matrices))
 
 
-def _elements(angle: WhitenedAngle, matrices: Floats) -> tuple[Places, Places, Floats, Floats]:
+def _elements(angle: WhitenedAngle, matrices: Floats) -> tuple[Integers, Integers, Floats, Floats]:
     """Filled matrices (k, M, M) in the eigenvectors of the noise: rows, columns, whitened (k, E), v/white (E,)."""
     modes = np.asarray(angle.modes)
     used = np.any(modes != 0.0, axis=0)
@@ -471,23 +466,21 @@ STRENGTHS = 10.0 ** np.arange(0.0, 10.5, 0.5)
 """Edges of the classes of elements by their expected variance over the independent part."""
 
 
-def spectrum_of(model: Model, angle: WhitenedAngle, theta: Array, level: Array) -> Floats:
+def spectrum_of(model: Model, angle: WhitenedAngle, theta: Array, level: Array, freedom: float) -> Floats:
     """Σ of squared whitened residuals (in units of white) and the number of elements, (2, bins), by STRENGTHS.
 
-    The number is less what the unknown squares take, from all alike.
+    The number is less what the unknown squares take, from all alike: `freedom` are left.
     """
     shape = np.asarray(mean_shape(model, theta, angle.times, angle.phi))
     residual = np.asarray(angle.data) - float(level[0]) * shape - float(level[1])
     *_, values, strength = _elements(angle, residual[None])
     place = np.clip(np.digitize(strength, STRENGTHS) - 1, 0, len(STRENGTHS) - 2)
     count = np.bincount(place, minlength=len(STRENGTHS) - 1).astype(np.float64)
-    count *= freedom_of(angle).sum() / count.sum()
+    count *= freedom / count.sum()
     return np.stack([np.bincount(place, weights=values[0] ** 2, minlength=len(count)), count])
 
 
-def _gathered(
-    averages: Averages, size: int, parts: Sequence[tuple[_Shapes, Floats]], elements: Floats
-) -> Moments:
+def _gathered(averages: Averages, size: int, parts: Sequence[tuple[_Shapes, Floats]], elements: Floats) -> Moments:
     """Moments at the points of every angle from inner products of its shapes and data (J + 1, J + 1)."""
     n_phi = len(parts)
     t1, t2 = np.zeros((2, n_phi, size))

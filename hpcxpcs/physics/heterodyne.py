@@ -11,18 +11,25 @@ from hpcxpcs.physics.rates import Scalar, TimeGrid, power
 
 CONVENTIONS = ("physical", "heterodyne-2")
 
-# Reduced modes vary the transports only; these are the other eight parameters of the full model, in its order
-# (v0, beta, v_offset, f0, f1, f2, f3, phi0): no motion, equal and constant amplitudes.
 REDUCED_CONSTANTS = (0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0)
+"""Reduced modes vary the transports only; these are the other eight parameters of the full model, in its order (v0,
+beta, v_offset, f0, f1, f2, f3, phi0): no motion, equal and constant amplitudes."""
 
 _REFERENCE, _SAMPLE = slice(0, 3), slice(3, 6)
 _F0, _F1, _F3 = 9, 10, 12
 _REDUCED_SIZE = 6
-# Beyond this any f0 of note is clipped to 1 anyway; second derivatives by an f0 of 0 stay finite below it.
+
 _LARGEST_EXPONENT = 100.0
+"""Beyond this any f0 of note is clipped to 1 anyway; second derivatives by an f0 of 0 stay finite below it."""
+
 _GATE_SHARPNESS = 50.0
+"""That of the published soft clip, which the convention of its name repeats."""
+
 _PUBLISHED_SHORTEST_TIME = 1e-10
+"""The published package evaluates no time below so many seconds, but for t = 0."""
+
 _SLOWEST = 1e-300
+"""Rates below this count as this: their logarithm decides which component is the faster one."""
 
 
 def _clip_hard(x: Array) -> Array:
@@ -36,9 +43,7 @@ def _clip_soft(x: Array) -> Array:
     return 1.0 - jax.nn.softplus(_GATE_SHARPNESS * (1.0 - lower)) / _GATE_SHARPNESS
 
 
-def sample_fraction(
-    t: ArrayLike, f0: Scalar, f1: Scalar, f2: Scalar, f3: Scalar, *, convention: str
-) -> Array:
+def sample_fraction(t: ArrayLike, f0: Scalar, f1: Scalar, f2: Scalar, f3: Scalar, *, convention: str) -> Array:
     """Amplitude fraction of the sample, clip01(f0·exp(f1·(t − f2)) + f3); t, f2 in s, f1 in 1/s."""
     exponent = jnp.clip(f1 * (jnp.asarray(t, jnp.float64) - f2), -_LARGEST_EXPONENT, _LARGEST_EXPONENT)
     fraction = f0 * jnp.exp(exponent) + f3
@@ -58,9 +63,7 @@ def flow_alignment(phi_degrees: ArrayLike, phi0_degrees: Scalar, *, convention: 
     return jnp.cos(jnp.deg2rad(jnp.asarray(phi_degrees, jnp.float64) + sign * phi0_degrees))
 
 
-def sampled_rate(
-    grid: TimeGrid, amplitude: Scalar, exponent: Scalar, offset: Scalar, *, floored: bool
-) -> Array:
+def sampled_rate(grid: TimeGrid, amplitude: Scalar, exponent: Scalar, offset: Scalar, *, floored: bool) -> Array:
     """Rate on the frame grid (count,) as the published package samples it, for the trapezoid integrator.
 
     The power law counts as 0 at t = 0 whatever its exponent; with floored, the rate is kept at or above 0.

@@ -13,10 +13,16 @@ from hpcxpcs.physics.rates import Scalar, TimeGrid, rate
 
 SHEAR_LAWS = ("couette", "homodyne-2")
 
-# Published package: rates are floored here, and no time is evaluated below max(dt/2, this many seconds).
 _PUBLISHED_RATE_FLOOR = 1e-10
+"""Where the published package floors rates, which the conventions of its name repeat."""
+
 _PUBLISHED_SHORTEST_TIME = 1e-8
+"""The published package evaluates no time below dt/2 and so many seconds."""
+
 _SERIES_BELOW = 0.25
+"""|x| in radians below which sin(x)/x and its derivative are their series: the first of the terms left out is
+0.25^12/13! there, 1e-17 of the sum."""
+
 _SINC_SERIES = tuple((-1.0) ** k / math.factorial(2 * k + 1) for k in range(6))
 _SINC_SLOPES = tuple((-1.0) ** k * 2 * k / math.factorial(2 * k + 1) for k in range(1, 7))
 
@@ -71,9 +77,7 @@ def shear_field(law: str, q: float, gap: float, alignment: Array, strain: Array)
     return sinc(phase / (2.0 * math.pi)) ** 2
 
 
-def sampled_rate(
-    grid: TimeGrid, amplitude: Scalar, exponent: Scalar, offset: Scalar, *, floored: bool
-) -> Array:
+def sampled_rate(grid: TimeGrid, amplitude: Scalar, exponent: Scalar, offset: Scalar, *, floored: bool) -> Array:
     """Rate on the frame grid (count,) as the published package samples it, for the trapezoid integrator.
 
     Times up to half a step are evaluated at half a step; with floored, rates are kept above 1e-10.

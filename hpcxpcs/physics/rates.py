@@ -16,12 +16,19 @@ from jax.typing import ArrayLike
 
 type Scalar = Array | float
 
-# exp() arguments are kept below this, so that products with A and second derivatives stay finite.
 _LARGEST_EXPONENT = 300.0
-# Stands for an integral from 0 that diverges (t = 0, p <= -1): no correlation survives it, yet it is finite.
+"""exp() arguments are kept below this, so that products with A and second derivatives stay finite."""
+
 _DIVERGED = -1.0e100
+"""Stands for an integral from 0 that diverges (t = 0, p <= -1): no correlation survives it, yet it is finite."""
+
 _SERIES_BELOW = 0.25
-_LONG = 64  # times
+"""|z| below which expm1(z)/z and its derivatives are their series: the first of the terms left out is 0.25^12/13!
+there, 1e-17 of the sum, where the closed form of the derivative loses digits as 1/z."""
+
+_LONG = 64
+"""Times from which on their integrals are kept for all pairs: for fewer there is nothing to gain."""
+
 _EXPONENTIAL_SERIES = tuple(1.0 / math.factorial(k + 1) for k in range(12))
 _EXPONENTIAL_SLOPES = tuple((k + 1) / math.factorial(k + 2) for k in range(12))
 

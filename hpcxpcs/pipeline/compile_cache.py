@@ -4,18 +4,133 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib
+import json
+import logging
 import os
 import platform
 import threading
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Self
 
 from hpcxpcs.errors import OutputError
-from hpcxpcs.pipeline.cache_entries import check_entries, zstd_decompress
-from hpcxpcs.runtime.machine import cache_folder
+from hpcxpcs.files.json_safe import write_json
+from hpcxpcs.runs.events import append
+from hpcxpcs.runs.run import Run
+from hpcxpcs.workers.machine import cache_folder
+
+INDEX_NAME = "index.json"
+INDEX_VERSION = 1
+ENTRY_PATTERN = "*-cache"
+SECOND_LOOK_SECONDS = 0.2  # an entry that another process is just writing grows or is complete by then
+ZSTD_START = b"\x28\xb5\x2f\xfd"
+
+Digests = Mapping[str, str]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CacheCheck:
+    """What a check of the cache found: how many entries are whole, and the names of those that it removed."""
+
+    whole: int
+    dropped: tuple[str, ...]
+
+
+def check_entries(folder: Path) -> CacheCheck:
+    """Remove entries of a cache folder that are torn or altered, and note the SHA-256 of all others in its index.
+
+    An entry in the index must have that digest; a new one must decompress. Run it before JAX reads the cache, and
+    again when everything is compiled. Processes may do so at the same time: at worst one compiles once more.
+    """
+    known = _index(folder)
+    digests: dict[str, str] = {}
+    suspects: dict[str, bytes] = {}
+    for path in sorted(folder.glob(ENTRY_PATTERN)):
+        content = _content(path)
+        if content is not None:
+            if (digest := _digest_of_whole(content, known.get(path.name))) is None:
+                suspects[path.name] = content
+            else:
+                digests[path.name] = digest
+    dropped = []
+    if suspects:
+        time.sleep(SECOND_LOOK_SECONDS)
+        dropped = [name for name, content in suspects.items() if _removed(folder / name, content)]
+    if digests != known:
+        with suppress(OutputError):
+            write_json(folder / INDEX_NAME, {"schema_version": INDEX_VERSION, "sha256": digests})
+    return CacheCheck(len(digests), tuple(dropped))
+
+
+def zstd_decompress() -> Callable[[bytes], bytes] | None:
+    """Find the decompression of zstd that JAX uses where there is one; None where it uses zlib."""
+    with suppress(ImportError):
+        decompress: Callable[[bytes], bytes] = importlib.import_module("compression.zstd").decompress
+        return decompress
+    with suppress(ImportError):
+        decompress = importlib.import_module("zstandard").ZstdDecompressor().decompress
+        return decompress
+    return None
+
+
+def _index(folder: Path) -> Digests:
+    """Digests by name; empty when the index is absent, unreadable or of another version."""
+    try:
+        document = json.loads((folder / INDEX_NAME).read_bytes())
+        if document["schema_version"] == INDEX_VERSION:
+            return {str(name): str(digest) for name, digest in document["sha256"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        pass
+    return {}
+
+
+def _digest_of_whole(content: bytes, expected: str | None) -> str | None:
+    """SHA-256 of a whole entry, None for one that differs from the index or does not decompress."""
+    digest = hashlib.sha256(content).hexdigest()
+    whole = _decompresses(content) if expected is None else digest == expected
+    return digest if whole else None
+
+
+def _decompresses(content: bytes) -> bool:
+    if content.startswith(ZSTD_START):
+        decompress = zstd_decompress()
+        try:
+            return decompress is not None and bool(decompress(content))
+        except Exception:  # each of the two packages has an error class of its own
+            return False
+    stream = zlib.decompressobj()
+    try:
+        stream.decompress(content)
+    except zlib.error:
+        return False
+    return stream.eof and not stream.unused_data
+
+
+def _removed(path: Path, seen: bytes) -> bool:
+    """Remove an entry unless it has changed since it was seen: then somebody is writing it."""
+    if _content(path) != seen:
+        return False
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
 
 REMEDY = "name a folder of yours with runtime.compilation_cache_dir, or null to do without"
 REQUEST_EVENT = "/jax/compilation_cache/compile_requests_use_cache"
@@ -37,13 +152,14 @@ class CacheUse:
 
 
 class CacheRecorder:
-    """Counts the use of the compile cache by this process inside a `with` block."""
+    """Counts the use of the compile cache by this process inside a `with` block, and tells it step by step."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._requests = 0
         self._hits = 0
         self._spans: list[tuple[float, float]] = []
+        self._told = CacheUse(0, 0, 0.0)
 
     @property
     def use(self) -> CacheUse:
@@ -51,6 +167,24 @@ class CacheRecorder:
         with self._lock:
             seconds = sum(end - begin for begin, end in self._spans)
             return CacheUse(self._hits, self._requests - self._hits, seconds)
+
+    def tell(self, run: Run, during: str) -> None:
+        """Append an event "compiled" with hits, misses and seconds since the last one, if there are any.
+
+        Hits and misses count programs asked for; those that this process already had in memory are not asked for
+        again.
+        """
+        use, told = self.use, self._told
+        self._told = use
+        hits, misses, seconds = (
+            use.hits - told.hits,
+            use.misses - told.misses,
+            round(use.seconds - told.seconds, 3),
+        )
+        if hits or misses:
+            words = ("%d programs from the cache, %d compiled, in %.3g s", hits, misses, seconds)
+            _log.info(*words, extra={"event": "compiled", "hits": hits, "misses": misses, "of": during})
+            append(run, "compiled", during=during, hits=hits, misses=misses, seconds=seconds)
 
     def __enter__(self) -> Self:
         from jax import monitoring
@@ -103,9 +237,7 @@ def compile_cache(
     _open(None if folder is None else str(folder))
     if folder is not None:
         if check and (dropped := check_entries(folder).dropped):
-            warn(
-                f"{len(dropped)} torn or altered entries of compiled code removed from {folder}: compiling anew"
-            )
+            warn(f"{len(dropped)} torn or altered entries of compiled code removed from {folder}: compiling anew")
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     return folder
@@ -129,9 +261,7 @@ def _writable_folder(setting: str) -> Path:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except RuntimeError as error:
-        raise OutputError(
-            f"compiled code: there is no home folder to keep it in ({error}); {REMEDY}"
-        ) from error
+        raise OutputError(f"compiled code: there is no home folder to keep it in ({error}); {REMEDY}") from error
     except OSError as error:
         raise OutputError(f"compiled code cannot be kept in {folder} ({error.strerror}); {REMEDY}") from error
     return folder
@@ -153,3 +283,9 @@ def machine_key(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
                     break
     digest = hashlib.sha256(f"{platform.machine()} {flags}".encode()).hexdigest()[:12]
     return f"jaxlib-{jaxlib_version}-{digest}{'-zstd' if zstd_decompress() else ''}"
+
+
+@cache
+def compile_log() -> CacheRecorder:
+    """The recorder of this process; it counts from the first call on."""
+    return CacheRecorder().__enter__()

@@ -5,42 +5,46 @@ Nothing here imports JAX: ranks that get no task never pay for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+from hpcxpcs.batch.launcher import under_mpi
 from hpcxpcs.config import Config
 from hpcxpcs.errors import ConfigError
-from hpcxpcs.pipeline.begin import is_prepared
-from hpcxpcs.pipeline.choices import fit_threads, worker_count
-from hpcxpcs.pipeline.executor import Executor
+from hpcxpcs.pipeline.plan import is_prepared
 from hpcxpcs.pipeline.reporter import Reporter
-from hpcxpcs.runtime.environment import apply, limited_threads
-from hpcxpcs.runtime.executors.dealing import MpiRanks
-from hpcxpcs.runtime.executors.in_process import InProcess
-from hpcxpcs.runtime.executors.launcher import under_mpi
-from hpcxpcs.runtime.executors.local import LocalWorkers
-from hpcxpcs.runtime.executors.mpi import as_rank_0_has_it, mpi_ranks
-from hpcxpcs.runtime.placement import my_place
-from hpcxpcs.runtime.preemption import StopRequest, find_deadline
-from hpcxpcs.runtime.pulse import Stop
-from hpcxpcs.runtime.run import Run
-from hpcxpcs.runtime.topology import topology
-from hpcxpcs.runtime.work import TaskFunction, lazily
+from hpcxpcs.pipeline.settings import fit_threads, worker_count
+from hpcxpcs.runs.run import Run
+from hpcxpcs.workers.local import InProcess, LocalWorkers
+from hpcxpcs.workers.machine import topology
+from hpcxpcs.workers.mpi import MpiRanks, mpi_ranks
+from hpcxpcs.workers.placement import Place, apply, limited_threads, my_place
+from hpcxpcs.workers.preemption import StopRequest, find_deadline
+from hpcxpcs.workers.work import Stop, TaskFunction, lazily
+
+Executor = InProcess | LocalWorkers | MpiRanks
+"""Whoever does the tasks of a run: it has a `stop` request and a number of `workers`, and can `run_tasks`."""
 
 
-def task_function(run: Run) -> TaskFunction:
+def make_task_function(run: Run) -> TaskFunction:
     """What does the tasks of a run, made when there is the first one to do."""
-    from hpcxpcs.pipeline.sampling import task_function as made
+    from hpcxpcs.pipeline.sample import task_function as made
 
     return made(run)
 
 
-def ensure_ready(run: Run, stop: Stop, reporter: Reporter) -> None:
-    """Have the likelihood of a run prepared, by this process or another; Stopped when time is up before."""
-    if not is_prepared(run):
-        from hpcxpcs.pipeline.posterior import ensure_prepared
+def ensure_ready(run: Run, stop: Stop, reporter: Reporter) -> Run:
+    """Have the likelihood of a run prepared, by this process or another; Stopped when time is up before.
 
-        ensure_prepared(run, stop, reporter)
+    The run comes back as this process has it open after that, for its tasks.
+    """
+    if is_prepared(run):
+        return run
+    from hpcxpcs.pipeline.prepare import OpenRun, ensure_prepared
+
+    opened = OpenRun.of(run)
+    ensure_prepared(opened, stop, reporter)
+    return opened
 
 
 @contextmanager
@@ -59,12 +63,19 @@ def crew(
                     "--workers: is for a command without an MPI launcher; here the ranks are the workers: leave it "
                     "out, and start as many ranks as are to work (runtime.ranks_per_machine)"
                 )
-            yield InProcess(lazily(task_function), found) if isinstance(found, StopRequest) else found
+            yield InProcess(lazily(make_task_function), found) if isinstance(found, StopRequest) else found
         return
     count = workers or worker_count(config)
     threads = limited_threads(fit_threads(config)) if is_point_fit(config) else nullcontext()
     with threads, StopRequest(find_deadline(time_limit)) as stop:
-        yield LocalWorkers(count, stop) if count > 1 else InProcess(lazily(task_function), stop)
+        yield LocalWorkers(count, stop) if count > 1 else InProcess(lazily(make_task_function), stop)
+
+
+def pin_to_cores(reporter: Reporter) -> Place:
+    """Take the cores of this process."""
+    place = my_place(topology())
+    apply(place, warn=reporter.warn)
+    return place
 
 
 def is_point_fit(config: Config) -> bool:
@@ -73,11 +84,9 @@ def is_point_fit(config: Config) -> bool:
 
 
 @contextmanager
-def _ranks(
-    config: Config, time_limit: float | None, reporter: Reporter
-) -> Iterator[MpiRanks | StopRequest | None]:
+def _ranks(config: Config, time_limit: float | None, reporter: Reporter) -> Iterator[MpiRanks | StopRequest | None]:
     """The ranks that work for rank 0, each on cores of its own; for a point fit it keeps what the launcher gave it."""
-    function = lazily(task_function)
+    function = lazily(make_task_function)
     if is_point_fit(config):
         with mpi_ranks(function, time_limit, warn=reporter.warn) as found:
             if isinstance(found, MpiRanks):
@@ -88,24 +97,8 @@ def _ranks(
                 )
             yield found
         return
-    place = my_place(topology())
-    apply(place, warn=reporter.warn)
+    place = pin_to_cores(reporter)
     most = config.runtime.ranks_per_machine
     chosen = None if most == "auto" else most
     with mpi_ranks(function, time_limit, warn=reporter.warn, cpus=place.cpus, most=chosen) as found:
         yield found
-
-
-def led(
-    config: Config,
-    time_limit: float | None,
-    reporter: Reporter,
-    lead: Callable[[Executor], int],
-    workers: int | None = None,
-) -> int:
-    """Let `lead` work with the crew, on rank 0 where there are ranks, and return its exit code on all of them."""
-    code = 0
-    with crew(config, time_limit, reporter, workers) as executor:
-        if executor is not None:
-            code = lead(executor)
-    return as_rank_0_has_it(code)

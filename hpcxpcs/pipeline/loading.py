@@ -1,18 +1,22 @@
-"""The data of a configuration, with a place for prepared matrices where that spares work."""
+"""The data of a run: loaded, with a place for prepared matrices where that spares work, and judged."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hpcxpcs.config import Config
-from hpcxpcs.data.kept import KeptMatrices
+from hpcxpcs.data.matrices import KeptMatrices
+from hpcxpcs.data.quality.report import QualityReport, examine
+from hpcxpcs.data.quality.survey import PASS
 from hpcxpcs.data.select import load
 from hpcxpcs.data.twotime import TwoTime
-from hpcxpcs.errors import ConfigError
+from hpcxpcs.errors import ConfigError, DataError
 from hpcxpcs.files.array_store import ArrayStore
-from hpcxpcs.pipeline.choices import memory_budget
+from hpcxpcs.pipeline.reporter import Reporter
+from hpcxpcs.pipeline.settings import memory_budget
 
 HELD_SHARE = 0.25
 """Share of the memory budget that matrices may occupy between passes; larger data are read again instead."""
@@ -26,7 +30,7 @@ def held_bytes(config: Config) -> int:
     return int(HELD_SHARE * memory_budget(config))
 
 
-def loaded(config: Config, folder: Path, tell: Callable[[str], None], *, alone: bool = True) -> TwoTime:
+def load_for_run(config: Config, folder: Path, tell: Callable[[str], None], *, alone: bool = True) -> TwoTime:
     """The data that a configuration selects, for the run in a folder; matrices are read when asked for.
 
     Prepared matrices are kept in the folder that runtime.data_cache names, or, when it is auto and they do not fit
@@ -63,7 +67,50 @@ def named_cache(config: Config, folder: Path) -> Path | None:
     place = Path(chosen).expanduser()
     there = next((one for one in (place, *place.parents) if one.exists()), place)
     if there.exists() and not there.is_dir():
-        raise ConfigError(
-            f"runtime.data_cache: {there} is a file; name a folder, in which prepared matrices are kept"
-        )
+        raise ConfigError(f"runtime.data_cache: {there} is a file; name a folder, in which prepared matrices are kept")
     return place
+
+
+WORTH_TELLING = 10.0
+"""Points from which a deduction is named in the one line that refuses data."""
+
+
+def refuse_poor(config: Config, data: TwoTime, reporter: Reporter) -> None:
+    """Raise DataError when the data are poor and the configuration asks for a refusal; reads nothing otherwise."""
+    if not config.quality_control.refuse_poor:
+        return
+    report = _examined(config, data, reporter)
+    if report is not None and report.score < PASS:
+        raise DataError(
+            f"{_words(config, report)}; to fit them all the same set quality_control.refuse_poor: false (and --fresh)"
+        )
+
+
+def quality_report(config: Config, data: TwoTime, reporter: Reporter) -> dict[str, Any] | None:
+    """The quality report of the data as plain JSON, with a warning if they are poor; None at level none."""
+    report = _examined(config, data, reporter)
+    if report is None:
+        return None
+    if report.score < PASS:
+        reporter.warn(_words(config, report))
+    return report.to_mapping()
+
+
+def _examined(config: Config, data: TwoTime, reporter: Reporter) -> QualityReport | None:
+    level = config.quality_control.level
+    if level == "none":
+        return None
+    reporter.phase(f"judging the data ({level})")
+    return examine(
+        data,
+        level,
+        shear=config.analysis_mode == "laminar_flow",
+        on_angle=lambda done: reporter.step(done, data.n_phi),
+    )
+
+
+def _words(config: Config, report: QualityReport) -> str:
+    """The score, and what costs most."""
+    costly = [item for item in report.deductions if item.points >= WORTH_TELLING] or report.deductions
+    reasons = "; ".join(f"{item.reason} ({item.remedy})" for item in costly)
+    return f"{config.data_file}: the data score {report.score:g} of 100, {PASS:g} are needed: {reasons}"

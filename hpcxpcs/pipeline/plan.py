@@ -8,22 +8,47 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from hpcxpcs import __version__
-from hpcxpcs.config import Config, resolved_parameters
-from hpcxpcs.config.resolve import recorded
-from hpcxpcs.data.twotime import TwoTime
-from hpcxpcs.errors import ConfigError
-from hpcxpcs.inference.stream import STREAM_VERSION
-from hpcxpcs.likelihood.shard_count import default_count
-from hpcxpcs.pipeline.scale import RECORD, scale_of
-from hpcxpcs.runtime.plan import Plan, new_run_id
-from hpcxpcs.runtime.tasks import Task, new_task
+import numpy as np
+from numpy.typing import ArrayLike
 
-NOT_COMPARED = frozenset(
-    {"output", "runtime", "logging", "experimental_data", "quality_control", "preprocessing"}
-)
+from hpcxpcs import __version__
+from hpcxpcs.config import Config, DataScale, ResolvedParameter, resolved_parameters
+from hpcxpcs.config.resolve import from_record, recorded
+from hpcxpcs.data.twotime import TwoTime
+from hpcxpcs.errors import ConfigError, PlanMismatch
+from hpcxpcs.inference.stream import STREAM_VERSION
+from hpcxpcs.pipeline.reporter import Reporter
+from hpcxpcs.runs.plan import Plan, Task, changed_versions, new_run_id, new_task
+from hpcxpcs.runs.run import DONE, PLAN_FILE, Run, discard, state_of
+from hpcxpcs.runs.sealed import peek
+from hpcxpcs.runs.status import COMPLETE_FILE
+
+RECORD = "parameters"
+"""Key of a plan's `extra` under which its parameters are recorded."""
+
+
+def scale_of(config: Config, data: TwoTime) -> DataScale:
+    """The scale of loaded data, from their q and times alone: no matrix is read for it."""
+    used = data.t[data.t != 0.0]
+    gap = config.analyzer_parameters.geometry.stator_rotor_gap
+    return DataScale(float(data.q), float(gap), float(data.dt), float(used[0]), float(used[-1]))
+
+
+def planned_parameters(plan: Plan) -> tuple[ResolvedParameter, ...]:
+    """The parameters of a run as its plan has recorded them: the same in every process, and after every stop."""
+    record = plan.extra.get(RECORD)
+    if record is None:
+        raise PlanMismatch(
+            f"this run was begun by hpcxpcs {plan.hpcxpcs_version}, whose plans do not record bounds and priors: "
+            "finish it with that version, or start it again with --fresh"
+        )
+    return from_record(plan.extra["config"]["analysis_mode"], record)
+
+
+NOT_COMPARED = frozenset({"output", "runtime", "logging", "experimental_data", "quality_control", "preprocessing"})
 """Sections that may change between two starts of a run; the fingerprint of the data (as processed) must not."""
 
 RECORDED_PACKAGES = ("hpcxpcs", "jax", "jaxlib", "numpyro", "nlsq", "numpy", "scipy", "h5py", "arviz")
@@ -59,25 +84,23 @@ def plan_for(config: Config, data: TwoTime) -> Plan:
         seed=options.per_shard_mcmc.seed,
         shards={"strategy": options.sharding.strategy, "count": count, "anchor": options.anchor},
         chains=chains,
-        tasks=_sampling_tasks(config.optimization.method, count, chains),
+        tasks=_shard_tasks(count) if config.optimization.method == "cmc" else exact_tasks(chains),
         extra={"config": _located(settings, config), RECORD: recorded(parameters)},
     )
 
 
-def exact_tasks(plan: Plan) -> tuple[Task, ...]:
-    """One task per chain on the likelihood of all data."""
-    return tuple(new_task("exact", chain) for chain in range(plan.chains))
+def exact_tasks(chains: int) -> tuple[Task, ...]:
+    """One task per chain on the likelihood of all data; they are alike."""
+    return tuple(new_task("exact", chain) for chain in range(chains))
 
 
-def _sampling_tasks(method: str, shards: int, chains: int) -> tuple[Task, ...]:
-    """The tasks of a new run, all of one cost: only what their checkpoints leave to do makes a difference.
+def _shard_tasks(shards: int) -> tuple[Task, ...]:
+    """One task per shard, all of one cost: only what their checkpoints leave to do makes a difference.
 
     Shards hold equal numbers of pairs (of 1001 frames in 64 shards within 1 %, within 10 % when cut contiguously), and
     the number does not matter: the points of the condensed likelihood, and with them the cost of a gradient, are those
-    of all data. Chains on all data are alike.
+    of all data.
     """
-    if method == "exact":
-        return tuple(new_task("exact", chain) for chain in range(chains))
     return tuple(new_task("shard", index) for index in range(shards))
 
 
@@ -95,3 +118,45 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+MOST_SHARDS, PAIRS_PER_PARAMETER = 4, 2000
+"""Of the default count: a condensed gradient costs the same for a shard as for all data, so every shard adds its own
+warm-up and draws (bench/posterior.py); each needs data enough to be nearly Gaussian."""
+
+
+def default_count(pairs: ArrayLike, n_free: int) -> int:
+    """The largest square ≤ 4 that leaves each shard 2000 pairs per free parameter, at least 1; pairs (n_phi,)."""
+    affordable = float(np.asarray(pairs, dtype=np.float64).sum()) / (PAIRS_PER_PARAMETER * max(1, n_free))
+    return int(np.clip(np.floor(np.sqrt(affordable)), 1, np.sqrt(MOST_SHARDS))) ** 2
+
+
+PREPARE = new_task("prepare", 0)
+"""What this stage is called among the tasks of a run; its file is the prepared likelihood."""
+
+
+def begin(folder: Path, config: Config, data: TwoTime, reporter: Reporter, *, fresh: bool = False) -> Run:
+    """Start the run in a folder, or go on with it; PlanMismatch names the first difference."""
+    if fresh:
+        start_over(folder)
+    plan = plan_for(config, data)
+    continued = (folder / PLAN_FILE).exists()
+    run = Run.create(folder, plan)
+    if continued:
+        done = sum(state_of(run, task) == "done" for task in run.plan.tasks)
+        reporter.phase(f"continuing {folder}: {done} of {len(run.plan.tasks)} tasks are done")
+        for change in changed_versions(run.plan, plan):
+            reporter.warn(f"since this run was started, {change}")
+    return run
+
+
+def start_over(folder: Path) -> None:
+    """Discard the run in a folder, if there is one and nobody works on it; results and logs stay."""
+    discard(folder)
+    (folder / COMPLETE_FILE).unlink(missing_ok=True)
+
+
+def is_prepared(run: Run) -> bool:
+    """Whether the likelihood of a run is there."""
+    header = peek(run.task_file(PREPARE))
+    return header is not None and header.status == DONE and header.run_id == run.plan.run_id

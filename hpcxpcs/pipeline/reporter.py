@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from hpcxpcs.runtime.freed_memory import return_freed_memory
-from hpcxpcs.runtime.log_context import note
-from hpcxpcs.runtime.log_lines import TOLD
-from hpcxpcs.runtime.usage import Stopwatch, usage_fields
+from hpcxpcs.log.levels import note
+from hpcxpcs.log.lines import TOLD
+from hpcxpcs.log.process import Stopwatch, usage_fields
+from hpcxpcs.workers.machine import return_freed_memory
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Silent:
         """Ignore a warning."""
 
 
-class Recorded:
+class LoggingReporter:
     """Shows everything on another reporter and logs it; when a phase ends, also what it has taken.
 
     `after_phase` is called when a phase has succeeded and another one begins.
@@ -93,9 +93,9 @@ class Recorded:
 
 
 @contextmanager
-def recorded(reporter: Reporter | None) -> Iterator[Recorded]:
+def logged(reporter: Reporter | None) -> Iterator[LoggingReporter]:
     """The reporter that also logs; the phase that is going on ends with the block."""
-    found = reporter if isinstance(reporter, Recorded) else Recorded(reporter or Silent())
+    found = reporter if isinstance(reporter, LoggingReporter) else LoggingReporter(reporter or Silent())
     try:
         yield found
     finally:

@@ -3,37 +3,225 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
+import yaml
 from jax import Array
 from numpy.typing import NDArray
 
+from hpcxpcs.config.load import config_from_mapping
+from hpcxpcs.config.parameters import Parameter, model_named, parameter_named, parameters_of
+from hpcxpcs.config.scale import dimensionless
 from hpcxpcs.data import formats
-from hpcxpcs.data.simulate import Bin, bins_of, matrices, scaling_of
+from hpcxpcs.data.formats import FORMATS
+from hpcxpcs.data.formats.layout import Compression
+from hpcxpcs.data.simulate import Bin, NoiseSpec, Recipe, bins_of, even_angles, matrix_of, scaling_of
 from hpcxpcs.data.twotime import TwoTime, from_arrays
 from hpcxpcs.errors import ConfigError, OutputError
 from hpcxpcs.files.atomic import atomic_write_text, writing
 from hpcxpcs.files.places import output_file
 from hpcxpcs.physics.model import Model, TimeGrid, build_model
 from hpcxpcs.physics.rates import rate
-from hpcxpcs.pipeline.simulated_config import config_text
-from hpcxpcs.pipeline.simulation_spec import SimulationSpec
-from hpcxpcs.pipeline.truth import canonical_model, true_parameters
+
+_DIFFUSION = {"D0": 1.2e4, "alpha": -0.4, "D_offset": 500.0}
+_REFERENCE = {"D0_ref": 4.0e3, "alpha_ref": -0.3, "D_offset_ref": 200.0}
+_SAMPLE = {"D0_sample": 2.0e4, "alpha_sample": -0.2, "D_offset_sample": 2.0e3}
+_SHEAR = {"gamma_dot_t0": 9.0e-4, "beta": -0.3, "gamma_dot_t_offset": 1.0e-4, "phi0": -4.0}
+_VELOCITY = {"v0": 1.0e3, "beta": -0.2, "v_offset": 20.0}
+_FRACTION = {"f0": 0.4, "f1": -0.02, "f2": 1.0, "f3": 0.2}
+
+TRUTH: Mapping[str, Mapping[str, float]] = {
+    "static": _DIFFUSION,
+    "laminar_flow": _DIFFUSION | _SHEAR,
+    "two_component": _REFERENCE | _SAMPLE | _VELOCITY | _FRACTION | {"phi0": 3.0},
+    "static_ref": _REFERENCE,
+    "static_both": _REFERENCE | _SAMPLE,
+}
+"""By model, in Å and s. At q = 0.0054 Å⁻¹, dt = 0.1 s and a gap of 2e6 Å every parameter is identified, but
+f2, which f0 can always replace; and after the first frame the shear phase grows by less than 1 rad per frame.
+"""
+
+
+def canonical_model(spelling: str) -> str:
+    """The model behind a name or alias; an unknown name is refused with the nearest known one."""
+    try:
+        return model_named(spelling)
+    except ValueError as error:
+        raise ConfigError(f"model: {spelling!r} {error}") from error
+
+
+def true_parameters(model: str, changes: Mapping[str, float]) -> dict[str, float]:
+    """The physical parameters of a model in canonical order: TRUTH with `changes`, of any laboratory's size."""
+    table = {parameter.name: parameter for parameter in parameters_of(model)}
+    values = {name: TRUTH[model][name] for name in table}
+    for spelling, value in changes.items():
+        try:
+            name = parameter_named(spelling, model)
+        except ValueError as error:
+            raise ConfigError(f"parameter {spelling!r} {error}") from error
+        _check(table[name], value)
+        values[name] = float(value)
+    return values
+
+
+def _check(parameter: Parameter, value: float) -> None:
+    """Refuse what no data could show: amplitudes below 0, fractions outside 0..1, absurd exponents and directions."""
+    lower, upper = 0.0, math.inf
+    if parameter.kind in ("offset", "growth", "instant"):
+        lower = -math.inf
+    elif parameter.kind == "angle":
+        lower, upper = -360.0, 360.0
+    elif parameter.kind != "amplitude":
+        found = dimensionless(parameter)
+        lower, upper = found.lower, found.upper
+    positive = parameter.kind == "amplitude" and not parameter.zero_when_fixed
+    if not lower <= value <= upper or not math.isfinite(value) or (positive and value == 0.0):
+        limits = "must be positive" if positive else f"is outside of {lower:g} ... {upper:g}"
+        raise ConfigError(f"parameter {parameter.name} = {value:g} {limits} {parameter.unit}".rstrip())
+
+
+_HEADER = "# Written with the simulated file it names: bounds, priors and starts come from the data.\n"
+_REDUNDANT = "# f2 is fixed: f0·exp(f1·(t − f2)) is the same function for any f2, with another f0.\n"
+
+
+def config_text(truth: Mapping[str, Any], *, data_file: Path, config_file: Path) -> str:
+    """YAML text of the configuration for `data_file`, named relative to `config_file`; checked to load."""
+    settings = _settings(truth, os.path.relpath(data_file.resolve(), config_file.parent.resolve()))
+    config_from_mapping(settings, config_file.parent)
+    header = _HEADER + (_REDUNDANT if "f2" in truth["parameters"] else "")
+    return header + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def _settings(truth: Mapping[str, Any], file_path: str) -> dict[str, Any]:
+    table = parameters_of(truth["model"])
+    fixed = {name: truth["parameters"][name] for name in ("f2",) if name in truth["parameters"]}
+    return {
+        "schema_version": 1,
+        "analysis_mode": truth["model"],
+        "experimental_data": {"file_path": file_path},
+        "analyzer_parameters": {
+            "dt": truth["dt"],
+            "scattering": {"wavevector_q": truth["q"]},
+            "geometry": {"stator_rotor_gap": truth["gap"]},
+        },
+        "conventions": dict(truth["conventions"]),
+        "initial_parameters": {
+            "parameter_names": [item.name for item in table],
+            "fixed_parameters": fixed,
+        },
+    }
+
+
+FEWEST_SIMULATED = 8
+OFFSET_SPREAD = 0.003
+"""Standard deviation of the offset between angles, unless asked otherwise or fixed by frame sums."""
+
+
+@dataclass(frozen=True)
+class SimulationSpec:
+    """What to simulate; lengths in Å, times in s, angles in degrees, frames and bins counted from 1.
+
+    `parameters` overrides single values of TRUTH; `phi` wins over `angles`. `offset_spread` None means
+    OFFSET_SPREAD, and 0 for photons; `half` None means full matrices in cubes and one triangle elsewhere.
+    """
+
+    model: str
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    angles: int = 23
+    phi: tuple[float, ...] | None = None
+    frames: int = 1001
+    dt: float = 0.1
+    q: float = 0.0054
+    gap: float = 2.0e6
+    contrast: float = 0.15
+    contrast_spread: float = 0.1
+    offset: float = 1.0
+    offset_spread: float | None = None
+    noise: NoiseSpec = field(default_factory=NoiseSpec)
+    dead_frames: tuple[int, ...] = ()
+    missing_bins: tuple[int, ...] = ()
+    extra_q: int = 0
+    seed: int = 0
+    shear_law: str = "couette"
+    integrator: str = "exact"
+    heterodyne: str = "physical"
+    dtype: str = "float32"
+    output: Path | None = None
+    format: str = "nexus"
+    half: bool | None = None
+    compression: Compression = "auto"
+    config: Path | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be simulated, before anything is computed."""
+        if self.frames < FEWEST_SIMULATED:
+            raise ConfigError(f"frames: {self.frames} must be at least {FEWEST_SIMULATED}")
+        for key, unit in (("dt", "s"), ("q", "1/Å"), ("gap", "Å")):
+            value = getattr(self, key)
+            if not (math.isfinite(value) and value > 0.0):
+                raise ConfigError(f"{key}: {value} must be a positive number of {unit}")
+        if self.phi is not None and not all(math.isfinite(phi) and abs(phi) <= 360.0 for phi in self.phi):
+            raise ConfigError(f"phi: {list(self.phi)} must be angles between -360 and 360 degrees")
+        if len(set(self.angles_sorted)) < len(self.angles_sorted):
+            raise ConfigError(f"phi: {list(self.angles_sorted)} names an angle twice")
+        if not self.angles_sorted:
+            raise ConfigError("phi: no angle is given")
+        _require(self.dtype, "dtype", ("float32", "float64"))
+        _require(self.format, "format", tuple(FORMATS))
+        _require(self.compression, "compression", get_args(Compression))
+        _require_ending(self.output, self.format)
+
+    @property
+    def angles_sorted(self) -> tuple[float, ...]:
+        """The angles in degrees, ascending, as files hold them."""
+        return even_angles(self.angles) if self.phi is None else tuple(sorted(self.phi))
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the data layer adds to the shapes."""
+        usual = 0.0 if self.noise.model == "photon" else OFFSET_SPREAD
+        return Recipe(
+            frames=self.frames,
+            contrast=self.contrast,
+            contrast_spread=self.contrast_spread,
+            offset=self.offset,
+            offset_spread=usual if self.offset_spread is None else self.offset_spread,
+            noise=self.noise,
+            dead_frames=self.dead_frames,
+            dtype=self.dtype,
+            seed=self.seed,
+        )
+
+
+def _require_ending(output: Path | None, layout: str) -> None:
+    """Refuse a name that promises another kind of file than the layout is written as."""
+    ending = "" if output is None else output.suffix.lower()
+    if ending == ".npz" and layout != "cube":
+        raise ConfigError(f"output: {output} would be an HDF5 file; choose format cube for NPZ, or another ending")
+    if ending in (".npy", ".mat"):
+        raise ConfigError(f"output: {output}: {ending} files are not written; use .npz with format cube, or .h5")
+
+
+def _require(value: str, key: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{key}: {value!r} is not one of {', '.join(allowed)}")
+
 
 TRUTH_SCHEMA = 1
 HOLES = "nexus"
 """The layout whose bin numbers have holes: missing bins are written as bins without pixels."""
-SLAB_ELEMENTS = 2**24
+ELEMENTS_AT_ONCE = 2**24
 """Elements of a matrix computed at once: bounds the memory of the double-precision intermediates."""
-
-Report = Callable[[str], None]
 
 
 class _Simulation:
@@ -64,7 +252,7 @@ class _Simulation:
 
     def matrices(self, bins: Sequence[Bin]) -> Any:
         """Iterate over the simulated matrices (N, N) of `bins`."""
-        return matrices(self.recipe, bins, self._shape_matrix, self._field_matrix)
+        return (matrix_of(self.recipe, item, self._shape_matrix, self._field_matrix) for item in bins)
 
     def truth(self) -> dict[str, Any]:
         """Everything that a fit of this file should find, and what the file was made from; ready for JSON."""
@@ -129,7 +317,7 @@ class _Simulation:
         """Evaluate shape or field on all pairs of frames (N, N), a few rows at a time."""
         model, count = self._model_at(item.q), self.spec.frames
         matrix = np.empty((count, count), dtype=dtype)
-        rows = max(1, SLAB_ELEMENTS // count)
+        rows = max(1, ELEMENTS_AT_ONCE // count)
         for start in range(0, count, rows):
             own = self.times[start : start + rows, None]
             matrix[start : start + rows] = evaluate(model, self.theta, own, self.times[None, :], item.phi)
@@ -153,7 +341,7 @@ def simulate_twotime(spec: SimulationSpec) -> TwoTime:
     return from_arrays(c2, np.array([item.phi for item in simulation.own_bins]), spec.q, spec.dt)
 
 
-def simulate(spec: SimulationSpec, report: Report = lambda line: None) -> Path:
+def simulate(spec: SimulationSpec, report: Callable[[str], None] = lambda line: None) -> Path:
     """Write a simulated result file, its truth beside it, and a configuration if asked for; return its path.
 
     `report` receives one line for each stage.

@@ -2,75 +2,106 @@
 
 from __future__ import annotations
 
+import io
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hpcxpcs.files.atomic import Fault, atomic_write_bytes
-from hpcxpcs.files.json_safe import write_json
-from hpcxpcs.results.cmc_diagnostics import diagnostics_record, r_hat_of
-from hpcxpcs.results.inference_data import inference_data_file
-from hpcxpcs.results.marginals import Marginals, marginals
-from hpcxpcs.results.nlsq import dataset_info, labels_of, preprocessing_of, stage_names, utc_now
-from hpcxpcs.results.posterior_records import Posterior
-from hpcxpcs.results.quality import correlation_words
-from hpcxpcs.results.records import SCHEMA_VERSION, Answer
-from hpcxpcs.results.samples import samples_archive
-from hpcxpcs.results.trust import (
+from hpcxpcs.answer.fit_verdict import correlation_words, strongest_correlations
+from hpcxpcs.answer.posterior import Certificate, Heterogeneity, Posterior, ShardRecord
+from hpcxpcs.answer.posterior_verdict import (
     POSTERIOR_QUALITY_RULE,
+    certificate_words,
     draw_correlations,
+    ess_of,
     posterior_quality,
     posterior_warnings,
-    strongest_pairs,
+    r_hat_of,
     trusted,
     weighs_shards,
     z_words,
 )
+from hpcxpcs.files.json_safe import dumps
+from hpcxpcs.results.inference_data import inference_data_file
+from hpcxpcs.results.nlsq import dataset_info, heading, labels_of, preprocessing_of, stage_names
+from hpcxpcs.results.records import Answer, picked, picked_at
+
+SAMPLES_SCHEMA = (1, 0)
 
 
-def write_posterior(
-    folder: Path, answer: Answer, posterior: Posterior, *, fault: Fault | None = None
-) -> tuple[Path, ...]:
-    """Write the numbers of a posterior into an existing folder and return the files."""
-    records = {
-        "parameters.json": parameters_record(answer, posterior),
-        "analysis_results_cmc.json": analysis_record(answer, posterior),
-        "diagnostics.json": {**heading(answer, posterior), **diagnostics_record(posterior)},
+def samples_archive(posterior: Posterior, analysis_mode: str, stages: Sequence[str] = ()) -> bytes:
+    """An .npz archive of the arrays below, compressed."""
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **sample_arrays(posterior, analysis_mode, stages))
+    return content.getvalue()
+
+
+def sample_arrays(
+    posterior: Posterior, analysis_mode: str, stages: Sequence[str] = ()
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The archive's members: draws (C,S,n) with names, contrast and offset (C,S,n_phi), diagnostics (n,).
+
+    `stages` are the names of what preprocessing did to the data.
+    """
+    summary, (chains, samples, _) = posterior.summary, np.shape(posterior.draws)
+    numbers = {
+        "posterior_samples": posterior.draws,
+        "r_hat": summary.r_hat,
+        "ess_bulk": summary.ess_bulk,
+        "ess_tail": summary.ess_tail,
+        "contrast": posterior.contrast,
+        "offset": posterior.offset,
+        "log_posterior": posterior.log_posterior,
     }
-    for name, record in records.items():
-        write_json(folder / name, record, fault=fault)
-    archives = {
+    counts = {
+        "divergences": posterior.statistics.divergences,
+        "n_phi": np.shape(posterior.contrast)[-1],
+        "n_chains": chains,
+        "n_samples": samples,
+        "seed": posterior.seed,
+    }
+    words = {"analysis_mode": analysis_mode, "route": posterior.route, "verdict": posterior.verdict}
+    return {
+        "param_names": np.array(posterior.names, dtype=np.str_),
+        "units": np.array(posterior.units, dtype=np.str_),
+        **{name: np.asarray(array, dtype=float) for name, array in numbers.items()},
+        **{name: np.array([count], dtype=np.int64) for name, count in counts.items()},
+        **{name: np.array([text], dtype=np.str_) for name, text in words.items()},
+        **({"preprocessing": np.array(stages, dtype=np.str_)} if stages else {}),
+        "schema_version": np.array(SAMPLES_SCHEMA, dtype=np.int64),
+    }
+
+
+def posterior_files(answer: Answer, posterior: Posterior) -> dict[str, bytes]:
+    """The files that hold the numbers of a posterior, by name."""
+    records = {
+        "parameters.json": posterior_parameters_record(answer, posterior),
+        "analysis_results_cmc.json": posterior_analysis_record(answer, posterior),
+        "diagnostics.json": diagnostics_record(answer, posterior),
+    }
+    return {
+        **{name: dumps(record).encode() for name, record in records.items()},
         "samples.npz": samples_archive(posterior, answer.fit.model, stage_names(answer.data)),
         "inference_data.nc": inference_data_file(answer, posterior),
     }
-    for name, content in archives.items():
-        atomic_write_bytes(folder / name, content, fault=fault)
-    return tuple(folder / name for name in (*records, *archives))
 
 
-def heading(answer: Answer, posterior: Posterior) -> dict[str, Any]:
+def _heading(answer: Answer, posterior: Posterior) -> dict[str, Any]:
     """What every record of a posterior begins with."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "method": posterior.settings.get("method", "cmc"),
-        "timestamp": utc_now(),
-        "analysis_mode": answer.fit.model,
-        "route": posterior.route,
-        "verdict": posterior.verdict,
-    }
+    return {**heading(answer.fit, posterior.method), **picked(posterior, "route", "verdict")}
 
 
-def parameters_record(answer: Answer, posterior: Posterior) -> dict[str, Any]:
+def posterior_parameters_record(answer: Answer, posterior: Posterior) -> dict[str, Any]:
     """The answer: what the posterior says about each parameter and each angle's contrast and offset."""
     fit = answer.fit
     sampled = set(posterior.names)
     return {
-        **heading(answer, posterior),
+        **_heading(answer, posterior),
         "words": posterior.words,
-        "conventions": dict(fit.conventions),
+        "conventions": fit.conventions,
         **preprocessing_of(answer.data),
         "sampling_summary": sampling_summary(posterior),
         "convergence": _convergence(posterior),
@@ -85,11 +116,11 @@ def parameters_record(answer: Answer, posterior: Posterior) -> dict[str, Any]:
     }
 
 
-def analysis_record(answer: Answer, posterior: Posterior) -> dict[str, Any]:
+def posterior_analysis_record(answer: Answer, posterior: Posterior) -> dict[str, Any]:
     """How good the sampling was, what the data were, where the parameters may be, and the point fit beside."""
     names, matrix = draw_correlations(posterior)
     return {
-        **heading(answer, posterior),
+        **_heading(answer, posterior),
         "sampling_quality": {
             "convergence_status": "converged" if trusted(posterior) and posterior.judgement.passed else "not_converged",
             "quality_flag": posterior_quality(posterior),
@@ -108,7 +139,8 @@ def analysis_record(answer: Answer, posterior: Posterior) -> dict[str, Any]:
             "names": names,
             "matrix": matrix,
             "strongest": [
-                {**asdict(pair), "words": correlation_words(pair.value)} for pair in strongest_pairs(names, matrix)
+                {**asdict(pair), "words": correlation_words(pair.value)}
+                for pair in strongest_correlations(names, matrix)
             ],
         },
     }
@@ -132,12 +164,10 @@ def sampling_summary(posterior: Posterior) -> dict[str, Any]:
 
 def per_angle_draws(answer: Answer, posterior: Posterior) -> list[dict[str, Any]]:
     """Contrast and offset of each angle (degrees) with mean, sd, median and interval."""
-    parts = {
-        name: marginals(draws, posterior.summary.hdi_probability)
-        for name, draws in (("contrast", posterior.contrast), ("offset", posterior.offset))
-    }
+    columns = ("mean", "std", "median", "hdi")
+    parts = posterior.scaling_marginals().items()
     return [
-        {"phi": phi, **{name: _marginal(found, k) for name, found in parts.items()}}
+        {"phi": phi, **{name: picked_at(k, found, *columns) for name, found in parts}}
         for k, phi in enumerate(answer.data.phi)
     ]
 
@@ -149,9 +179,9 @@ def _convergence(posterior: Posterior) -> dict[str, Any]:
         "r_hat_of": r_hat_of(posterior),
         "min_r_hat": np.min(summary.r_hat),
         "max_r_hat": np.max(summary.r_hat),
-        "min_ess": min(np.min(summary.ess_bulk), np.min(summary.ess_tail)),
+        "min_ess": summary.fewest_effective,
         "accept_rate": np.mean(statistics.acceptance),
-        "divergences": int(np.count_nonzero(statistics.diverging)),
+        "divergences": statistics.divergences,
         "min_bfmi": np.min(statistics.bfmi),
     }
 
@@ -160,7 +190,7 @@ def _parameter(answer: Answer, posterior: Posterior, k: int) -> dict[str, Any]:
     summary = posterior.summary
     columns = ("mean", "std", "median", "hdi", "r_hat", "ess_bulk", "ess_tail", "mcse_mean", "prior_std", "contraction")
     return {
-        **{name: getattr(summary, name)[k] for name in columns},
+        **picked_at(k, summary, *columns),
         "hdi_probability": summary.hdi_probability,
         "unit": posterior.units[k],
         "bounds": _bounds(answer, posterior.names[k]),
@@ -179,13 +209,13 @@ def _space(answer: Answer, posterior: Posterior, k: int) -> dict[str, Any]:
 
 def _bounds(answer: Answer, name: str) -> list[float] | None:
     """Allowed range of a parameter of the model; the noise scale has none in the point fit."""
-    names = list(answer.fit.names)
-    return [answer.fit.lower[names.index(name)], answer.fit.upper[names.index(name)]] if name in names else None
+    k = answer.fit.place(name)
+    return None if k is None else [answer.fit.lower[k], answer.fit.upper[k]]
 
 
 def _comparison(answer: Answer, posterior: Posterior, k: int) -> dict[str, Any]:
     summary, fit, name = posterior.summary, answer.fit, posterior.names[k]
-    place = list(fit.names).index(name) if name in fit.names else None
+    place = fit.place(name)
     uncertainty = math.nan if place is None else float(fit.uncertainty[place])
     return {
         "nlsq_value": summary.point_value[k],
@@ -198,5 +228,123 @@ def _comparison(answer: Answer, posterior: Posterior, k: int) -> dict[str, Any]:
     }
 
 
-def _marginal(found: Marginals, k: int) -> dict[str, Any]:
-    return {"mean": found.mean[k], "std": found.std[k], "median": found.median[k], "hdi": found.hdi[k]}
+def diagnostics_record(answer: Answer, posterior: Posterior) -> dict[str, Any]:
+    """Convergence, sampling efficiency, shards, agreement between them, certificate, modes and compression."""
+    return {
+        **_heading(answer, posterior),
+        "convergence": _diagnosed(posterior),
+        "sampling_efficiency": _efficiency(posterior),
+        "cmc_specific": _shards(posterior),
+        "heterogeneity": None if posterior.heterogeneity is None else _heterogeneity(posterior.heterogeneity),
+        "certificate": _certificate(posterior),
+        "modes": picked(posterior.modes, "count", "weights", "delta_bic", "words"),
+    }
+
+
+def _diagnosed(posterior: Posterior) -> dict[str, Any]:
+    thresholds = posterior.settings.get("thresholds", {})
+    columns = ("name", "parameter", "value", "threshold", "recommendation")
+    return {
+        "passed": posterior.judgement.passed,
+        "r_hat_threshold": thresholds.get("max_r_hat"),
+        "ess_threshold": thresholds.get("min_ess"),
+        "bfmi_threshold": thresholds.get("min_bfmi"),
+        "divergence_rate_threshold": thresholds.get("max_divergence_rate"),
+        "r_hat_of": r_hat_of(posterior),
+        "ess_of": ess_of(posterior),
+        "per_parameter_diagnostics": [_per_parameter(posterior, k) for k in range(len(posterior.names))],
+        "failed": [picked(finding, *columns) for finding in posterior.judgement.failed],
+        "remarks": [picked(finding, *columns) for finding in posterior.judgement.remarks],
+    }
+
+
+def _per_parameter(posterior: Posterior, k: int) -> dict[str, Any]:
+    summary, name = posterior.summary, posterior.names[k]
+    failed = {finding.parameter for finding in posterior.judgement.failed}
+    return {
+        "name": name,
+        **picked_at(k, summary, "r_hat", "ess_bulk", "ess_tail", "mcse_mean", "contraction"),
+        "converged": name not in failed and bool(np.isfinite(summary.r_hat[k])),
+    }
+
+
+def _efficiency(posterior: Posterior) -> dict[str, Any]:
+    statistics = posterior.statistics
+    steps = np.asarray(statistics.num_steps, dtype=float)
+    depth = np.ceil(np.log2(np.maximum(steps, 1.0) + 1.0))
+    return {
+        "of": statistics.label,
+        "acceptance_rate": np.mean(statistics.acceptance),
+        "divergences": statistics.divergences,
+        "divergence_rate": np.mean(statistics.diverging),
+        "tree_depth": {"mean": np.mean(depth), "max": int(np.max(depth))},
+        "num_steps": {"mean": np.mean(steps), "max": int(np.max(steps))},
+        **picked(statistics, "bfmi", "step_size"),
+    }
+
+
+def _shards(posterior: Posterior) -> dict[str, Any]:
+    accepted = [shard.index for shard in posterior.shards if shard.accepted]
+    return {
+        "combination_method": posterior.settings.get("combination"),
+        "strategy": posterior.settings.get("strategy"),
+        "anchor": posterior.settings.get("anchor"),
+        "num_shards": len(posterior.shards),
+        "accepted": accepted,
+        "rejected": [shard.index for shard in posterior.shards if not shard.accepted],
+        "contradicting": [shard.index for shard in posterior.shards if shard.distance is not None],
+        "shard_summary": [_shard(shard, posterior) for shard in posterior.shards],
+    }
+
+
+def _shard(shard: ShardRecord, posterior: Posterior) -> dict[str, Any]:
+    columns = ("index", "pairs", "weight", "distance", "accepted", "reasons", "r_hat", "ess", "divergences", "bfmi")
+    return {
+        **picked(shard, *columns),
+        "mean": dict(zip(posterior.names, shard.mean, strict=True)),
+        "std": dict(zip(posterior.names, shard.std, strict=True)),
+        "attempts": shard.attempts,
+        "gradient_evaluations": shard.gradients,
+        "execution_time": shard.seconds,
+    }
+
+
+def _heterogeneity(found: Heterogeneity) -> dict[str, Any]:
+    columns = zip(found.names, found.q, found.probability, found.i_squared, strict=True)
+    return {
+        "shards": found.shards,
+        "per_parameter": {
+            name: {"cochran_q": q, "p_value": p, "i_squared": share, "disagrees": name in found.disagreeing}
+            for name, q, p, share in columns
+        },
+        "joint": {"q": found.joint_q, "degrees_of_freedom": found.joint_freedom, "p_value": found.joint_probability},
+        "words": found.words,
+    }
+
+
+def _certificate(posterior: Posterior) -> dict[str, Any]:
+    compression = posterior.compression
+    return {
+        **picked(posterior, "route", "verdict", "words"),
+        **(_weights(posterior.certificate) if posterior.certificate is not None else {"checked": False}),
+        "compression_error": compression.error,
+        "compression_largest_error": compression.largest_error,
+        "compression_tolerance": compression.tolerance,
+        "compression_within_tolerance": compression.within_tolerance,
+        "compression_checked_points": compression.checked_points,
+    }
+
+
+def _weights(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "checked": True,
+        **picked(certificate, "word", "reason", "k_hat"),
+        "k_hat_limit": certificate.limit,
+        "ess": certificate.ess,
+        "distinct_draws": certificate.distinct,
+        "draws_outside_support": certificate.nonfinite,
+        "mean_shifts": certificate.mean_shift,
+        "sd_ratios": certificate.sd_ratio,
+        "coordinates": "mean_shifts (in posterior sd) and sd_ratios belong to the sampling coordinates, in order",
+        "summary": certificate_words(certificate),
+    }

@@ -1,4 +1,4 @@
-"""Data beside fit, angle by angle and a few rows at a time: what pictures and fitted data are made of."""
+"""Data beside curves, angle by angle and a few rows at a time: what pictures and fitted data are made of."""
 
 from __future__ import annotations
 
@@ -9,12 +9,54 @@ from typing import Any
 import jax
 import numpy as np
 
+from hpcxpcs.answer.fit import PointFit
+from hpcxpcs.answer.posterior import Posterior
+from hpcxpcs.arrays import evenly_spaced
 from hpcxpcs.data.clean import pictured
+from hpcxpcs.data.matrices import AngleMatrix
 from hpcxpcs.data.preprocess import drawn_diagonal
-from hpcxpcs.data.twotime import AngleMatrix
 from hpcxpcs.physics.model import Model
-from hpcxpcs.results.marginals import Curve
-from hpcxpcs.results.records import Answer, Fit
+from hpcxpcs.results.records import Answer
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Where a model is evaluated: all parameters (p,) in canonical order, contrast and offset (n_phi,)."""
+
+    values: np.ndarray
+    contrast: np.ndarray
+    offset: np.ndarray
+
+
+def at_fit(fit: PointFit) -> Curve:
+    """The curve of the point fit."""
+    return Curve(fit.values, fit.scaling.contrast, fit.scaling.offset)
+
+
+def at_mean(fit: PointFit, posterior: Posterior) -> Curve:
+    """The curve at the posterior mean; parameters that were not sampled keep their value in the fit."""
+    scaling = (np.mean(part, axis=(0, 1)) for part in (posterior.contrast, posterior.offset))
+    return Curve(with_sampled(fit, posterior, posterior.summary.mean), *scaling)
+
+
+def drawn_curves(fit: PointFit, posterior: Posterior, count: int) -> list[Curve]:
+    """At most `count` draws, evenly spaced among all chains."""
+    total = posterior.draws.shape[0] * posterior.draws.shape[1]
+    chosen = evenly_spaced(total, count)
+    draws, contrast, offset = (
+        np.asarray(part).reshape(total, -1)[chosen] for part in (posterior.draws, posterior.contrast, posterior.offset)
+    )
+    return [
+        Curve(with_sampled(fit, posterior, one), *scaling)
+        for one, *scaling in zip(draws, contrast, offset, strict=True)
+    ]
+
+
+def with_sampled(fit: PointFit, posterior: Posterior, sampled: np.ndarray) -> np.ndarray:
+    """The fit's values (p,) with those of the sampled parameters (n,) in their places."""
+    known = dict(zip(posterior.names, np.asarray(sampled, dtype=float), strict=True))
+    return np.array([known.get(name, value) for name, value in zip(fit.names, fit.values, strict=True)])
+
 
 ESTIMATED_NOISE = "compression residual"
 """The source of σ when the fit has estimated it, even if the data came with another one."""
@@ -61,8 +103,7 @@ def compared(answer: Answer, block_points: int = BLOCK_POINTS, curve: Curve | No
     """
     n_frames = answer.data.n_frames
     rows = rows_per_block(n_frames, block_points)
-    scaling = answer.fit.scaling
-    at = curve or Curve(answer.fit.values, scaling.contrast, scaling.offset)
+    at = curve or at_fit(answer.fit)
     shape = ShapeRows(answer.model, at.values, answer.data.t, rows)
     for angle in range(answer.data.n_phi):
         yield from _angle_blocks(answer, angle, rows, shape, at)
@@ -72,9 +113,8 @@ class ShapeRows:
     """The model's shape f at given parameters (p,), compiled once for blocks of equally many rows."""
 
     def __init__(self, model: Model, values: np.ndarray, t: np.ndarray, rows: int) -> None:
-        padding = np.full(-len(t) % rows, t[-1])
         self._t = np.asarray(t, dtype=float)
-        self._padded = np.concatenate([self._t, padding])
+        self._padded = padded(self._t, rows)
         self._rows = rows
         self._theta = np.asarray(values, dtype=float)
         self._model = model
@@ -82,13 +122,16 @@ class ShapeRows:
     def at(self, start: int, phi: float) -> np.ndarray:
         """f for the rows from `start` on, (m,N), at the angle phi (degrees); 1 on the diagonal."""
         t1 = self._padded[start : start + self._rows, None]
-        values = np.array(
-            _compiled_shape(self._model, self._theta, t1, self._t[None, :], float(phi)), dtype=float
-        )
+        values = np.array(_compiled_shape(self._model, self._theta, t1, self._t[None, :], float(phi)), dtype=float)
         values = values[: len(self._t) - start]
         inside = np.arange(len(values))
         values[inside, start + inside] = 1.0
         return values
+
+
+def padded(t: np.ndarray, rows: int) -> np.ndarray:
+    """Times (N,) with the last one repeated, so that they are whole blocks of rows."""
+    return np.concatenate([t, np.full(-len(t) % rows, t[-1])])
 
 
 def rows_per_block(n_frames: int, block_points: int) -> int:
@@ -97,9 +140,7 @@ def rows_per_block(n_frames: int, block_points: int) -> int:
     return -(-n_frames // blocks)
 
 
-def _angle_blocks(
-    answer: Answer, angle: int, rows: int, shape: ShapeRows, at: Curve
-) -> Iterator[Block]:
+def _angle_blocks(answer: Answer, angle: int, rows: int, shape: ShapeRows, at: Curve) -> Iterator[Block]:
     fit, data = answer.fit, answer.data
     matrix = data.angle(angle)
     dead = ~matrix.frame_ok & (data.t != 0)
@@ -115,7 +156,7 @@ def _angle_blocks(
         yield Block(angle, start, data.n_frames, c2, values, scaled, residual, normalized, good)
 
 
-def _noise(fit: Fit, matrix: AngleMatrix, angle: int, part: slice) -> Any:
+def _noise(fit: PointFit, matrix: AngleMatrix, angle: int, part: slice) -> Any:
     """σ of each pair if the data came with one, else the one σ of the angle."""
     if matrix.sigma is None or fit.sigma_source == ESTIMATED_NOISE:
         return float(fit.sigma[angle])

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from hpcxpcs.answer.posterior import Posterior
 from hpcxpcs.files.atomic import atomic_write_bytes
-from hpcxpcs.results import chain_plots, plots, posterior_plots, shard_plots
+from hpcxpcs.results import plots, posterior_plots
 from hpcxpcs.results.comparison import Block
-from hpcxpcs.results.posterior_records import Posterior
+from hpcxpcs.results.plots import AngleReduction, AngleSummary
 from hpcxpcs.results.records import Answer, Trouble
-from hpcxpcs.results.reduction import AngleReduction, AngleSummary
 from hpcxpcs.results.table import Truth, true_values
 
 
@@ -56,14 +56,14 @@ class Gallery:
             "posterior.png": lambda: posterior_plots.posterior(answer, found, truth),
             "forest.png": lambda: posterior_plots.forest(answer, found, truth),
             "pair.png": lambda: posterior_plots.pair(found, truth),
-            "trace.png": lambda: chain_plots.trace(found),
-            "rank.png": lambda: chain_plots.rank(found),
-            "autocorrelation.png": lambda: chain_plots.autocorrelation(found),
-            "energy.png": lambda: chain_plots.energy(found),
-            "ess.png": lambda: chain_plots.ess(found),
+            "trace.png": lambda: posterior_plots.trace(found),
+            "rank.png": lambda: posterior_plots.rank(found),
+            "autocorrelation.png": lambda: posterior_plots.autocorrelation(found),
+            "energy.png": lambda: posterior_plots.energy(found),
+            "ess.png": lambda: posterior_plots.ess(found),
         }
         if found.shards:
-            pictures["shard_forest.png"] = lambda: shard_plots.shard_forest(found, truth)
+            pictures["shard_forest.png"] = lambda: posterior_plots.shard_forest(found, truth)
         for name, draw in pictures.items():
             self._make(name, draw)
 

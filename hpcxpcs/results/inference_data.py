@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpcxpcs import __version__
+from hpcxpcs.answer.fit_verdict import noise_words
+from hpcxpcs.answer.posterior import Certificate, Posterior, SampleStatistics
+from hpcxpcs.answer.posterior_verdict import ess_of, r_hat_of
 from hpcxpcs.files.json_safe import dumps
-from hpcxpcs.results.cmc_diagnostics import ess_of, r_hat_of
 from hpcxpcs.results.nlsq import stage_names
-from hpcxpcs.results.posterior_records import Certificate, Posterior
-from hpcxpcs.results.quality import noise_words
 from hpcxpcs.results.records import SCHEMA_VERSION, Answer
 
 if TYPE_CHECKING:
     import xarray
+
+
+PER_DRAW = ("chain", "draw")
 
 
 def inference_data_file(answer: Answer, posterior: Posterior) -> bytes:
@@ -32,16 +35,20 @@ def inference_data(answer: Answer, posterior: Posterior) -> xarray.DataTree:
     import xarray
 
     exact = posterior.route == "exact"
+    statistics = posterior.statistics
+    log_posterior = {"lp": (PER_DRAW, np.asarray(posterior.log_posterior, dtype=float), {"units": "nats"})}
     groups: dict[str, Any] = {
         "/": xarray.Dataset(attrs=_attributes(answer, posterior)),
         "/posterior": _posterior_group(answer, posterior),
-        "/sample_stats": _statistics_group(posterior if exact else None, posterior.log_posterior),
+        "/sample_stats": _chains({**log_posterior, **_recorded(statistics)}, label=statistics.label)
+        if exact
+        else _chains(log_posterior),
         "/observed_data": _observed_group(answer),
         "/diagnostics": _diagnostics_group(posterior),
     }
     if not exact:
-        groups["/sampled/posterior"] = _draws_dataset(posterior, posterior.statistics.draws)
-        groups["/sampled/sample_stats"] = _statistics_group(posterior, None)
+        groups["/sampled/posterior"] = _chains(_parameters(posterior, statistics.draws))
+        groups["/sampled/sample_stats"] = _chains(_recorded(statistics), label=statistics.label)
     if posterior.shards:
         groups["/shards"] = _shards_group(posterior)
     if posterior.certificate is not None:
@@ -70,51 +77,40 @@ def _attributes(answer: Answer, posterior: Posterior) -> dict[str, Any]:
     }
 
 
+def _chains(variables: dict[str, Any], **attributes: str) -> xarray.Dataset:
+    """A group of what is known of every chain, and of every draw of it."""
+    import xarray
+
+    chains, draws = next(iter(variables.values()))[1].shape
+    return xarray.Dataset(variables, coords={"chain": np.arange(chains), "draw": np.arange(draws)}, attrs=attributes)
+
+
 def _posterior_group(answer: Answer, posterior: Posterior) -> xarray.Dataset:
-    group = _draws_dataset(posterior, posterior.draws)
+    group = _chains(_parameters(posterior, posterior.draws))
     phi = np.asarray(answer.data.phi, dtype=float)
-    for name, draws in (("contrast", posterior.contrast), ("offset", posterior.offset)):
-        group[name] = (("chain", "draw", "phi"), np.asarray(draws, dtype=float), {"units": "1"})
+    for name in ("contrast", "offset"):
+        group[name] = ((*PER_DRAW, "phi"), np.asarray(getattr(posterior, name), dtype=float), {"units": "1"})
     return group.assign_coords(phi=("phi", phi, {"units": "degrees"}))
 
 
-def _draws_dataset(posterior: Posterior, draws: np.ndarray) -> xarray.Dataset:
-    import xarray
-
-    chains, samples, _ = np.shape(draws)
-    return xarray.Dataset(
-        {
-            name: (("chain", "draw"), np.asarray(draws[..., k], dtype=float), {"units": posterior.units[k] or "1"})
-            for k, name in enumerate(posterior.names)
-        },
-        coords={"chain": np.arange(chains), "draw": np.arange(samples)},
-    )
+def _parameters(posterior: Posterior, draws: np.ndarray) -> dict[str, Any]:
+    """Draws (c,s,n) of each parameter by name."""
+    return {
+        name: (PER_DRAW, np.asarray(draws[..., k], dtype=float), {"units": posterior.units[k] or "1"})
+        for k, name in enumerate(posterior.names)
+    }
 
 
-def _statistics_group(posterior: Posterior | None, log_posterior: np.ndarray | None) -> xarray.Dataset:
-    """The sampler's record of a posterior's real chains, and the log-density of draws, under ArviZ's names."""
-    import xarray
-
-    variables: dict[str, Any] = {}
-    attributes = {}
-    if log_posterior is not None:
-        variables["lp"] = (("chain", "draw"), np.asarray(log_posterior, dtype=float), {"units": "nats"})
-    if posterior is not None:
-        statistics = posterior.statistics
-        attributes["label"] = statistics.label
-        per_draw = {
-            "energy": np.asarray(statistics.energy, dtype=float),
-            "acceptance_rate": np.asarray(statistics.acceptance, dtype=float),
-            "n_steps": np.asarray(statistics.num_steps, dtype=np.int64),
-            "diverging": np.asarray(statistics.diverging, dtype=bool),
-        }
-        variables |= {name: (("chain", "draw"), array) for name, array in per_draw.items()}
-        variables |= {
-            name: (("chain",), np.asarray(getattr(statistics, name), dtype=float)) for name in ("bfmi", "step_size")
-        }
-    some = next(iter(variables.values()))[1]
-    coordinates = {"chain": np.arange(some.shape[0]), "draw": np.arange(some.shape[1])}
-    return xarray.Dataset(variables, coords=coordinates, attrs=attributes)
+def _recorded(statistics: SampleStatistics) -> dict[str, Any]:
+    """What the sampler recorded of real chains, under ArviZ's names."""
+    return {
+        "energy": (PER_DRAW, np.asarray(statistics.energy, dtype=float)),
+        "acceptance_rate": (PER_DRAW, np.asarray(statistics.acceptance, dtype=float)),
+        "n_steps": (PER_DRAW, np.asarray(statistics.num_steps, dtype=np.int64)),
+        "diverging": (PER_DRAW, np.asarray(statistics.diverging, dtype=bool)),
+        "bfmi": (("chain",), np.asarray(statistics.bfmi, dtype=float)),
+        "step_size": (("chain",), np.asarray(statistics.step_size, dtype=float)),
+    }
 
 
 def _observed_group(answer: Answer) -> xarray.Dataset:

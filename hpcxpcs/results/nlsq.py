@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 import io
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hpcxpcs.data.twotime import TwoTime
-from hpcxpcs.files.atomic import Fault, atomic_write_bytes
-from hpcxpcs.files.json_safe import write_json
-from hpcxpcs.results.quality import (
+from hpcxpcs.answer.fit import Alternative, CompressionReport, PointFit
+from hpcxpcs.answer.fit_verdict import (
     QUALITY_RULE,
     correlation_matrix,
     noise_meaning,
@@ -26,32 +22,33 @@ from hpcxpcs.results.quality import (
     weighed_ratios,
     weighs_speckles,
 )
-from hpcxpcs.results.records import SCHEMA_VERSION, Alternative, Fit
+from hpcxpcs.data.preprocess import stages_of
+from hpcxpcs.data.twotime import TwoTime
+from hpcxpcs.files.json_safe import dumps, utc_now
+from hpcxpcs.results.records import SCHEMA_VERSION, picked
 
 
-def write_point_fit(folder: Path, fit: Fit, data: TwoTime, *, fault: Fault | None = None) -> tuple[Path, ...]:
-    """Write the numbers of a point fit into an existing folder and return the files."""
+def point_fit_files(fit: PointFit, data: TwoTime) -> dict[str, bytes]:
+    """The files that hold the numbers of a point fit, by name."""
     records = {
         "parameters.json": parameters_record(fit, data),
         "analysis_results_nlsq.json": analysis_record(fit, data),
         "convergence_metrics.json": convergence_record(fit),
     }
-    for name, record in records.items():
-        write_json(folder / name, record, fault=fault)
-    atomic_write_bytes(folder / "covariance.npz", covariance_archive(fit), fault=fault)
-    return (*(folder / name for name in records), folder / "covariance.npz")
+    return {
+        **{name: dumps(record).encode() for name, record in records.items()},
+        "covariance.npz": covariance_archive(fit),
+    }
 
 
-def parameters_record(fit: Fit, data: TwoTime) -> dict[str, Any]:
+def parameters_record(fit: PointFit, data: TwoTime) -> dict[str, Any]:
     """The answer: each parameter with error bars, unit and bounds, and each angle's contrast and offset."""
     return {
-        **_heading(fit),
-        "conventions": dict(fit.conventions),
+        **heading(fit),
+        "conventions": fit.conventions,
         **preprocessing_of(data),
         "convergence_status": fit.status,
-        "chi_squared": fit.chi_squared,
-        "reduced_chi_squared": fit.reduced_chi_squared,
-        "noise_scale": fit.noise_scale,
+        **picked(fit, "chi_squared", "reduced_chi_squared", "noise_scale"),
         "sigma": {
             "source": fit.sigma_source,
             "meaning": noise_meaning(fit),
@@ -59,19 +56,17 @@ def parameters_record(fit: Fit, data: TwoTime) -> dict[str, Any]:
         },
         "noise": noise_record(fit, data),
         "parameters": {name: _parameter(fit, k) for k, name in enumerate(fit.names)},
-        "data_scale": dict(fit.data_scale),
+        "data_scale": fit.data_scale,
         "alternatives": [_alternative(fit, other) for other in fit.alternatives],
         **labels_of(fit),
         "scaling": {
-            "mode": fit.scaling.mode,
-            "widths": dict(fit.scaling.widths),
-            "notes": list(fit.scaling.notes),
+            **picked(fit.scaling, "mode", "widths", "notes"),
             "per_angle": per_angle_scaling(fit, data),
         },
     }
 
 
-def noise_record(fit: Fit, data: TwoTime) -> dict[str, Any] | None:
+def noise_record(fit: PointFit, data: TwoTime) -> dict[str, Any] | None:
     """The parts of the noise that robust error bars rest on; null where there are none."""
     parts = fit.noise
     if parts is None:
@@ -92,11 +87,11 @@ def noise_record(fit: Fit, data: TwoTime) -> dict[str, Any] | None:
             "products": parts.products,
         },
         "per_angle": [dict(zip(names, values, strict=True)) for values in each],
-        "in_the_file": {"photons_per_pixel": list(parts.counted_photons), "pixels": list(parts.counted_pixels)},
+        "in_the_file": {"photons_per_pixel": parts.counted_photons, "pixels": parts.counted_pixels},
     }
 
 
-def _weighed(fit: Fit) -> dict[str, Any]:
+def _weighed(fit: PointFit) -> dict[str, Any]:
     """Of a fit that weighs pairs by their speckles: squares, whiteness, and its error bars over others."""
     assert fit.noise is not None
     ratios = weighed_ratios(fit).items()
@@ -107,24 +102,20 @@ def _weighed(fit: Fit) -> dict[str, Any]:
     }
 
 
-def analysis_record(fit: Fit, data: TwoTime) -> dict[str, Any]:
+def analysis_record(fit: PointFit, data: TwoTime) -> dict[str, Any]:
     """How well the model describes the data, what the data were, and how the search went."""
     names, correlations = physical_correlations(fit)
     return {
-        **_heading(fit),
+        **heading(fit),
         "fit_quality": {
-            "chi_squared": fit.chi_squared,
-            "reduced_chi_squared": fit.reduced_chi_squared,
-            "degrees_of_freedom": fit.degrees_of_freedom,
+            **picked(fit, "chi_squared", "reduced_chi_squared", "degrees_of_freedom"),
             "quality_flag": quality_flag(fit),
             "quality_rule": QUALITY_RULE,
         },
         "dataset_info": dataset_info(fit, data),
         "optimization_summary": {
             "convergence_status": fit.status,
-            "message": fit.message,
-            "iterations": fit.iterations,
-            "evaluations": fit.evaluations,
+            **picked(fit, "message", "iterations", "evaluations"),
             "execution_time": fit.seconds,
             "multi_start": fit.search.asked,
             "n_screened": fit.search.screened,
@@ -135,39 +126,38 @@ def analysis_record(fit: Fit, data: TwoTime) -> dict[str, Any]:
         "correlations": {
             "names": names,
             "matrix": correlations,
-            "strongest": strongest_correlations(fit),
+            "strongest": strongest_correlations(names, correlations),
         },
     }
 
 
-def convergence_record(fit: Fit) -> dict[str, Any]:
+def convergence_record(fit: PointFit) -> dict[str, Any]:
     """How the search converged, what had to be recovered, and every check that the fit went through."""
     warnings = quality_warnings(fit)
     return {
-        **_heading(fit),
+        **heading(fit),
         "convergence": {
-            "status": fit.status,
-            "message": fit.message,
-            "iterations": fit.iterations,
-            "evaluations": fit.evaluations,
+            **picked(fit, "status", "message", "iterations", "evaluations"),
             "execution_time": fit.seconds,
             "final_chi_squared": fit.chi_squared,
             "reduced_chi_squared": fit.reduced_chi_squared,
         },
-        "recovery_actions": list(fit.recovery_actions),
-        "starts": [_start(fit, start) for start in fit.starts],
+        "recovery_actions": fit.recovery_actions,
+        "starts": [
+            {**picked(start, "cost", "status"), "values": dict(zip(fit.names, start.values, strict=True))}
+            for start in fit.starts
+        ],
         "quality_flag": quality_flag(fit),
         "quality_rule": QUALITY_RULE,
         "quality_validation_passed": not warnings,
         "quality_warnings": warnings,
-        "gradient_balance": dict(fit.gradient_balance),
-        "condition_number": fit.condition_number,
-        "compression": _compression(fit),
+        **picked(fit, "gradient_balance", "condition_number"),
+        "compression": _compression(fit.compression),
         "device_info": device_info(),
     }
 
 
-def covariance_archive(fit: Fit) -> bytes:
+def covariance_archive(fit: PointFit) -> bytes:
     """An .npz of names (m,), covariance, correlation and, if computed, robust_covariance (m,m each)."""
     arrays = {
         "names": np.array(fit.covariance_names, dtype=np.str_),
@@ -181,7 +171,7 @@ def covariance_archive(fit: Fit) -> bytes:
     return content.getvalue()
 
 
-def dataset_info(fit: Fit, data: TwoTime) -> dict[str, Any]:
+def dataset_info(fit: PointFit, data: TwoTime) -> dict[str, Any]:
     """Size and origin of the fitted data; each pair of frames counts once."""
     return {
         "n_angles": data.n_phi,
@@ -192,7 +182,7 @@ def dataset_info(fit: Fit, data: TwoTime) -> dict[str, Any]:
         "q_value": data.q if data.q_known else None,
         "dt": data.dt,
         "time_unit": data.time_unit,
-        "frames": list(data.frames),
+        "frames": data.frames,
         **preprocessing_of(data),
     }
 
@@ -203,7 +193,7 @@ def preprocessing_of(data: TwoTime) -> dict[str, Any]:
     return {"preprocessing": [dict(stage) for stage in stages]} if stages else {}
 
 
-def labels_of(fit: Fit) -> dict[str, Any]:
+def labels_of(fit: PointFit) -> dict[str, Any]:
     """Which of two components is the sample, what decides it, and the solution with their names exchanged."""
     found = fit.exchange
     if found is None:
@@ -221,10 +211,10 @@ def labels_of(fit: Fit) -> dict[str, Any]:
 
 def stage_names(data: TwoTime) -> list[str]:
     """The stages of preprocessing as archives name them, "stage: method"; empty when nothing was on."""
-    return [f"{stage}: {method}" for stage, method, _ in data.processing.stages()]
+    return [f"{stage}: {method}" for stage, method, _ in stages_of(data.processing)]
 
 
-def per_angle_scaling(fit: Fit, data: TwoTime) -> list[dict[str, Any]]:
+def per_angle_scaling(fit: PointFit, data: TwoTime) -> list[dict[str, Any]]:
     """Contrast and offset of each angle (degrees) with their uncertainties."""
     scaling = fit.scaling
     columns = {
@@ -241,13 +231,10 @@ def per_angle_scaling(fit: Fit, data: TwoTime) -> list[dict[str, Any]]:
     ]
 
 
-def per_angle_noise(fit: Fit, data: TwoTime) -> list[dict[str, Any]]:
+def per_angle_noise(fit: PointFit, data: TwoTime) -> list[dict[str, Any]]:
     """σ (see noise_meaning), number of points and χ² of each angle (degrees)."""
     columns = zip(data.phi, fit.sigma, fit.pairs, fit.chi_squared_per_angle, strict=True)
-    return [
-        {"phi": phi, "sigma": sigma, "pairs": int(pairs), "chi_squared": chi}
-        for phi, sigma, pairs, chi in columns
-    ]
+    return [{"phi": phi, "sigma": sigma, "pairs": int(pairs), "chi_squared": chi} for phi, sigma, pairs, chi in columns]
 
 
 def device_info() -> dict[str, Any]:
@@ -263,27 +250,30 @@ def device_info() -> dict[str, Any]:
     }
 
 
-def utc_now() -> datetime.datetime:
-    """The present moment in UTC, to the second."""
-    return datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-
-
-def _heading(fit: Fit) -> dict[str, Any]:
+def heading(fit: PointFit, method: str = "nlsq") -> dict[str, Any]:
+    """What every record begins with."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "method": "nlsq",
+        "method": method,
         "timestamp": utc_now(),
         "analysis_mode": fit.model,
     }
 
 
-def _parameter(fit: Fit, k: int) -> dict[str, Any]:
+def estimate(fit: PointFit, k: int) -> dict[str, Any]:
+    """Value, error bars and unit of a parameter."""
     robust = fit.robust_uncertainty
     return {
         "value": fit.values[k],
         "uncertainty": fit.uncertainty[k],
         "robust_uncertainty": None if robust is None else robust[k],
         "unit": fit.units[k],
+    }
+
+
+def _parameter(fit: PointFit, k: int) -> dict[str, Any]:
+    return {
+        **estimate(fit, k),
         "bounds": [fit.lower[k], fit.upper[k]],
         "bounds_from": [fit.origins[fit.names[k]][side] for side in ("min", "max")],
         "at_bound": bool(fit.at_bound[k]),
@@ -291,10 +281,10 @@ def _parameter(fit: Fit, k: int) -> dict[str, Any]:
     }
 
 
-def _alternative(fit: Fit, other: Alternative) -> dict[str, Any]:
+def _alternative(fit: PointFit, other: Alternative) -> dict[str, Any]:
     """The fit without one of two parameters that the data hardly tell apart."""
     return {
-        "pair": list(other.pair),
+        "pair": other.pair,
         "correlation": other.correlation,
         "held_at_zero": other.held,
         "chi_squared_change": other.change,
@@ -306,23 +296,9 @@ def _alternative(fit: Fit, other: Alternative) -> dict[str, Any]:
     }
 
 
-def _start(fit: Fit, start: Any) -> dict[str, Any]:
-    values = dict(zip(fit.names, np.asarray(start.values).tolist(), strict=True))
-    return {"cost": start.cost, "status": start.status, "values": values}
-
-
-def _compression(fit: Fit) -> dict[str, Any]:
-    report = fit.compression
+def _compression(report: CompressionReport) -> dict[str, Any]:
     return {
-        "provider": report.provider,
-        "cells": report.cells,
-        "nodes": report.nodes,
-        "pairs": report.pairs,
-        "error": report.error,
-        "largest_error": report.largest_error,
-        "tolerance": report.tolerance,
-        "within_tolerance": bool(report.error <= report.tolerance),
-        "checked_pairs": report.checked_pairs,
-        "checked_points": report.checked_points,
-        "rounds": report.rounds,
+        **picked(report, "provider", "cells", "nodes", "pairs", "error", "largest_error", "tolerance"),
+        "within_tolerance": report.within_tolerance,
+        **picked(report, "checked_pairs", "checked_points", "rounds"),
     }

@@ -1,8 +1,12 @@
-"""The pictures of a point fit as PNG: one page per angle, residual checks, scaling by angle, an overview."""
+"""The pictures of a point fit as PNG: one page per angle, residual checks, scaling by angle, an overview.
+
+Millions of points are reduced to what a picture can show: pixels, curves over lag, counts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,20 +14,151 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from hpcxpcs.results.drawing import DATA_COLOUR, DPI, FIT_COLOUR, MUTED, png
-from hpcxpcs.results.heat_maps import MAP, colour_range, evenly_chosen, heat_map, show
-from hpcxpcs.results.measurement import measurement
-from hpcxpcs.results.quality import noise_meaning, weighs_speckles
-from hpcxpcs.results.records import Answer
-from hpcxpcs.results.reduction import (
-    DISTANCES,
-    EPOCHS,
-    RESIDUAL_EDGES,
-    AngleSummary,
-    lag_groups,
-    mean_by_lag,
-    thinned,
+from hpcxpcs.answer.fit_verdict import noise_meaning, weighs_speckles
+from hpcxpcs.data.clean import averaged
+from hpcxpcs.results.comparison import Block
+from hpcxpcs.results.drawing import (
+    DATA_COLOUR,
+    DPI,
+    FIT_COLOUR,
+    MAP,
+    MUTED,
+    PIXELS,
+    colour_range,
+    evenly_chosen,
+    heat_map,
+    legend,
+    png,
+    show,
 )
+from hpcxpcs.results.records import Answer
+from hpcxpcs.results.table import measurement
+
+LAG_EPOCHS = 3
+"""Lag curves are drawn for pairs that start in the first, second and last third of the measurement."""
+RESIDUAL_EDGES = np.linspace(-6.0, 6.0, 121)
+"""Bins of the residual histogram in units of σ; what lies outside is counted in the first and last."""
+DISTANCES = (1, 2, 4, 8, 16, 32)
+"""Distances in frames at which residuals that share a frame are compared."""
+
+
+@dataclass(frozen=True)
+class LagCurves:
+    """Sums over the pairs of one angle with lag 0…N-1 frames (columns) that start in one epoch (rows)."""
+
+    count: np.ndarray
+    data: np.ndarray
+    fit: np.ndarray
+    normalized: np.ndarray
+
+
+@dataclass(frozen=True)
+class AngleSummary:
+    """One angle, small: maps (pixels,pixels) of data, fit and residual/σ, and sums for curves and counts.
+
+    `neighbours` holds, per distance of DISTANCES, the sum of products of residual/σ and their number, (d,2).
+    """
+
+    angle: int
+    data: np.ndarray
+    fit: np.ndarray
+    residual: np.ndarray
+    frames_per_pixel: int
+    lags: LagCurves
+    histogram: np.ndarray
+    neighbours: np.ndarray
+
+
+class AngleReduction:
+    """Takes one angle's blocks of rows and sums them up."""
+
+    def __init__(self, angle: int, n_frames: int) -> None:
+        self.angle, self.n_frames = angle, n_frames
+        self.frames_per_pixel = -(-n_frames // PIXELS)
+        pixels = -(-n_frames // self.frames_per_pixel)
+        names = ("data", "fit", "residual")
+        self._maps = {name: np.zeros((pixels, pixels)) for name in names}
+        self._counts = {name: np.zeros((pixels, pixels)) for name in names}
+        self._lags = np.zeros((4, LAG_EPOCHS * n_frames))
+        self._histogram = np.zeros(len(RESIDUAL_EDGES) - 1, dtype=np.int64)
+        self._neighbours = np.zeros((len(DISTANCES), 2))
+
+    def add(self, block: Block) -> None:
+        """Add rows of the angle's matrices."""
+        residual = np.where(block.good, block.normalized, np.nan)
+        for name, values in (("data", block.c2), ("fit", block.scaled), ("residual", residual)):
+            self._add_pixels(name, block.start, values)
+        self._add_neighbours(np.where(block.good, block.normalized, 0.0), block.good)
+        rows, columns = np.nonzero(np.triu(block.good, block.start + 1))
+        normalized = block.normalized[rows, columns]
+        frame = rows + block.start
+        place = columns - frame + self.n_frames * np.minimum(frame * LAG_EPOCHS // self.n_frames, LAG_EPOCHS - 1)
+        weights = (None, block.c2[rows, columns], block.scaled[rows, columns], normalized)
+        for total, weight in zip(self._lags, weights, strict=True):
+            total += np.bincount(place, weight, self._lags.shape[1])
+        self._histogram += residual_counts(normalized)
+
+    def summary(self) -> AngleSummary:
+        """What the blocks add up to."""
+        with np.errstate(invalid="ignore"):
+            maps = {name: total / self._counts[name] for name, total in self._maps.items()}
+        count, data, fit, normalized = self._lags.reshape(4, LAG_EPOCHS, self.n_frames)
+        return AngleSummary(
+            angle=self.angle,
+            frames_per_pixel=self.frames_per_pixel,
+            lags=LagCurves(count, data, fit, normalized),
+            histogram=self._histogram,
+            neighbours=self._neighbours,
+            **maps,
+        )
+
+    def _add_pixels(self, name: str, start: int, values: np.ndarray) -> None:
+        known = np.isfinite(values)
+        self._sum_pixels(self._maps[name], start, np.where(known, values, 0.0))
+        self._sum_pixels(self._counts[name], start, known.astype(float))
+
+    def _sum_pixels(self, total: np.ndarray, start: int, values: np.ndarray) -> None:
+        size = self.frames_per_pixel
+        first = start // size
+        rows = np.maximum(np.arange(first, -(-(start + len(values)) // size)) * size - start, 0)
+        narrow = np.add.reduceat(values, np.arange(0, self.n_frames, size), axis=1)
+        total[first : first + len(rows)] += np.add.reduceat(narrow, rows, axis=0)
+
+    def _add_neighbours(self, residual: np.ndarray, good: np.ndarray) -> None:
+        for total, distance in zip(self._neighbours, DISTANCES, strict=True):
+            if distance < self.n_frames:
+                total[0] += np.einsum("ij,ij->", residual[:, :-distance], residual[:, distance:])
+                total[1] += np.count_nonzero(good[:, :-distance] & good[:, distance:])
+
+
+def residual_counts(normalized: np.ndarray) -> np.ndarray:
+    """Histogram of residual/σ in RESIDUAL_EDGES; larger ones are counted in the outermost bins."""
+    low, high, bins = RESIDUAL_EDGES[0], RESIDUAL_EDGES[-1], len(RESIDUAL_EDGES) - 1
+    place = np.clip((normalized - low) * (bins / (high - low)), 0, bins - 1).astype(np.intp)
+    return np.bincount(place, minlength=bins)
+
+
+def mean_by_lag(total: np.ndarray, count: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Means of grouped lags: `groups` (N,) is the group of each lag, -1 to leave it out; NaN if empty."""
+    inside = groups >= 0
+    sums = np.bincount(groups[inside], total[inside])
+    counts = np.bincount(groups[inside], count[inside])
+    with np.errstate(invalid="ignore"):
+        means: np.ndarray = sums / counts
+    return means
+
+
+def lag_groups(n_frames: int, per_decade: int = 12) -> np.ndarray:
+    """Group numbers (N,) of lags 0…N-1: single lags, then equal steps on a logarithmic axis; lag 0 is out."""
+    lags = np.arange(1, max(2, n_frames))
+    steps = np.floor(np.log10(lags) * per_decade).astype(int)
+    return np.concatenate([[-1], np.unique(steps, return_inverse=True)[1]])[:n_frames]
+
+
+def thinned(values: np.ndarray, pixels: int) -> np.ndarray:
+    """A map (n,n) averaged to at most so many pixels, NaN where a pixel has nothing."""
+    return averaged(values, -(-len(values) // pixels))
+
 
 DIFFERENCE = "RdBu_r"
 EPOCH_COLOURS = ("#31688e", "#35a06b", "#d18f00")
@@ -84,7 +219,7 @@ class AnglePage:
         _lag_axis(ax, self._answer.data.time_unit)
         ax.set_ylabel("mean c2")
         ax.set_title("points: data, lines: fit")
-        ax.legend(fontsize=8, frameon=False)
+        legend(ax)
         return lines
 
     def _draw_lags(self, summary: AngleSummary) -> None:
@@ -142,9 +277,7 @@ def angle_scaling(answer: Answer, truth: Mapping[str, float | list[float]] | Non
     _draw_with_errors(
         contrast, phi, scaling.contrast, scaling.contrast_uncertainty, scaling.robust_contrast_uncertainty
     )
-    _draw_with_errors(
-        offset, phi, scaling.offset, scaling.offset_uncertainty, scaling.robust_offset_uncertainty
-    )
+    _draw_with_errors(offset, phi, scaling.offset, scaling.offset_uncertainty, scaling.robust_offset_uncertainty)
     for ax, name in ((contrast, "contrast"), (offset, "offset")):
         _draw_truth(ax, phi, known.get(name))
         ax.set_ylabel(name)
@@ -155,7 +288,7 @@ def angle_scaling(answer: Answer, truth: Mapping[str, float | list[float]] | Non
     misfit.set_ylabel("χ² per point")
     for ax in (noise, misfit):
         ax.set_xlabel("φ (degrees)")
-    contrast.legend(fontsize=8, frameon=False)
+    legend(contrast)
     return png(figure)
 
 
@@ -173,9 +306,7 @@ def overview(answer: Answer, summaries: Sequence[AngleSummary]) -> bytes:
     tiles = [thinned(one.residual, TILE_PIXELS) for one in chosen]
     frames = chosen[0].frames_per_pixel * -(-len(chosen[0].residual) // len(tiles[0]))
     limit = max(_residual_limit(tile, frames) for tile in tiles)
-    right = residual.imshow(
-        _mosaic(tiles, columns), cmap=DIFFERENCE, vmin=-limit, vmax=limit, interpolation="nearest"
-    )
+    right = residual.imshow(_mosaic(tiles, columns), cmap=DIFFERENCE, vmin=-limit, vmax=limit, interpolation="nearest")
     averaged = f"(data − fit) / σ, mean of {frames}×{frames} frames"
     figure.colorbar(right, ax=residual, label=averaged, shrink=0.8)
     both.set_title("upper left: data, lower right: fit")
@@ -210,7 +341,7 @@ def _draw_histogram(ax: Axes, summaries: Sequence[AngleSummary]) -> None:
     ax.set_xlabel("(data − fit) / σ")
     ax.set_ylabel("density")
     ax.set_title("distribution of the residuals")
-    ax.legend(fontsize=8, frameon=False)
+    legend(ax)
 
 
 def _draw_mean_by_lag(ax: Axes, answer: Answer, summaries: Sequence[AngleSummary]) -> None:
@@ -233,7 +364,7 @@ def _draw_mean_by_lag(ax: Axes, answer: Answer, summaries: Sequence[AngleSummary
     _lag_axis(ax, answer.data.time_unit)
     ax.set_ylabel("mean (data − fit) / σ")
     ax.set_title("does the model miss anything, by lag?")
-    ax.legend(fontsize=8, frameon=False)
+    legend(ax)
 
 
 def _draw_neighbours(ax: Axes, summaries: Sequence[AngleSummary]) -> None:
@@ -249,7 +380,7 @@ def _draw_neighbours(ax: Axes, summaries: Sequence[AngleSummary]) -> None:
     ax.set_xlabel("distance along a frame (frames)")
     ax.set_ylabel("correlation")
     ax.set_title("is noise shared by points of the same frame?")
-    ax.legend(fontsize=8, frameon=False, loc="upper right")
+    legend(ax, loc="upper right")
 
 
 def _draw_with_errors(
@@ -310,4 +441,4 @@ def _residual_limit(residual: np.ndarray, frames_per_pixel: int) -> float:
     return max(4.0 / frames_per_pixel, float(np.percentile(known, 99.5)) if known.size else 1.0)
 
 
-assert len(EPOCH_COLOURS) == EPOCHS
+assert len(EPOCH_COLOURS) == LAG_EPOCHS

@@ -12,15 +12,29 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from hpcxpcs.files.atomic import Fault, atomic_write_text
+from hpcxpcs.answer import fit_verdict, posterior_verdict
+from hpcxpcs.answer.fit import PointFit
+from hpcxpcs.answer.posterior import Posterior, ShardRecord
+from hpcxpcs.arrays import evenly_spaced
+from hpcxpcs.data.preprocess import warnings_of
+from hpcxpcs.files.atomic import atomic_write_text
 from hpcxpcs.files.json_safe import dumps
-from hpcxpcs.results import quality
 from hpcxpcs.results.comparison import ESTIMATED_NOISE
-from hpcxpcs.results.measurement import ABSENT, number
 from hpcxpcs.results.plots import angle_file_names
-from hpcxpcs.results.posterior_report import POSTERIOR_PICTURES, posterior_head, posterior_part
-from hpcxpcs.results.records import Answer, Fit, WrittenResults
-from hpcxpcs.results.table import HEADINGS, Row, shown_columns, summary_lines
+from hpcxpcs.results.records import Answer, WrittenResults
+from hpcxpcs.results.table import (
+    HEADINGS,
+    Row,
+    Table,
+    filled,
+    if_finite,
+    number,
+    parameter_rows,
+    posterior_headings,
+    scaling_rows,
+    summary_lines,
+    true_values,
+)
 
 MOST_PICTURES = 40
 """Angle pages inside the report; of more, evenly spaced ones are shown and the others named."""
@@ -58,6 +72,24 @@ FORMULAS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+SHARD_HEADINGS = (
+    *("shard", "pairs", "weight", "outcome", "R-hat", "ESS", "divergences", "BFMI"),
+    *("attempts", "gradients", "seconds"),
+)
+CHECK_HEADINGS = ("parameter", "ESS in the tails", "error of the mean", "prior sd", "contraction", "point fit", "z", "")
+POSTERIOR_PICTURES: Mapping[str, str] = {
+    "posterior.png": "What the posterior says about each parameter",
+    "forest.png": "Posterior and point fit side by side",
+    "pair.png": "Which parameters go together",
+    "shard_forest.png": "Do the parts of the data agree?",
+    "trace.png": "The chains, draw by draw",
+    "rank.png": "Do the chains agree?",
+    "autocorrelation.png": "How long the chains remember",
+    "energy.png": "Energy, acceptance and steps of the sampler",
+    "ess.png": "Effective draws",
+}
+
+
 @dataclass(frozen=True)
 class Picture:
     """A picture inside the page: what it shows, and the PNG in base64."""
@@ -66,10 +98,10 @@ class Picture:
     content: str
 
 
-def write_report(written: WrittenResults, answer: Answer, *, fault: Fault | None = None) -> Path:
+def write_report(written: WrittenResults, answer: Answer) -> Path:
     """Write report.html beside the numbers and return its path."""
     path = written.folder / "report.html"
-    atomic_write_text(path, report_html(written, answer), fault=fault)
+    atomic_write_text(path, report_html(written, answer))
     return path
 
 
@@ -90,7 +122,7 @@ def report_html(written: WrittenResults, answer: Answer) -> str:
         conventions=dict(answer.fit.conventions),
         **_answer_tables(answer),
         **_trust(answer.fit),
-        posterior=None if answer.posterior is None else posterior_part(answer, answer.posterior),
+        posterior=None if answer.posterior is None else _posterior(answer, answer.posterior),
         pictures=list(_pictures(written, answer)),
         more_pictures=max(0, answer.data.n_phi - MOST_PICTURES),
         troubles=[*written.plots_failed, *written.skipped],
@@ -101,26 +133,26 @@ def report_html(written: WrittenResults, answer: Answer) -> str:
 
 def _verdict(answer: Answer) -> dict[str, Any]:
     """How the page opens: with the posterior's verdict if there is one, and what to be careful about."""
-    fit, code = answer.fit, answer.run.exit_code
-    warnings = [*quality.quality_warnings(fit), *answer.data.processing.words()]
-    good = fit.ok and code == 0
-    flag = quality.quality_flag(fit)
-    from_fit = {
+    fit, found, code = answer.fit, answer.posterior, answer.run.exit_code
+    warnings = [*fit_verdict.quality_warnings(fit), *warnings_of(answer.data.processing)]
+    rule, usable = fit_verdict.QUALITY_RULE, fit.ok
+    if found is not None:
+        rule, usable = posterior_verdict.POSTERIOR_QUALITY_RULE, posterior_verdict.trusted(found)
+        warnings = [*posterior_verdict.posterior_warnings(found, fit), *found.recommendations, *warnings]
+    quality = posterior_verdict.quality_of(fit, found)
+    good = quality == "good" and usable and code == 0
+    return {
         "status": fit.status,
         "exit_code": code,
-        "exit_words": quality.exit_words(code),
-        "verdict": quality.verdict(fit, code),
+        "exit_words": fit_verdict.exit_meaning(code),
+        "verdict": posterior_verdict.first_sentence(fit, found, code),
         "message": fit.message,
-        "tone": "good" if good and flag == "good" else "caution" if fit.ok else "bad",
-        "quality_flag": flag,
-        "quality_rule": quality.QUALITY_RULE,
-        "fit_quality_rule": quality.QUALITY_RULE,
+        "tone": "good" if good else "caution" if usable else "bad",
+        "quality_flag": quality,
+        "quality_rule": rule,
+        "fit_quality_rule": fit_verdict.QUALITY_RULE,
         "warnings": warnings,
     }
-    if answer.posterior is None:
-        return from_fit
-    head = posterior_head(answer, answer.posterior)
-    return {**from_fit, **head, "warnings": [*head["warnings"], *warnings]}
 
 
 def _what_was_fitted(answer: Answer) -> Iterator[tuple[str, str]]:
@@ -147,7 +179,7 @@ def _what_was_fitted(answer: Answer) -> Iterator[tuple[str, str]]:
     yield "free parameters", f"{free}, and the scaling of the angles ({fit.scaling.mode})"
 
 
-def _range(fit: Fit, k: int) -> str:
+def _range(fit: PointFit, k: int) -> str:
     """Bounds of a parameter and where they come from."""
     low, high = (fit.origins[fit.names[k]][side] for side in ("min", "max"))
     source = low if low == high else f"{low}, {high}"
@@ -157,25 +189,14 @@ def _range(fit: Fit, k: int) -> str:
 def _answer_tables(answer: Answer) -> dict[str, Any]:
     rows = summary_lines(answer.fit, answer.data, answer.run.truth)
     physical, scaling = rows[: len(answer.fit.names)], rows[len(answer.fit.names) :]
-    columns = shown_columns(physical)
     return {
-        "headings": [HEADINGS[c] for c in columns],
-        "rows": [[row.cells()[c] for c in columns] for row in physical],
-        **_angle_table(answer, scaling),
-    }
-
-
-def _angle_table(answer: Answer, scaling: Sequence[Row]) -> dict[str, Any]:
-    """One row per angle from the rows of all contrasts, followed by those of all offsets."""
-    rows = list(_angle_rows(answer, scaling))
-    columns = [c for c in range(len(ANGLE_HEADINGS)) if any(row[c] != ABSENT for row in rows)]
-    return {
-        "angle_headings": [ANGLE_HEADINGS[c] for c in columns],
-        "angles": [[row[c] for c in columns] for row in rows],
+        "parameters": filled(HEADINGS, physical),
+        "angles": filled(ANGLE_HEADINGS, list(_angle_rows(answer, scaling))),
     }
 
 
 def _angle_rows(answer: Answer, scaling: Sequence[Row]) -> Iterator[tuple[str, ...]]:
+    """One row per angle from the rows of all contrasts, followed by those of all offsets."""
     fit, n_phi = answer.fit, answer.data.n_phi
     for k, (contrast, offset) in enumerate(zip(scaling[:n_phi], scaling[n_phi:], strict=True)):
         per_point = fit.chi_squared_per_angle[k] / max(1, fit.pairs[k])
@@ -187,26 +208,30 @@ def _angle_rows(answer: Answer, scaling: Sequence[Row]) -> Iterator[tuple[str, .
         )
 
 
-def _trust(fit: Fit) -> dict[str, Any]:
+def _trust(fit: PointFit) -> dict[str, Any]:
     return {
         "fit": fit,
         "chi_squared": number(fit.chi_squared),
         "reduced": number(fit.reduced_chi_squared, 4),
         "noise": _noise(fit),
-        "shared_noise": quality.noise_words(fit),
+        "shared_noise": fit_verdict.noise_words(fit),
         "inflation": _inflation(fit),
-        "compression": quality.compression_words(fit.compression),
-        "correlations": [
-            (f"{pair.first} and {pair.second}", f"{pair.value:+.3f}", quality.correlation_words(pair.value))
-            for pair in quality.strongest_correlations(fit)
-        ],
+        "compression": fit_verdict.compression_words(fit.compression),
+        "correlations": _correlations(*fit_verdict.physical_correlations(fit)),
         "condition": number(fit.condition_number, 3),
         "balance": {name: number(value, 3) for name, value in fit.gradient_balance.items()},
         "starts": [(start.status, number(start.cost)) for start in fit.starts],
     }
 
 
-def _noise(fit: Fit) -> str:
+def _correlations(names: Sequence[str], matrix: np.ndarray) -> list[tuple[str, str, str]]:
+    return [
+        (f"{pair.first} and {pair.second}", f"{pair.value:+.3f}", fit_verdict.correlation_words(pair.value))
+        for pair in fit_verdict.strongest_correlations(names, matrix)
+    ]
+
+
+def _noise(fit: PointFit) -> str:
     if fit.sigma_source == "file":
         return "σ of each data point is given in the data file"
     low, high = float(np.min(fit.sigma)), float(np.max(fit.sigma))
@@ -216,12 +241,12 @@ def _noise(fit: Fit) -> str:
     return f"σ of one data point is {span}, {source}"
 
 
-def _inflation(fit: Fit) -> list[tuple[str, str]]:
-    ratios = quality.inflation(fit)
+def _inflation(fit: PointFit) -> list[tuple[str, str]]:
+    ratios = fit_verdict.inflation(fit)
     if ratios is None:
         return []
     free = [k for k in range(len(fit.names)) if fit.free[k] and math.isfinite(ratios[k])]
-    return [(fit.names[k], quality.inflation_words(float(ratios[k]))) for k in free]
+    return [(fit.names[k], fit_verdict.inflation_words(float(ratios[k]))) for k in free]
 
 
 def _pictures(written: WrittenResults, answer: Answer) -> Iterator[Picture]:
@@ -233,8 +258,83 @@ def _pictures(written: WrittenResults, answer: Answer) -> Iterator[Picture]:
         "angle_scaling.png": "Contrast, offset and noise by angle",
     }
     names = angle_file_names(answer.data.phi)
-    shown = np.unique(np.linspace(0, len(names) - 1, min(MOST_PICTURES, len(names))).round().astype(int))
-    titles.update({names[k]: f"φ = {answer.data.phi[k]:g}°" for k in shown})
+    titles.update({names[k]: f"φ = {answer.data.phi[k]:g}°" for k in evenly_spaced(len(names), MOST_PICTURES)})
     for name, title in titles.items():
         if name in there:
             yield Picture(title, base64.b64encode(there[name].read_bytes()).decode())
+
+
+def _posterior(answer: Answer, found: Posterior) -> dict[str, Any]:
+    """Everything that the template shows of a posterior."""
+    known = true_values(answer.run.truth, answer.data.phi)
+    headings = posterior_headings(found)
+    return {
+        "verdict": found.verdict,
+        "words": found.words,
+        "route": _route_words(found),
+        "answer": filled(headings, parameter_rows(found, known)),
+        "scaling": filled(headings, scaling_rows(found, answer.data, known)),
+        "interval": f"{100 * found.summary.hdi_probability:.3g} %",
+        "combined": found.route == "consensus",
+        "trust": list(posterior_verdict.trust_rows(found, answer.fit)),
+        "quality_rule": posterior_verdict.POSTERIOR_QUALITY_RULE,
+        "failed": [posterior_verdict.finding_words(finding) for finding in found.judgement.failed],
+        "recommendations": list(found.recommendations),
+        "checks": Table(CHECK_HEADINGS, list(_checks(found))),
+        "correlations": _correlations(*posterior_verdict.draw_correlations(found)),
+        "shards": Table(SHARD_HEADINGS, [_shard(shard) for shard in found.shards]),
+        "cost": list(_cost(found)),
+    }
+
+
+def _route_words(found: Posterior) -> str:
+    if found.route == "exact":
+        return "all data were sampled at once"
+    accepted = sum(shard.accepted for shard in found.shards)
+    strategy = str(found.settings.get("strategy", "parts")).replace("_", " ")
+    anchor = " anchored at the point fit" if found.settings.get("anchor") == "point_fit" else ""
+    return f"the data were cut into {len(found.shards)} shards ({strategy}), {accepted} were combined{anchor}"
+
+
+def _checks(found: Posterior) -> Iterator[tuple[str, ...]]:
+    summary, weighted = found.summary, posterior_verdict.weighs_shards(found)
+    for k, name in enumerate(found.names):
+        yield (
+            name,
+            if_finite(summary.ess_tail[k], ",.0f"),
+            number(summary.mcse_mean[k], 2),
+            number(summary.prior_std[k], 3),
+            if_finite(summary.contraction[k], ".1%"),
+            number(summary.point_value[k]),
+            if_finite(summary.z[k], "+.2f"),
+            posterior_verdict.z_words(float(summary.z[k]), weighted=weighted),
+        )
+
+
+def _shard(shard: ShardRecord) -> tuple[str, ...]:
+    return (
+        str(shard.index),
+        f"{shard.pairs:,}",
+        number(shard.weight, 2),
+        "accepted" if shard.accepted else f"left out: {', '.join(shard.reasons)}",
+        number(shard.r_hat, 4),
+        if_finite(shard.ess, ",.0f"),
+        f"{shard.divergences:,}",
+        number(shard.bfmi, 2),
+        str(shard.attempts),
+        f"{shard.gradients:,}",
+        number(shard.seconds, 3),
+    )
+
+
+def _cost(found: Posterior) -> Iterator[tuple[str, str]]:
+    draws = found.chains * found.samples
+    yield "draws", f"{draws:,} ({found.chains} chains of {found.samples}), seed {found.seed}"
+    if warmup := found.settings.get("warmup"):
+        yield "warm-up", f"{warmup} draws of each chain"
+    if gradients := sum(shard.gradients for shard in found.shards):
+        yield "gradients", f"{gradients:,} evaluations in all shards"
+    elif found.statistics.num_steps.size:
+        yield "gradients", f"{int(np.sum(found.statistics.num_steps)):,} evaluations after warm-up"
+    if found.timings:
+        yield "time", ", ".join(f"{name} {seconds:.3g} s" for name, seconds in found.timings.items())

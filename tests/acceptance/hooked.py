@@ -2,7 +2,8 @@
 
 HOOKS is a JSON object {"module:function": {...}} with, for each function (looked up in the module that calls it):
 "pause": seconds before every call, unless the file "unless" is there; "kill": the number of the call at which the
-process kills itself with SIGKILL.
+process kills itself with SIGKILL; "note": a file that gets a line "PID PATH" per call, of the first path among its
+arguments.
 {"fsync": {"in": PART, "call": n, "errno": e}} lets the n-th fsync of a path that contains PART fail, and all after it.
 Modules are changed when the program imports them, never earlier: it must choose its cores before JAX is there.
 """
@@ -55,6 +56,10 @@ def changed(function: Callable[..., Any], hook: dict[str, Any]) -> Callable[...,
     calls = itertools.count(1)
 
     def call(*arguments: Any, **keywords: Any) -> Any:
+        if "note" in hook:
+            path = next(argument for argument in arguments if isinstance(argument, Path))
+            with Path(hook["note"]).open("a") as stream:
+                stream.write(f"{os.getpid()} {path}\n")
         if next(calls) == hook.get("kill"):
             os.kill(os.getpid(), signal.SIGKILL)
         if not Path(hook.get("unless", "")).is_file():

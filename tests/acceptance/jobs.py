@@ -18,8 +18,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpcxpcs.runtime.checks import without_launcher
-from hpcxpcs.runtime.events import read_events
+from hpcxpcs.batch.launcher import without_launcher
+from hpcxpcs.runs.events import read_events
 from tests.patience import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]

@@ -75,9 +75,7 @@ MODES = {
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("mode", MODES)
-def test_shear_is_recovered_within_its_errors_at_sizes_where_start_values_were_returned(
-    files, size, mode, tmp_path
-):
+def test_shear_is_recovered_within_its_errors_at_sizes_where_start_values_were_returned(files, size, mode, tmp_path):
     spread, scaling = MODES[mode]
     found = hpcxpcs.fit(configuration(files[size, spread], scaling=scaling), run=tmp_path)
     assert found.point.ok and found.exit_code == 0
@@ -122,9 +120,7 @@ def test_slow_decay_keeps_contrast_and_rate_within_their_errors(decay, mode, tmp
         parameters={"D0": rate, "alpha": 0.0, "D_offset": 0.0},
     )
     found = hpcxpcs.fit(
-        configuration(
-            path, "static", scaling=mode, initial_parameters={"fixed_parameters": {"D_offset": 0.0}}
-        ),
+        configuration(path, "static", scaling=mode, initial_parameters={"fixed_parameters": {"D_offset": 0.0}}),
         run=tmp_path,
     )
     point = found.point
@@ -155,9 +151,7 @@ def test_unequal_contrasts_do_not_bias_the_automatic_scaling(unequal, tmp_path):
     assert np.all(np.abs(scaling.contrast - found.truth["contrast"]) < 4.0 * scaling.contrast_uncertainty)
 
 
-@pytest.mark.parametrize(
-    "holes", [{}, {"dead_frames": (7, 60), "missing_bins": (2,)}], ids=["whole", "holes"]
-)
+@pytest.mark.parametrize("holes", [{}, {"dead_frames": (7, 60), "missing_bins": (2,)}], ids=["whole", "holes"])
 def test_every_layout_gives_the_same_answer_for_the_same_data(holes, tmp_path):
     answers = {}
     for layout, half in (("nexus", True), ("nexus", False), ("legacy", True), ("cube", False)):

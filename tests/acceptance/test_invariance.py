@@ -64,11 +64,9 @@ def test_given_ranks_or_workers_then_several_processes_have_drawn(ways):
         assert len(done) == 6, name
 
 
-def test_given_two_jobs_at_once_on_one_run_then_both_end_well_and_each_shard_is_drawn_once(
-    jobs, reference, tmp_path
-):
+def test_given_two_jobs_at_once_on_one_run_then_both_end_well_and_each_shard_is_drawn_once(jobs, reference, tmp_path):
     run = tmp_path / "run"
-    slow = hooked(**{"hpcxpcs.results.write:write_posterior": {"pause": 3.0}})
+    slow = hooked(**{"hpcxpcs.results.write:posterior_files": {"pause": 3.0}})
     both = (jobs.start(run, before=ranks(2), program=slow), jobs.start(run, "--workers", 2, program=slow))
     for job in both:
         assert job.wait() == 0, job.text()
@@ -78,9 +76,7 @@ def test_given_two_jobs_at_once_on_one_run_then_both_end_well_and_each_shard_is_
     assert not list((run / "claims").glob("[!.]*"))
 
 
-def test_given_a_terminal_and_a_checkpoint_after_every_step_then_the_draws_are_the_same(
-    jobs, reference, tmp_path
-):
+def test_given_a_terminal_and_a_checkpoint_after_every_step_then_the_draws_are_the_same(jobs, reference, tmp_path):
     run = copied(reference.prepared, tmp_path / "run")
     leader, follower = pty.openpty()
     shown: list[bytes] = []
@@ -142,9 +138,7 @@ def test_given_more_shards_then_sampling_asks_for_no_more_compilations(jobs, ref
     jobs.fit(tmp_path / "run", "--shards", 2, expect=None)
     few, many = compiled(tmp_path / "run", "shard"), compiled(reference.run, "shard")
     assert few.total() == many.total() > 0
-    assert [e["during"] for e in events(reference.run, "compiled") if "shard" in e["during"]] == [
-        "shard-00000"
-    ]
+    assert [e["during"] for e in events(reference.run, "compiled") if "shard" in e["during"]] == ["shard-00000"]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from hpcxpcs.runtime.claims import live_holdings
-from hpcxpcs.runtime.run import Run
-from hpcxpcs.runtime.sealed import HEADER_BYTES, peek, read_sealed, write_sealed
-from hpcxpcs.runtime.status import read_status
-from hpcxpcs.runtime.work import EXIT_STOPPED
+from hpcxpcs.errors import Stopped
+from hpcxpcs.runs.claims import live_holdings
+from hpcxpcs.runs.run import Run
+from hpcxpcs.runs.sealed import HEADER_BYTES, peek, read_sealed, write_sealed
+from hpcxpcs.runs.status import read_status
 from tests.acceptance.jobs import (
     PROGRAM,
     ROOT,
@@ -62,7 +62,7 @@ def test_given_a_kill_in_each_phase_in_turn_then_the_draws_are_the_same(jobs, re
         options = ("--set", "runtime.checkpoint_every=30")
         jobs.fit(run, *options, program=hooked(**{place: {"kill": call}}), expect=-signal.SIGKILL)
 
-    killed_at("hpcxpcs.pipeline.stage:prepare_shards")
+    killed_at("hpcxpcs.pipeline.prepare:prepare_shards")
     assert not list((run / "data").glob("*.h5"))
     killed_at(STEPS, 2)
     assert progress(run, 0) == 30, "in warm-up"
@@ -70,7 +70,7 @@ def test_given_a_kill_in_each_phase_in_turn_then_the_draws_are_the_same(jobs, re
     assert (progress(run, 0), progress(run, 1)) == (30, 120), "while drawing another, of which more is left to do"
     killed_at("hpcxpcs.pipeline.gather:certified")
     assert not (run / "data" / "check.h5").exists()
-    killed_at("hpcxpcs.results.write:write_posterior")
+    killed_at("hpcxpcs.results.write:posterior_files")
     assert not (run / "results").exists(), "numbers appear whole or not at all"
     jobs.fit(run)
     assert digest(run) == reference.digest
@@ -79,9 +79,7 @@ def test_given_a_kill_in_each_phase_in_turn_then_the_draws_are_the_same(jobs, re
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_given_kills_at_random_times_until_it_completes_then_the_draws_are_the_same(
-    jobs, reference, tmp_path, seed
-):
+def test_given_kills_at_random_times_until_it_completes_then_the_draws_are_the_same(jobs, reference, tmp_path, seed):
     run, chance, kills = tmp_path / "run", random.Random(seed), 0
     while True:
         job = jobs.start(run, "--workers", 2, *OFTEN)
@@ -103,14 +101,14 @@ def test_given_a_deadline_signals_to_mpiexec_and_a_dead_rank_then_each_stop_is_t
 ):
     run = copied(reference.prepared, tmp_path / "run")
     slow = hooked(**{STEPS: {"pause": 1.0}})
-    job = jobs.fit(run, *OFTEN, "--time-limit", 12, program=slow, expect=EXIT_STOPPED)
+    job = jobs.fit(run, *OFTEN, "--time-limit", 12, program=slow, expect=Stopped.exit_code)
     assert "(--time-limit)" in stopped(run, job)
     for number, count in ((signal.SIGTERM, 2), (signal.SIGUSR1, 4)):
         before = steps(run)
         job = jobs.start(run, *OFTEN, before=ranks(count), program=UNHURRIED)
         job.until(lambda before=before: steps(run) > before)
         job.process.send_signal(number)
-        assert job.wait() == EXIT_STOPPED, job.text()
+        assert job.wait() == Stopped.exit_code, job.text()
         assert f"({number.name} was received)" in stopped(run, job)
     finished = done_shards(run)
     job = jobs.start(run, *OFTEN, before=ranks(3), program=UNHURRIED)
@@ -118,7 +116,7 @@ def test_given_a_deadline_signals_to_mpiexec_and_a_dead_rank_then_each_stop_is_t
     victim = [event["worker_pid"] for event in events(run, "worker") if event["name"] == "rank 1"][-1]
     job.until(lambda: caught_at_work(run, victim))
     os.kill(victim, signal.SIGKILL)
-    assert job.wait() not in (0, EXIT_STOPPED)
+    assert job.wait() not in (0, Stopped.exit_code)
     assert "BAD TERMINATION" in job.text()  # the process that MPICH names beside it may be a bystander
     lost = {task.holder for task in read_status(Run.open(run)).tasks if task.lost}
     assert any(str(victim) in holder for holder in lost)
@@ -130,7 +128,7 @@ def test_given_a_deadline_signals_to_mpiexec_and_a_dead_rank_then_each_stop_is_t
 
 
 def test_given_no_time_at_all_then_it_stops_before_it_begins(jobs, tmp_path):
-    job = jobs.fit(tmp_path / "run", "--time-limit", 0.01, expect=EXIT_STOPPED)
+    job = jobs.fit(tmp_path / "run", "--time-limit", 0.01, expect=Stopped.exit_code)
     assert "(--time-limit)" in stopped(tmp_path / "run", job)
 
 
@@ -158,9 +156,7 @@ def steps(run: Path) -> int:
 def done_shards(run: Path) -> dict[Path, bytes]:
     """Files of finished shards."""
     found = ((path, peek(path)) for path in run.glob("shards/0000?.h5"))
-    return {
-        path: path.read_bytes() for path, header in found if header is not None and header.status == "done"
-    }
+    return {path: path.read_bytes() for path, header in found if header is not None and header.status == "done"}
 
 
 def failing_fsync(number: int) -> tuple[str, ...]:
@@ -171,8 +167,7 @@ def can_mount() -> bool:
     """Whether this user may mount something of its own."""
     probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"]
     return (
-        shutil.which("unshare") is not None
-        and subprocess.run(probe, capture_output=True, check=False).returncode == 0
+        shutil.which("unshare") is not None and subprocess.run(probe, capture_output=True, check=False).returncode == 0
     )
 
 
@@ -200,9 +195,7 @@ def failures_of_a_real_disk(jobs: Jobs, run: Path, prepared: Path) -> tuple[str,
     return Path(f"{run}.full").read_text(), Path(f"{run}.read-only").read_text()
 
 
-def test_given_a_full_a_read_only_and_a_broken_disk_then_one_clear_error_each_and_it_goes_on(
-    jobs, reference, tmp_path
-):
+def test_given_a_full_a_read_only_and_a_broken_disk_then_one_clear_error_each_and_it_goes_on(jobs, reference, tmp_path):
     run = tmp_path / "run"
     if can_mount():
         run.mkdir()
@@ -210,8 +203,7 @@ def test_given_a_full_a_read_only_and_a_broken_disk_then_one_clear_error_each_an
     else:
         copied(reference.prepared, run)
         full, read_only = (
-            jobs.fit(run, program=failing_fsync(number), expect=1).text()
-            for number in (errno.ENOSPC, errno.EROFS)
+            jobs.fit(run, program=failing_fsync(number), expect=1).text() for number in (errno.ENOSPC, errno.EROFS)
         )
     broken = jobs.fit(run, *OFTEN, program=failing_fsync(errno.EIO), expect=1).text()
     for text, said in (
@@ -238,9 +230,7 @@ def emptied(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def test_given_damaged_files_then_they_are_named_made_again_and_the_draws_are_the_same(
-    jobs, reference, tmp_path
-):
+def test_given_damaged_files_then_they_are_named_made_again_and_the_draws_are_the_same(jobs, reference, tmp_path):
     run = copied(reference.run, tmp_path / "run", without=("complete.json", "events.jsonl", "results"))
     flipped(run / "data" / "00000.h5")
     for number, damage in enumerate((torn, flipped, emptied, Path.unlink)):
@@ -323,9 +313,7 @@ def test_given_a_complete_run_then_a_second_fit_says_so_and_changes_nothing(capf
     assert content(reference.run) == before
 
 
-def test_given_a_complete_run_that_was_rejected_then_the_second_fit_ends_with_the_same_code(
-    capfd, reference, rejected
-):
+def test_given_a_complete_run_that_was_rejected_then_the_second_fit_ends_with_the_same_code(capfd, reference, rejected):
     run, settings = rejected
     outcome = fit(capfd, reference.config, run, *settings)
     assert outcome.code == 3

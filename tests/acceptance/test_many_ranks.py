@@ -18,9 +18,7 @@ def at_work(run):
     return {event["pid"] for event in events(run, "done") if event["task"].startswith("shard")}
 
 
-def test_given_64_ranks_then_as_many_work_as_there_are_cores_and_the_draws_are_the_same(
-    jobs, reference, tmp_path
-):
+def test_given_64_ranks_then_as_many_work_as_there_are_cores_and_the_draws_are_the_same(jobs, reference, tmp_path):
     job = jobs.fit(tmp_path / "run", "--set", "runtime.ranks_per_machine=auto", before=ranks(64))
     assert digest(tmp_path / "run") == reference.digest
     cores = len(os.sched_getaffinity(0))

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import hpcxpcs
-from hpcxpcs.data.noise import NoiseSpec
+from hpcxpcs.data.simulate import NoiseSpec
 from tests.acceptance.jobs import Jobs, digest, prepared_digest, ranks
 from tests.made_once import made_once
 from tests.small_problem import small_problem
@@ -41,9 +41,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, private_cache: None) -> Runs:
         spec = {"angles": 3, "frames": 60, "contrast": 0.15, "noise": photons, "seed": 11, "offset_spread": 0.0}
         slow = {"D0": 1.0e4, "alpha": 0.0, "D_offset": 0.0}
         hpcxpcs.simulate(
-            hpcxpcs.SimulationSpec(
-                "static", output=config.with_suffix(".hdf"), parameters=slow, force=True, **spec
-            )
+            hpcxpcs.SimulationSpec("static", output=config.with_suffix(".hdf"), parameters=slow, force=True, **spec)
         )
         two = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
         with Jobs(folder, config) as jobs:

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from hpcxpcs.config import Config, config_from_mapping, resolved_parameters
-from hpcxpcs.data.noise import NoiseSpec
+from hpcxpcs.data.simulate import NoiseSpec
 from hpcxpcs.data.twotime import TwoTime
-from hpcxpcs.pipeline.scale import scale_of
-from hpcxpcs.pipeline.simulate import simulate_twotime
-from hpcxpcs.pipeline.simulation_spec import SimulationSpec
-from hpcxpcs.pipeline.truth import true_parameters
+from hpcxpcs.pipeline.plan import scale_of
+from hpcxpcs.pipeline.simulate import SimulationSpec, simulate_twotime, true_parameters
 from tests.calibration.raw_posterior import Known, RawPosterior
 
 Q, GAP, DT = 0.0054, 2.0e6, 0.1

@@ -7,26 +7,26 @@ from functools import cache
 
 import numpy as np
 
+from hpcxpcs.answer.fit import PointFit
+from hpcxpcs.answer.posterior import Certificate
+from hpcxpcs.arrays import Floats
 from hpcxpcs.config import Config, ResolvedParameter, resolved_parameters
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.inference import nuts
-from hpcxpcs.inference.certificate import Certificate
-from hpcxpcs.inference.combination import ShardDraws, certified, combined
-from hpcxpcs.inference.consensus import Combined
+from hpcxpcs.inference.certificate import certified, combined
+from hpcxpcs.inference.consensus import Combined, Part
 from hpcxpcs.inference.diagnostics import mixing
 from hpcxpcs.inference.draws import physical_draws
 from hpcxpcs.inference.measurement import Measurement, measure
 from hpcxpcs.inference.point import fit_in_stages
 from hpcxpcs.inference.prepared import Prepared, Whole, prepare_full, prepare_shards
-from hpcxpcs.inference.records import PointFit
 from hpcxpcs.inference.stages import Fitted
 from hpcxpcs.inference.target import Space, Target
-from hpcxpcs.likelihood.interpolation import Floats
 from hpcxpcs.likelihood.shards import partition, shard_moments
 from hpcxpcs.physics.model import TimeGrid
-from hpcxpcs.pipeline.choices import point_settings
-from hpcxpcs.pipeline.scale import scale_of
-from hpcxpcs.pipeline.stage import model_of
+from hpcxpcs.pipeline.plan import scale_of
+from hpcxpcs.pipeline.prepare import model_of
+from hpcxpcs.pipeline.settings import point_settings
 from tests.calibration.cases import CASES, case_data
 
 SEED = 42
@@ -57,9 +57,7 @@ class Fit:
         axis, represented = self.measurement.axis, self.fitted.represented
         whole = _full(self, 1.0 if anchored else float(np.sqrt(count)))
         sets = partition("angle_balanced", count, axis.count, SEED, first=axis.first_usable)
-        parts = shard_moments(
-            self.measurement.angles, self.measurement.phi, represented.moments.cells, axis, sets
-        )
+        parts = shard_moments(self.measurement.angles, self.measurement.phi, represented.moments.cells, axis, sets)
         return prepare_shards(whole, parts, count, anchored=anchored)
 
 
@@ -95,13 +93,13 @@ def chains_of(
     return np.asarray(found.draws.z)
 
 
-def shard_draws(prepared: Prepared, warmup: int, draws: int, *stream: int) -> list[ShardDraws]:
+def shard_draws(prepared: Prepared, warmup: int, draws: int, *stream: int) -> list[Part]:
     """The draws of every shard."""
     found = []
     for index, target in enumerate(prepared.shards):
         z = chains_of(prepared.space, target, (nuts.SHARD, index, *stream), warmup, draws)
         mixed = mixing(z)
-        found.append(ShardDraws(index, z.reshape(-1, z.shape[-1]), float(np.min(mixed.ess_bulk))))
+        found.append(Part(index, z.reshape(-1, z.shape[-1]), float(np.min(mixed.ess_bulk))))
     return found
 
 
@@ -129,9 +127,7 @@ def exact_posterior(fit: Fit, warmup: int = 300, draws: int = 1500) -> Sampled:
     return Sampled("exact", values, levels, np.minimum(mixed.ess_bulk, mixed.ess_tail))
 
 
-def consensus_posterior(
-    fit: Fit, count: int, anchored: bool = True, warmup: int = 250, draws: int = 400
-) -> Sampled:
+def consensus_posterior(fit: Fit, count: int, anchored: bool = True, warmup: int = 250, draws: int = 400) -> Sampled:
     """Shards, consensus and certificate."""
     prepared = fit.prepared(count, anchored)
     joint = combined(prepared, shard_draws(prepared, warmup, draws), seed=SEED)

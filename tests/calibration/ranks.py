@@ -16,9 +16,9 @@ import numpy as np
 from scipy import stats
 
 from hpcxpcs.config import DataScale, config_from_mapping, resolved_parameters
-from hpcxpcs.data.twotime import AngleMatrix
+from hpcxpcs.data.matrices import AngleMatrix
 from hpcxpcs.inference import nuts
-from hpcxpcs.inference.combination import certified, combined
+from hpcxpcs.inference.certificate import certified, combined
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
 from hpcxpcs.inference.laplace import find_mode
 from hpcxpcs.inference.prepared import Prepared, Whole, prepare_shards, space_of

@@ -66,8 +66,7 @@ class RawPosterior:
         """
         place = {index: k for k, index in enumerate(self.free)}
         values: list[Any] = [
-            self.known.fixed[k] if k in self.known.fixed else x[place[k]]
-            for k in range(len(self.known.priors))
+            self.known.fixed[k] if k in self.known.fixed else x[place[k]] for k in range(len(self.known.priors))
         ]
         for a, p, b in RATES[self.known.model]:
             if a not in place:

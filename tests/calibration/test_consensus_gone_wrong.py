@@ -13,7 +13,7 @@ import pytest
 
 import hpcxpcs
 from hpcxpcs.config import config_from_mapping
-from hpcxpcs.data.noise import NoiseSpec
+from hpcxpcs.data.simulate import NoiseSpec
 from tests.calibration.posteriors import (
     Fit,
     Sampled,

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from hpcxpcs.data.twotime import TwoTime
-from hpcxpcs.pipeline.simulate import simulate_twotime
-from hpcxpcs.pipeline.simulation_spec import SimulationSpec
+from hpcxpcs.pipeline.simulate import SimulationSpec, simulate_twotime
 from tests.calibration.cases import Case
 from tests.calibration.posteriors import Sampled, consensus_posterior, exact_posterior, fitted
 from tests.calibration.raw_posterior import RawPosterior
@@ -30,9 +29,7 @@ class AtBound(Case):
     def data(self) -> TwoTime:
         spec = self.spec
         return simulate_twotime(
-            SimulationSpec(
-                "static", TRUTH, spec.angles, frames=spec.frames, contrast=0.3, noise=spec.noise, seed=1
-            )
+            SimulationSpec("static", TRUTH, spec.angles, frames=spec.frames, contrast=0.3, noise=spec.noise, seed=1)
         )
 
     def mapping(self, file: str = "simulated.hdf", **sections):
@@ -49,9 +46,7 @@ def density(reference: RawPosterior, theta: jax.Array) -> jax.Array:
     level = theta[0] * reference.t_mid ** TRUTH["alpha"]
     rate = level + theta[1]
     x = jnp.stack([jnp.log(rate), jnp.log(level / rate), 0.0])
-    volume = jnp.linalg.slogdet(
-        jax.jacfwd(lambda one: reference.theta(one)[jnp.asarray(reference.free)])(x)[:, :2]
-    )[1]
+    volume = jnp.linalg.slogdet(jax.jacfwd(lambda one: reference.theta(one)[jnp.asarray(reference.free)])(x)[:, :2])[1]
     return reference.marginal(x) - volume
 
 
@@ -86,9 +81,7 @@ def quadrature(reference: RawPosterior, low: np.ndarray, high: np.ndarray) -> Gr
     share = (np.arange(POINTS) + 0.5) / POINTS
     axes = tuple(low[k] + (high[k] - low[k]) * share for k in range(2))
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    logs = np.asarray(
-        jax.jit(lambda all_: jax.lax.map(lambda one: density(reference, one), all_))(jnp.asarray(points))
-    )
+    logs = np.asarray(jax.jit(lambda all_: jax.lax.map(lambda one: density(reference, one), all_))(jnp.asarray(points)))
     weights = np.exp(logs - logs.max()).reshape(POINTS, POINTS)
     return Grid(axes, weights / weights.sum())
 

@@ -36,9 +36,7 @@ def outcomes() -> dict[str, list]:
     return found
 
 
-def ranks_of(
-    outcomes: dict[str, list], route: str, *, stretch: float = 1.0, shift: float = 0.0
-) -> np.ndarray:
+def ranks_of(outcomes: dict[str, list], route: str, *, stretch: float = 1.0, shift: float = 0.0) -> np.ndarray:
     """Ranks (sets, 8) among draws made narrower or wider about their mean, and moved by a part of their sd."""
     found = []
     for truth, draws in zip(outcomes["truth"], outcomes[route], strict=True):

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
+from tests.batch.pbs_fixture import fake_pbs_queue
 from tests.cli.fitting import QUICK, parameters, simulated
 from tests.made_once import made_once
-from tests.runtime.schedulers.pbs_fixture import fake_pbs_queue
 
 __all__ = ["fake_pbs_queue"]
 

@@ -64,6 +64,5 @@ def recorded(run):
 def close(found, reference, within):
     """Values agree to within this many of the reference's error bars."""
     return all(
-        abs(found[name]["value"] - entry["value"]) < within * entry["uncertainty"]
-        for name, entry in reference.items()
+        abs(found[name]["value"] - entry["value"]) < within * entry["uncertainty"] for name, entry in reference.items()
     )

@@ -16,9 +16,7 @@ from tests.small_problem import small_problem
 def small_config(folder: Path, shards: int = 2) -> Path:
     """config.yaml, of which only the report is drawn; runs go to the folder `runs` beside it."""
     output = {"plots": False, "fitted_data": False, "directory": str(folder / "runs")}
-    return small_problem(
-        folder, shards, name="config", angles=2, steps=60, output=output, checkpoint_every=20
-    )
+    return small_problem(folder, shards, name="config", angles=2, steps=60, output=output, checkpoint_every=20)
 
 
 def hpcxpcs(

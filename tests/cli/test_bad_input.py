@@ -115,9 +115,7 @@ SELECTIONS = {
 
 
 @pytest.mark.parametrize("mistake", SELECTIONS)
-def test_what_is_not_in_the_file_is_told_with_what_is_and_ends_with_exit_code_1(
-    mistake, config, tmp_path, capfd
-):
+def test_what_is_not_in_the_file_is_told_with_what_is_and_ends_with_exit_code_1(mistake, config, tmp_path, capfd):
     override, *words = SELECTIONS[mistake]
     refused(fit(capfd, config, tmp_path / "run", override), 1, str(config.with_suffix(".hdf")), *words)
     assert list(tmp_path.iterdir()) == []

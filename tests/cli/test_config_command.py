@@ -114,8 +114,6 @@ def test_schema_prints_the_json_schema() -> None:
     assert json.loads(result.stdout) == json_schema()
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["new", "--help"], ["check", "--help"], ["schema", "--help"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["new", "--help"], ["check", "--help"], ["schema", "--help"]])
 def test_every_help_shows_an_example(arguments: list[str]) -> None:
     assert "hpcxpcs config" in run(*arguments).stdout.split("Example")[1]

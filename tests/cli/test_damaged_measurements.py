@@ -9,8 +9,8 @@ import pytest
 
 from hpcxpcs.cli import main
 from hpcxpcs.data.formats import Stack, write
-from hpcxpcs.data.quality.findings import RULES
-from hpcxpcs.data.quality.levels import LEVELS, covers
+from hpcxpcs.data.quality.deductions import CHECKS
+from hpcxpcs.data.quality.survey import LEVELS, covers
 from tests.data.quality.damage import DAMAGES, damaged
 
 Q = 0.005
@@ -42,14 +42,12 @@ def judged(capsys, path, *options):
 
 @pytest.mark.parametrize("level", LEVELS[1:])
 @pytest.mark.parametrize("name", DAMAGES)
-def test_given_a_damaged_file_when_inspected_then_its_damage_is_named_from_its_level_on(
-    files, capsys, name, level
-):
+def test_given_a_damaged_file_when_inspected_then_its_damage_is_named_from_its_level_on(files, capsys, name, level):
     check = DAMAGES[name][1]
     found = {item["check"]: item for item in judged(capsys, files(name), "--level", level)["deductions"]}
     if name == "hardly a usable pair":
         check = "non_finite"  # that they may be left out is in no file
-    assert (check in found) == covers(level, RULES[check].level)
+    assert (check in found) == covers(level, CHECKS[check].level)
     if check in found:
         assert found[check]["points"] > 0.0 and found[check]["reason"] and found[check]["remedy"]
 

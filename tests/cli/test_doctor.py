@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from hpcxpcs.cli.doctor import command
-from hpcxpcs.runtime import checks
-from hpcxpcs.runtime.checks import Finding, Probe
-from hpcxpcs.runtime.machine import Memory
+from hpcxpcs.workers import checks
+from hpcxpcs.workers.checks import Check, Probe
+from hpcxpcs.workers.machine import Memory
 
 GIB = 1024**3
 
@@ -34,9 +34,7 @@ def test_given_a_newer_python_then_it_is_ok():
 
 def test_given_packages_inside_their_ranges_then_one_line_says_so():
     findings = list(
-        checks.check_packages(
-            ["jax<0.13,>=0.12", "numpy>=2.2"], lambda name: "0.12.5" if name == "jax" else "2.5.0"
-        )
+        checks.check_packages(["jax<0.13,>=0.12", "numpy>=2.2"], lambda name: "0.12.5" if name == "jax" else "2.5.0")
     )
     assert judge(findings) == {"2 packages within their ranges": "ok"}
 
@@ -179,7 +177,7 @@ def test_given_this_machine_when_the_doctor_looks_then_jax_and_mpi_start(tmp_pat
 
 @pytest.fixture
 def sick(monkeypatch):
-    findings = [Finding("python", "ok", "3.12"), Finding("jax", "fail", "broken", "reinstall")]
+    findings = [Check("python", "ok", "3.12"), Check("jax", "fail", "broken", "reinstall")]
     monkeypatch.setattr(checks, "examine", lambda folder: iter(findings))
 
 

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from hpcxpcs.cli import main
 from hpcxpcs.cli.doctor import command
-from hpcxpcs.runtime import checks, site_checks
-from hpcxpcs.runtime.checks import Finding
+from hpcxpcs.workers import checks, site_checks
+from hpcxpcs.workers.checks import Check
 
 LAUNCHED = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PALS_SIZE", "SLURM_STEP_NUM_TASKS", "PBS_JOBID")
 
@@ -25,7 +25,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("HPCXPCS_SITE", "NERSC_HOST", "SLURM_JOB_ID", *LAUNCHED):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(site_checks, "check_take_over", partial(site_checks.check_take_over, lease=0.1))
-    monkeypatch.setattr(checks, "examine", lambda folder: iter([Finding("python", "ok", "3.12")]))
+    monkeypatch.setattr(checks, "examine", lambda folder: iter([Check("python", "ok", "3.12")]))
 
 
 def doctor(folder: Path, *arguments: str) -> Result:

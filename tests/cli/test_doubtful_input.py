@@ -8,9 +8,7 @@ from tests.cli.spoiled import SECOND, N, changed, close, pairs_at, recorded, ref
 
 
 @pytest.mark.parametrize(("dtype", "within"), [("f2", 0.2), ("f4", 1e-3), ("f8", 1e-3), (">f4", 1e-3)])
-def test_every_floating_type_of_matrices_gives_the_same_answer(
-    dtype, within, copy, reference, tmp_path, capfd
-):
+def test_every_floating_type_of_matrices_gives_the_same_answer(dtype, within, copy, reference, tmp_path, capfd):
     changed(lambda c2, k: c2.astype(dtype))(copy.with_suffix(".hdf"))
     assert fit(capfd, copy, tmp_path / "run", *QUICK).code == 0
     assert close(parameters(tmp_path / "run"), reference, within)
@@ -89,9 +87,7 @@ def test_a_sigma_dataset_is_used_pair_by_pair(copy, reference, tmp_path, capfd):
 
 def test_a_fit_that_ends_at_a_bound_is_written_and_flagged_wherever_a_reader_looks(config, tmp_path, capfd):
     run = tmp_path / "run"
-    outcome = fit(
-        capfd, config, run, "parameter_space.bounds=[{name: D0, min: 100, max: 5000}]", "output.plots=false"
-    )
+    outcome = fit(capfd, config, run, "parameter_space.bounds=[{name: D0, min: 100, max: 5000}]", "output.plots=false")
     assert outcome.code == 3
     assert "careful  at_bounds" in outcome.out and "D0" in outcome.out and "at bound" in outcome.out
     record = read_json(run / "results" / "nlsq" / "parameters.json")

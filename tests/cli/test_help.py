@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
@@ -79,7 +78,7 @@ def test_given_a_command_when_its_help_is_shown_then_no_heavy_import_happens(nam
 
 @pytest.mark.parametrize("name", NAMES)
 def test_given_a_command_then_its_help_has_examples_on_lines_of_their_own(name):
-    command = importlib.import_module(cli.COMMANDS[name].module).command
+    command = cli.COMMANDS[name].load()
     shown = CliRunner().invoke(command, ["--help"], prog_name=f"hpcxpcs {name}").output
     examples = shown.partition("Examples:")[2]
     assert any(line.strip().startswith(f"hpcxpcs {name}") for line in examples.splitlines()), shown
@@ -87,7 +86,7 @@ def test_given_a_command_then_its_help_has_examples_on_lines_of_their_own(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_given_a_command_then_each_of_its_options_is_explained(name):
-    command = importlib.import_module(cli.COMMANDS[name].module).command
+    command = cli.COMMANDS[name].load()
     commands = command.commands.values() if isinstance(command, click.Group) else [command]
     options = [p for c in commands for p in c.params if isinstance(p, click.Option)]
     assert [option.name for option in options if not option.help] == []
@@ -126,9 +125,7 @@ def test_given_no_command_then_help_is_shown(capsys):
 
 
 @pytest.mark.parametrize(("error", "code"), [(ConfigError, 2), (DataError, 1)])
-def test_given_an_error_for_the_user_then_it_is_printed_on_stderr_with_its_exit_code(
-    error, code, act, capsys
-):
+def test_given_an_error_for_the_user_then_it_is_printed_on_stderr_with_its_exit_code(error, code, act, capsys):
     def fail():
         raise error("data.hdf: no such file")
 

@@ -5,11 +5,11 @@ import os
 import pytest
 
 from hpcxpcs.cli import main
-from hpcxpcs.pipeline.choices import configured, fit_threads
-from hpcxpcs.runtime.claims import take
-from hpcxpcs.runtime.run import PLAN_FILE
+from hpcxpcs.pipeline.settings import configured, fit_threads
+from hpcxpcs.runs.claims import take
+from hpcxpcs.runs.run import PLAN_FILE
 from tests.cli.fitting import QUICK, fit
-from tests.runtime import toy
+from tests.workers import toy
 
 FIT, SUBMIT = (("fit", "CONFIG", "--run", "RUN"), ("submit", "CONFIG", "--run", "RUN"))
 CASES = {
@@ -110,7 +110,7 @@ def test_given_a_process_that_fits_into_a_folder_then_another_one_is_refused(con
 
 @pytest.mark.parametrize(("setting", "threads"), [("runtime.workers=1", 1), ("runtime.workers=1000", None)])
 def test_given_workers_then_a_point_fit_has_as_many_threads_but_one_per_core(config, setting, threads, monkeypatch):
-    monkeypatch.setattr("hpcxpcs.pipeline.choices.usable_cores", lambda: 8)
+    monkeypatch.setattr("hpcxpcs.pipeline.settings.usable_cores", lambda: 8)
     assert fit_threads(configured(config, (setting,))) == (threads or 8)
     assert fit_threads(configured(config)) == 8
     assert fit_threads(configured(config, ("runtime.cores_per_worker=4",))) == 2

@@ -3,9 +3,9 @@
 import numpy as np
 
 import hpcxpcs
+from hpcxpcs.answer.fit_verdict import quality_warnings
 from hpcxpcs.cli import main
-from hpcxpcs.data.noise import NoiseSpec
-from hpcxpcs.results.quality import quality_warnings
+from hpcxpcs.data.simulate import NoiseSpec
 from tests.cli.fitting import QUICK, fit, read_json, simulated
 
 DOUBT = "initial_parameters.fixed_parameters={alpha: -1.8}"

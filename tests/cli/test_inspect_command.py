@@ -11,7 +11,7 @@ import pytest
 
 from hpcxpcs.cli import main
 from hpcxpcs.data.formats import write
-from hpcxpcs.results import heat_maps
+from hpcxpcs.results import drawing
 from tests.data.stacks import Q, edited, matrix, stack_of
 
 
@@ -157,8 +157,8 @@ def test_given_a_configuration_and_a_picture_then_it_shows_what_the_configuratio
 ):
     seen = []
     monkeypatch.setattr(
-        "hpcxpcs.results.heat_maps.selected_data",
-        lambda data, unit, draw=heat_maps.selected_data: seen.append((data, unit)) or draw(data, unit),
+        "hpcxpcs.results.drawing.selected_data",
+        lambda data, unit, draw=drawing.selected_data: seen.append((data, unit)) or draw(data, unit),
     )
     config.write_text(config.read_text() + "preprocessing: {normalization: mean}\n")
     code, _, _ = run(capsys, "--config", config, "--picture", tmp_path / "c2.png")

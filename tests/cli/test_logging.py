@@ -60,9 +60,7 @@ def test_given_a_run_then_its_leader_and_each_worker_have_a_log_of_their_own(fin
     run_id = json.loads((finished / "plan.json").read_text())["run_id"]
     assert {line["run"] for line in lines_of(finished)} == {run_id}
     for name in names:
-        (run_folder_line, *_, last) = (
-            json.loads(text) for text in (finished / "logs" / name).read_text().splitlines()
-        )
+        (run_folder_line, *_, last) = (json.loads(text) for text in (finished / "logs" / name).read_text().splitlines())
         assert run_folder_line["event"] == "begin" and last["event"] == "process"
         assert f"-{last['host']}-{last['pid']}.jsonl" in name
 
@@ -93,9 +91,7 @@ def test_given_a_run_then_the_summary_counts_phases_processes_and_messages_of_al
     summary = read_json(finished / "results" / "summary.json")
     phases = {phase["phase"]: phase for phase in summary["phases"]}
     assert phases["shard"]["times"] == SHARDS and phases["shard"]["peak_memory_bytes"] > 10_000_000
-    assert all(
-        phase["seconds"] >= 0.0 and phase["peak_of"] in ("phase", "process") for phase in phases.values()
-    )
+    assert all(phase["seconds"] >= 0.0 and phase["peak_of"] in ("phase", "process") for phase in phases.values())
     assert next(iter(phases)).startswith("reading")
     processes = summary["processes"]
     assert processes["count"] == len(processes["listed"]) == 3
@@ -115,7 +111,7 @@ def test_given_warnings_of_processes_that_died_when_gathered_then_the_summary_ha
 ) -> None:
     stamp = {
         "time": "2030-01-01T00:00:00.000+00:00",
-        "logger": "hpcxpcs.runtime.work",
+        "logger": "hpcxpcs.workers.work",
         "host": "node7",
         "pid": 7,
     }
@@ -144,9 +140,7 @@ def test_given_logs_then_each_line_is_shown_as_people_read_it(
 ) -> None:
     code, out, _ = call(capsys, "logs", finished, "--lines", 3)
     assert code == 0 and out.count("==> ") >= 5
-    assert re.search(
-        r"^\d\d:\d\d:\d\d\.\d{3} info    \[run=\w{8} rank=\d shard=\d\] shard-0000\d", out, re.MULTILINE
-    )
+    assert re.search(r"^\d\d:\d\d:\d\d\.\d{3} info    \[run=\w{8} rank=\d shard=\d\] shard-0000\d", out, re.MULTILINE)
     assert '{"time"' not in out
 
 
@@ -234,9 +228,9 @@ def test_given_error_then_warnings_are_for_the_log_alone(
     another = (*QUICK, "analyzer_parameters.end_frame=39")
     outcome = fit(capfd, config, tmp_path / "run", *another, options=("--log-level", "error"))
     assert outcome.code == 0 and "another configuration" not in outcome.err
-    assert [
-        line["level"] for line in lines_of(tmp_path / "run") if "another configuration" in line["message"]
-    ] == ["warning"]
+    assert [line["level"] for line in lines_of(tmp_path / "run") if "another configuration" in line["message"]] == [
+        "warning"
+    ]
 
 
 @pytest.mark.parametrize("command", ["fit", "resume", "work", "gather", "submit"])
@@ -254,9 +248,7 @@ def test_given_a_bad_level_in_environment_or_configuration_then_the_levels_are_n
     assert outcome.code == 2 and "logging.level" in outcome.err and "debug, info, warning" in outcome.err
     monkeypatch.setenv("HPCXPCS_LOG_LEVEL", "loud")
     outcome = fit(capfd, config, tmp_path / "run")
-    assert (
-        outcome.code == 2 and "HPCXPCS_LOG_LEVEL='loud'" in outcome.err and "warning or error" in outcome.err
-    )
+    assert outcome.code == 2 and "HPCXPCS_LOG_LEVEL='loud'" in outcome.err and "warning or error" in outcome.err
 
 
 def test_given_another_section_logging_then_a_run_goes_on(

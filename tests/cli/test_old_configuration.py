@@ -10,16 +10,14 @@ import yaml
 import hpcxpcs
 from hpcxpcs.cli import main
 from hpcxpcs.config import load_config
-from hpcxpcs.data.noise import noise_spec
+from hpcxpcs.data.simulate import noise_spec
 from hpcxpcs.errors import OldConfigurationWarning
 from tests.cli.fitting import QUICK, fit, parameters, read_json
 
 OLD = Path(__file__).parents[1] / "config" / "dialects"
 TWO = {
     **{"D0_ref": 4e3, "D0_sample": 3e4, "v0": 900.0, "f0": 0.45, "phi0": 3.0},
-    **dict.fromkeys(
-        ("alpha_ref", "D_offset_ref", "alpha_sample", "D_offset_sample", "beta", "v_offset"), 0.0
-    ),
+    **dict.fromkeys(("alpha_ref", "D_offset_ref", "alpha_sample", "D_offset_sample", "beta", "v_offset"), 0.0),
     **dict.fromkeys(("f1", "f2", "f3"), 0.0),
 }
 SHEARED = {
@@ -91,9 +89,7 @@ def test_given_a_published_configuration_when_fitted_as_it_is_then_the_truth_lie
     assert told.code == 0, told.err + told.out
     warned = [line for line in told.err.splitlines() if "warning" in line]
     assert len(warned) == 1
-    assert re.search(
-        rf"old\.{kind} is a configuration of {name.split('_')[0]}, read with \d+ changes", warned[0]
-    )
+    assert re.search(rf"old\.{kind} is a configuration of {name.split('_')[0]}, read with \d+ changes", warned[0])
     assert f"`hpcxpcs config migrate {old}`" in warned[0]
     found = parameters(tmp_path / "run")
     for key, value in PUBLISHED[name]["parameters"].items():

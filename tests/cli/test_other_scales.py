@@ -142,18 +142,14 @@ def test_given_two_parameters_that_the_data_hardly_tell_apart_then_the_fit_witho
     (other,) = record["alternatives"]
     assert other["held_at_zero"] == "D_offset" and abs(other["correlation"]) > 0.95
     assert "Without D_offset (initial_parameters.fixed_parameters: {D_offset: 0})" in done.out
-    held = fit(
-        capfd, config, tmp_path / "held", *QUICK, "initial_parameters.fixed_parameters={D_offset: 0}"
-    )
+    held = fit(capfd, config, tmp_path / "held", *QUICK, "initial_parameters.fixed_parameters={D_offset: 0}")
     assert held.code == 0
     alone = read_json(tmp_path / "held" / "results" / "nlsq" / "parameters.json")
     for name, found in other["parameters"].items():
         again = alone["parameters"][name]
         np.testing.assert_allclose(found["value"], again["value"], atol=0.02 * again["uncertainty"])
         np.testing.assert_allclose(found["uncertainty"], again["uncertainty"], rtol=0.05)
-    np.testing.assert_allclose(
-        other["chi_squared_change"], alone["chi_squared"] - record["chi_squared"], atol=0.1
-    )
+    np.testing.assert_allclose(other["chi_squared_change"], alone["chi_squared"] - record["chi_squared"], atol=0.1)
 
 
 def test_given_bounds_of_a_file_of_the_homodyne_program_then_they_hold(colloids, tmp_path, capfd):

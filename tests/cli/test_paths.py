@@ -8,11 +8,11 @@ import pytest
 from hpcxpcs.cli import main
 from hpcxpcs.config import load_config
 from hpcxpcs.errors import OutputError, StoreError
-from hpcxpcs.pipeline.choices import run_folder
-from hpcxpcs.runtime.run import PLAN_FILE, Run, discard
+from hpcxpcs.pipeline.settings import run_folder
+from hpcxpcs.runs.run import PLAN_FILE, Run, discard
 from tests.cli.fitting import QUICK, fit, simulated
 from tests.cli.spoiled import refused
-from tests.runtime.store import sample_plan
+from tests.runs.store import sample_plan
 
 
 def test_data_that_are_a_pipe_are_refused_without_waiting_for_a_writer(copy, tmp_path, capfd):

@@ -140,9 +140,7 @@ def test_given_a_run_that_is_not_prepared_when_worked_on_then_its_shards_are_sam
     begun = ("fit", config, "--run", run, "--method", "cmc", "--time-limit", "0", *settings(*QUICK, *SHORT))
     assert call(capsys, *begun)[0] == 75
     # a process of its own: a worker takes its cores before JAX is there
-    worker = subprocess.run(
-        [sys.executable, "-m", "hpcxpcs", "work", run], capture_output=True, text=True, check=True
-    )
+    worker = subprocess.run([sys.executable, "-m", "hpcxpcs", "work", run], capture_output=True, text=True, check=True)
     assert "2 of 2 tasks are done" in worker.stdout and "scouting" in worker.stderr
     assert call(capsys, "resume", run)[0] == 0
     np.testing.assert_array_equal(drawn(run), drawn(finished))

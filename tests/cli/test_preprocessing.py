@@ -13,14 +13,18 @@ import pytest
 
 from hpcxpcs import results
 from hpcxpcs.config import config_from_mapping, load_config
-from hpcxpcs.data.preprocess import Processing
+from hpcxpcs.config.sections import Preprocessing
 from hpcxpcs.data.select import load as load_data
 from hpcxpcs.errors import ConfigError
 from hpcxpcs.pipeline.fit import known_truth
-from hpcxpcs.results.cmc import analysis_record, parameters_record
+from hpcxpcs.results.cmc import (
+    posterior_analysis_record,
+    posterior_parameters_record,
+    sample_arrays,
+    samples_archive,
+)
 from hpcxpcs.results.inference_data import inference_data
 from hpcxpcs.results.nlsq import stage_names
-from hpcxpcs.results.samples import sample_arrays, samples_archive
 from tests.cli.fitting import fit, parameters, read_json
 from tests.results.sample_posterior import sampled_answer
 
@@ -71,9 +75,9 @@ def test_given_a_stage_then_every_output_names_it(run):
 
 def test_given_a_posterior_then_its_records_name_the_stages_too_and_keys_are_documented():
     answer = sampled_answer(12)
-    assert "preprocessing" not in parameters_record(answer, answer.posterior)
+    assert "preprocessing" not in posterior_parameters_record(answer, answer.posterior)
     provenance = {key: value for key, value in answer.data.provenance.items() if key != "preprocessing"}
-    on = replace(answer.data, processing=Processing(noise_reduction="median"), provenance=provenance)
+    on = replace(answer.data, processing=Preprocessing(noise_reduction="median"), provenance=provenance)
     plain, answer = answer, replace(answer, data=on)
     names = ["noise_reduction: median"]
     with np.load(BytesIO(samples_archive(answer.posterior, "static", stage_names(on)))) as archive:
@@ -82,8 +86,8 @@ def test_given_a_posterior_then_its_records_name_the_stages_too_and_keys_are_doc
     assert json.loads(inference_data(answer, answer.posterior).attrs["preprocessing"]) == names
     assert "preprocessing" not in inference_data(plain, plain.posterior).attrs
     records = (
-        parameters_record(answer, answer.posterior),
-        analysis_record(answer, answer.posterior)["dataset_info"],
+        posterior_parameters_record(answer, answer.posterior),
+        posterior_analysis_record(answer, answer.posterior)["dataset_info"],
     )
     documented = re.findall(r"`(\w+)`", (Path(results.__file__).parent / "OUTPUTS.md").read_text())
     for record in records:

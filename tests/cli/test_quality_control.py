@@ -95,9 +95,7 @@ def test_given_every_key_of_the_report_then_it_is_documented(copy, capsys):
     spoil(copy, np.nan)
     text = (Path(results.__file__).parent / "OUTPUTS.md").read_text()
     documented = set(re.findall(r"`(\w+)`", text))
-    assert (
-        main(["inspect", str(copy.with_suffix(".hdf")), "--quality", "--repair", "aggressive", "--json"]) == 0
-    )
+    assert main(["inspect", str(copy.with_suffix(".hdf")), "--quality", "--repair", "aggressive", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["quality"]
     keys = {*found, *found["thresholds"], *found["stages"]}
     for part in ("deductions", "angles", "repairs"):
@@ -173,9 +171,7 @@ def test_given_a_configuration_that_judges_nothing_when_inspected_then_it_is_jud
     assert (told["level"], told["auto_repair"]) == ("standard", "disabled")
 
 
-def test_given_another_file_beside_a_configuration_when_inspected_then_that_one_is_judged(
-    copy, tmp_path, capfd
-):
+def test_given_another_file_beside_a_configuration_when_inspected_then_that_one_is_judged(copy, tmp_path, capfd):
     other = tmp_path / "other.hdf"
     other.write_bytes(copy.with_suffix(".hdf").read_bytes())
     spoil(copy, np.nan)

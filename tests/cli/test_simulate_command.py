@@ -83,9 +83,7 @@ def test_given_a_layout_then_both_commands_and_the_configuration_know_it():
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_layout_can_be_asked_for(name, tmp_path):
-    assert (
-        run("static", "-o", tmp_path / "a.hdf", *SMALL, "--format", name, "--missing-bins", 2).exit_code == 0
-    )
+    assert run("static", "-o", tmp_path / "a.hdf", *SMALL, "--format", name, "--missing-bins", 2).exit_code == 0
     assert detect(tmp_path / "a.hdf") == name
     assert len(read_truth(tmp_path / "a.hdf")["phi"]) == 1
 
@@ -122,9 +120,7 @@ def test_a_malformed_option_is_refused_with_its_form(arguments, words, tmp_path)
         (["static", "--frames", "4"], "at least 8"),
     ],
 )
-def test_an_impossible_request_ends_with_the_exit_code_of_a_wrong_configuration(
-    arguments, words, tmp_path, capsys
-):
+def test_an_impossible_request_ends_with_the_exit_code_of_a_wrong_configuration(arguments, words, tmp_path, capsys):
     assert main(["simulate", *arguments, "-o", str(tmp_path / "a.hdf")]) == 2
     assert words in capsys.readouterr().err
 

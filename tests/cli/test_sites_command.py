@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from hpcxpcs.cli import main
 from hpcxpcs.cli.config import command
-from hpcxpcs.config.site_files import shipped_folder
+from hpcxpcs.config.site import shipped_folder
 
 SHIPPED = sorted(path.stem for path in shipped_folder().glob("*.yaml"))
 

@@ -1,7 +1,7 @@
 """`hpcxpcs submit`, `status`, `cancel`, `logs`, `resume` of runs in a queue.
 
 The queue is a fake: programs that speak the grammar recorded from a real OpenPBS server and start real processes
-(tests/runtime/schedulers/fake_pbs). tests/slurm does the same on a real Slurm.
+(tests/batch/fake_pbs). tests/slurm does the same on a real Slurm.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from hpcxpcs.runtime.events import read_events
-from hpcxpcs.runtime.run import Run
-from hpcxpcs.runtime.schedulers.submissions import read_record
+from hpcxpcs.batch.submissions import read_record
+from hpcxpcs.runs.events import read_events
+from hpcxpcs.runs.run import Run
 from tests.acceptance.jobs import digest
+from tests.batch.pbs_fixture import FakePbs
 from tests.cli.submitted import hpcxpcs, small_config, status_of
 from tests.patience import until
-from tests.runtime.schedulers.pbs_fixture import FakePbs
 
 SHELLCHECK = Path(sys.prefix) / "bin" / "shellcheck"
 PBS = ("--scheduler", "pbs")
 CENTRES = ("alcf-polaris", "alcf-aurora", "lcrc-bebop", "lcrc-improv", "nersc-perlmutter")
-
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +117,7 @@ def test_given_what_a_queue_cannot_run_then_those_that_can_are_named(config, tmp
         (("--set", "optimization.method=nlsq"), "hpcxpcs fit"),
     ],
 )
-def test_given_options_that_make_no_sense_then_the_remedy_is_told_with_exit_code_2(
-    config, options, words, tmp_path
-):
+def test_given_options_that_make_no_sense_then_the_remedy_is_told_with_exit_code_2(config, options, words, tmp_path):
     assert words in hpcxpcs("submit", config, *options, "--run", tmp_path / "run", code=2)
     assert not (tmp_path / "run").exists()
 
@@ -136,9 +133,7 @@ def test_given_a_login_node_then_submitting_and_looking_do_not_import_jax(config
     subprocess.run([sys.executable, "-c", program, config, tmp_path / "run"], check=True)
 
 
-def test_given_a_queue_then_an_array_works_and_a_job_after_it_gathers_the_same_draws(
-    config, expected, queue, tmp_path
-):
+def test_given_a_queue_then_an_array_works_and_a_job_after_it_gathers_the_same_draws(config, expected, queue, tmp_path):
     run = tmp_path / "run"
     told = hpcxpcs("submit", config, *PBS, "--run", run)
     array, gather = read_record(Run.open(run)).submissions
@@ -200,9 +195,7 @@ def test_given_cancelled_jobs_then_status_says_so_and_resume_submits_again(confi
     assert "nothing is left to do" in hpcxpcs("resume", run, code=None)
 
 
-def test_given_a_submitted_run_when_resumed_with_workers_then_it_goes_on_here(
-    config, expected, queue, tmp_path
-):
+def test_given_a_submitted_run_when_resumed_with_workers_then_it_goes_on_here(config, expected, queue, tmp_path):
     run = tmp_path / "run"
     queue.hold()
     hpcxpcs("submit", config, *PBS, "--run", run)
@@ -217,9 +210,7 @@ def test_given_a_submitted_run_when_resumed_with_workers_then_it_goes_on_here(
     ("options", "why"),
     [((), "it was not submitted"), (("--workers", 1), "--here, --workers and --time-limit continue it here")],
 )
-def test_given_nothing_submitted_when_resumed_with_tasks_then_it_is_a_usage_error(
-    config, options, why, tmp_path
-):
+def test_given_nothing_submitted_when_resumed_with_tasks_then_it_is_a_usage_error(config, options, why, tmp_path):
     run = tmp_path / "run"
     hpcxpcs("fit", config, "--run", run, "--time-limit", 0, code=75)
     told = hpcxpcs("resume", run, "--tasks", 3, *options, code=2)
@@ -243,9 +234,7 @@ def test_given_a_worker_that_died_then_resume_adds_as_many_as_are_missing(config
     assert digest(run) == expected
 
 
-def test_given_a_preempted_task_then_it_runs_again_and_the_draws_are_the_same(
-    config, expected, queue, tmp_path
-):
+def test_given_a_preempted_task_then_it_runs_again_and_the_draws_are_the_same(config, expected, queue, tmp_path):
     run = tmp_path / "run"
     hpcxpcs("submit", config, *PBS, "--run", run, "--tasks", 2)
     array = read_record(Run.open(run)).submissions[0].job
@@ -257,9 +246,7 @@ def test_given_a_preempted_task_then_it_runs_again_and_the_draws_are_the_same(
     assert queue.queue()[task].run_count == 2
 
 
-def test_given_workers_whose_time_is_up_then_the_job_that_gathers_does_the_rest(
-    config, expected, queue, tmp_path
-):
+def test_given_workers_whose_time_is_up_then_the_job_that_gathers_does_the_rest(config, expected, queue, tmp_path):
     run = tmp_path / "run"
     queue.hold()
     hpcxpcs("submit", config, *PBS, "--run", run)
@@ -292,19 +279,13 @@ def test_given_several_workers_in_one_task_then_they_do_the_same_work(config, ex
     run = tmp_path / "run"
     hpcxpcs("fit", config, "--run", run, "--time-limit", 0, code=75)
     assert "2 of 2 tasks are done" in hpcxpcs("work", run, "--workers", 2)
-    workers = {
-        event["pid"]
-        for event in read_events(run / "events.jsonl")
-        if event.get("task", "").startswith("shard")
-    }
+    workers = {event["pid"] for event in read_events(run / "events.jsonl") if event.get("task", "").startswith("shard")}
     assert len(workers) == 2
     hpcxpcs("resume", run, code=None)
     assert digest(run) == expected
 
 
-def test_given_the_local_scheduler_then_the_run_goes_on_in_the_background_to_its_end(
-    config, expected, tmp_path
-):
+def test_given_the_local_scheduler_then_the_run_goes_on_in_the_background_to_its_end(config, expected, tmp_path):
     run = tmp_path / "run"
     told = hpcxpcs("submit", config, "--scheduler", "local", "--run", run, "--wait", code=None)
     assert "submitted gather" in told

@@ -1,6 +1,6 @@
 """`submit`, `status`, `resume` and `cancel` where a real PBS is not as one would like it to be.
 
-The commands run in this process, the jobs are real ones of the fake queue (tests/runtime/schedulers/fake_pbs).
+The commands run in this process, the jobs are real ones of the fake queue (tests/batch/fake_pbs).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pathlib import Path
 
 import pytest
 
+from hpcxpcs.batch import submissions
+from hpcxpcs.batch.submissions import SubmitRecord, at_the_scheduler, read_record
 from hpcxpcs.cli import main
-from hpcxpcs.cli.progress import PhaseLines
-from hpcxpcs.cli.waiting import waited
-from hpcxpcs.runtime.claims import take
-from hpcxpcs.runtime.run import Run
-from hpcxpcs.runtime.schedulers import looking
-from hpcxpcs.runtime.schedulers.submissions import SubmitRecord, at_the_scheduler, read_record
-from hpcxpcs.runtime.status import mark_complete
+from hpcxpcs.cli.jobs import wait_for_jobs
+from hpcxpcs.cli.terminal import PhaseLines
+from hpcxpcs.runs.claims import take
+from hpcxpcs.runs.run import Run
+from hpcxpcs.runs.status import mark_complete
+from tests.batch.pbs_fixture import FakePbs
 from tests.cli.submitted import small_config
-from tests.runtime.schedulers.pbs_fixture import FakePbs
 
 NOBODY = 65534
 SECONDS = 800.0
@@ -107,7 +107,7 @@ def test_given_no_history_when_waiting_for_the_end_then_it_is_not_taken_for_the_
 ):
     queue.set(history=False)
     submit()
-    look = looking.queue_look(Run.open(run), record_of(run), fresh_seconds=0.0)
+    look = submissions.queue_look(Run.open(run), record_of(run), fresh_seconds=0.0)
     assert [look.counts(one) for one in record_of(run).submissions] == [{"waiting": 4}, {"waiting": 1}]
 
 
@@ -124,9 +124,7 @@ def test_given_a_number_of_tasks_when_resumed_then_so_many_are_submitted(queue, 
     assert kinds_and_tasks(run)[4:] == [("array", 4), ("gather", 1)]
 
 
-def test_given_workers_that_were_added_when_resumed_then_as_many_as_were_ordered_come_back(
-    queue, submit, told, run
-):
+def test_given_workers_that_were_added_when_resumed_then_as_many_as_were_ordered_come_back(queue, submit, told, run):
     submit("--tasks", 3)
     submit("--more", "--tasks", 1)
     told("resume", run, "--tasks", 1)
@@ -175,9 +173,7 @@ def test_given_a_second_job_that_is_refused_then_the_first_is_told_and_resume_ha
 
 def test_given_two_that_submit_at_once_then_one_is_told_and_every_job_is_recorded(queue, config, run):
     words = [sys.executable, "-m", "hpcxpcs", "submit", config, "--scheduler", "pbs", "--run", run]
-    both = [
-        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     ended = [(process.communicate(timeout=SECONDS), process.returncode) for process in both]
     assert sorted(code for _, code in ended) == [0, 1], ended
     complaint = next(text[1] for text, code in ended if code == 1)
@@ -226,7 +222,7 @@ def test_given_a_suspended_task_then_it_is_told_and_counts_as_alive(queue, submi
 
 @contextmanager
 def looking_ledger(queue: FakePbs) -> Iterator[dict]:
-    from tests.runtime.schedulers.fake_pbs import ledger as book
+    from tests.batch.fake_pbs import ledger as book
 
     with book.opened(queue.folder) as ledger:
         yield ledger["jobs"]
@@ -245,7 +241,7 @@ def test_given_a_time_limit_then_jobs_know_it_without_qstat_on_path_and_their_st
     text = told("status", run)
     assert "2 stopped (exit code 75: stopped with everything saved, resume continues)" in text
     assert "failed" not in text
-    assert waited(Run.open(run), PhaseLines(), fresh_seconds=0.0) == 75
+    assert wait_for_jobs(Run.open(run), PhaseLines(), fresh_seconds=0.0) == 75
     queue.set(history=False)
     assert "hpcxpcs resume" in told("status", run)
 
@@ -262,7 +258,7 @@ def test_given_jobs_that_failed_then_the_reason_is_told_and_waiting_ends_with_1(
     queue.release()
     queue.settle()
     assert "2 failed (exit code 9)" in told("status", run)
-    assert waited(Run.open(run), PhaseLines(), fresh_seconds=0.0) == 1
+    assert wait_for_jobs(Run.open(run), PhaseLines(), fresh_seconds=0.0) == 1
 
 
 def test_given_results_then_the_run_is_done_whatever_the_queue_said_before(queue, submit, told, run):
@@ -277,7 +273,7 @@ def test_given_a_server_that_is_back_then_it_is_asked_again_soon(queue, submit, 
     with monkeypatch.context() as broken:
         broken.setenv("PATH", str(run), prepend=None)
         assert "did not answer 0 s ago" in told("status", run)
-    monkeypatch.setattr(looking, "CHANGING_SECONDS", 0.0)
+    monkeypatch.setattr(submissions, "CHANGING_SECONDS", 0.0)
     assert "did not answer" not in told("status", run)
 
 
@@ -348,9 +344,7 @@ def test_given_an_mpi_job_then_it_names_the_launcher_of_the_library_by_its_path(
     assert log.startswith("=== mpi 1 on") and "stopped with everything saved" in log
 
 
-def test_given_a_launcher_that_is_that_of_pbs_then_the_job_refuses_it_in_its_log(
-    queue, config, told, run, tmp_path
-):
+def test_given_a_launcher_that_is_that_of_pbs_then_the_job_refuses_it_in_its_log(queue, config, told, run, tmp_path):
     put_wrapper(queue)
     site = tmp_path / "site.yaml"
     path = f"""setup: ['export PATH="{queue.folder}/bin:$PATH"']"""

@@ -8,9 +8,9 @@ import os
 from click.testing import CliRunner
 
 from hpcxpcs.cli import program
-from hpcxpcs.cli.topology import described
-from hpcxpcs.runtime.placement import LocalRank, placement
-from tests.runtime.machines import EIGHT_NODES, SMALL_VM
+from hpcxpcs.cli.topology import map_text
+from hpcxpcs.workers.placement import LocalRank, placement
+from tests.workers.machines import EIGHT_NODES, SMALL_VM
 
 EIGHT_CORES = """\
 machine   2 sockets, 8 NUMA nodes, 64 cores, 128 logical CPUs
@@ -43,30 +43,28 @@ def run(*arguments: str):
 def test_given_a_job_on_a_part_of_a_large_node_then_table_and_drawing_show_who_gets_what(tmp_path):
     mask = frozenset([*range(4, 20), *range(68, 84)])
     found = EIGHT_NODES.seen(tmp_path, mask=mask)
-    assert [line.split() for line in described(found, placement(4, found)).splitlines()] == [
+    assert [line.split() for line in map_text(found, placement(4, found)).splitlines()] == [
         line.split() for line in EIGHT_CORES.splitlines()
     ]
 
 
 def test_given_ranks_of_two_digits_then_the_columns_stay_aligned(tmp_path):
     found = EIGHT_NODES.seen(tmp_path)
-    lines = [
-        line for line in described(found, placement(16, found)).splitlines() if line.startswith("  node")
-    ]
+    lines = [line for line in map_text(found, placement(16, found)).splitlines() if line.startswith("  node")]
     assert lines[-1].split()[2:] == ["14"] * 4 + ["15"] * 4
     assert len({len(line) for line in lines}) == 1
 
 
 def test_given_too_many_processes_then_it_says_so_and_marks_shared_cores(tmp_path):
     found = SMALL_VM.seen(tmp_path)
-    text = described(found, placement(5, found))
+    text = map_text(found, placement(5, found))
     assert "up to 3 processes share a core" in text
     assert "0+ 3+" in text
 
 
 def test_given_a_rank_that_its_launcher_has_bound_then_it_says_so(tmp_path):
     found = SMALL_VM.seen(tmp_path, mask=frozenset({1}))
-    text = described(found, placement(1, found), LocalRank(1, 2, "OMPI_COMM_WORLD_LOCAL_RANK"), bound=True)
+    text = map_text(found, placement(1, found), LocalRank(1, 2, "OMPI_COMM_WORLD_LOCAL_RANK"), bound=True)
     assert "process   1 of 2 on this node (OMPI_COMM_WORLD_LOCAL_RANK), bound by its launcher" in text
 
 

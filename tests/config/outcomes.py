@@ -14,26 +14,27 @@ import jax
 import numpy as np
 
 import hpcxpcs
+from hpcxpcs.answer.posterior import Mixing
+from hpcxpcs.answer.posterior_verdict import judge
 from hpcxpcs.config import Config, config_from_mapping, resolved_parameters
 from hpcxpcs.config.parameters import parameters_of
-from hpcxpcs.data.noise import NoiseSpec
+from hpcxpcs.data.simulate import NoiseSpec
 from hpcxpcs.errors import HpcxpcsError
-from hpcxpcs.inference.diagnostics import Mixing, judge
-from hpcxpcs.inference.prior_density import PriorTerms
+from hpcxpcs.inference.target import PriorTerms
 from hpcxpcs.physics.model import TimeGrid
-from hpcxpcs.pipeline import choices, quality
+from hpcxpcs.pipeline import settings as pipeline_settings
 from hpcxpcs.pipeline.compile_cache import compile_cache
-from hpcxpcs.pipeline.executor import Executor
+from hpcxpcs.pipeline.crew import Executor
 from hpcxpcs.pipeline.fit import FitRun, continued
-from hpcxpcs.pipeline.loading import loaded
+from hpcxpcs.pipeline.loading import load_for_run, quality_report, refuse_poor
+from hpcxpcs.pipeline.plan import scale_of
+from hpcxpcs.pipeline.prepare import model_of
 from hpcxpcs.pipeline.reporter import Silent
-from hpcxpcs.pipeline.sampling import task_function, thresholds_of
-from hpcxpcs.pipeline.scale import scale_of
-from hpcxpcs.pipeline.stage import model_of
-from hpcxpcs.runtime.events import read_events
-from hpcxpcs.runtime.executors.in_process import InProcess
-from hpcxpcs.runtime.preemption import StopRequest
-from hpcxpcs.runtime.work import lazily
+from hpcxpcs.pipeline.sample import task_function, thresholds_of
+from hpcxpcs.runs.events import read_events
+from hpcxpcs.workers.local import InProcess
+from hpcxpcs.workers.preemption import StopRequest
+from hpcxpcs.workers.work import lazily
 from tests.data.stacks import edited
 
 Settings = Mapping[str, Any]
@@ -176,14 +177,14 @@ def picture(lab: Laboratory, settings: Settings) -> object:
 def judged(lab: Laboratory, settings: Settings) -> object:
     """What is written about the quality of the data."""
     config = lab.config(settings)
-    return quality.judged(config, hpcxpcs.load(config), Silent())
+    return quality_report(config, hpcxpcs.load(config), Silent())
 
 
 def taken(lab: Laboratory, settings: Settings) -> object:
     """Whether a fit takes the data."""
     config = lab.config(settings)
     try:
-        quality.refuse_poor(config, hpcxpcs.load(config), Silent())
+        refuse_poor(config, hpcxpcs.load(config), Silent())
     except HpcxpcsError as error:
         return str(error)
     return True
@@ -192,7 +193,7 @@ def taken(lab: Laboratory, settings: Settings) -> object:
 def kept(lab: Laboratory, settings: Settings) -> object:
     """Where prepared matrices are kept, and what is said about it."""
     said: list[str] = []
-    found = loaded(lab.config(settings), lab.folder / "run", said.append)
+    found = load_for_run(lab.config(settings), lab.folder / "run", said.append)
     return found.kept is not None and str(found.kept.store.folder), said
 
 
@@ -301,12 +302,12 @@ def processes(lab: Laboratory, settings: Settings) -> object:
 
 def workers_on_four_cores(lab: Laboratory, settings: Settings) -> object:
     """How many workers are started on a machine with four cores."""
-    before = choices.usable_cores
-    choices.usable_cores = lambda: 4  # type: ignore[assignment]
+    before = pipeline_settings.usable_cores
+    pipeline_settings.usable_cores = lambda: 4  # type: ignore[assignment]
     try:
-        return choices.worker_count(lab.config({**settings, "runtime.workers": "auto"}))
+        return pipeline_settings.worker_count(lab.config({**settings, "runtime.workers": "auto"}))
     finally:
-        choices.usable_cores = before  # type: ignore[assignment]
+        pipeline_settings.usable_cores = before  # type: ignore[assignment]
 
 
 def checkpoints(lab: Laboratory, settings: Settings) -> object:
@@ -326,7 +327,7 @@ def compiled(lab: Laboratory, settings: Settings) -> object:
 
 def place(lab: Laboratory, settings: Settings) -> object:
     """The folder of a run that is not told one."""
-    return choices.run_folder(lab.config(settings))
+    return pipeline_settings.run_folder(lab.config(settings))
 
 
 def files(lab: Laboratory, settings: Settings) -> object:

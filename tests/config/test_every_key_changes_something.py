@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from pydantic import Field, create_model
 
-from hpcxpcs.config.field_types import leaf_paths
 from hpcxpcs.config.prior import PRIOR_VALUES
 from hpcxpcs.config.schema import Config
+from hpcxpcs.config.section import leaf_paths
 from tests.config import outcomes as see
 from tests.config.outcomes import POSTERIOR, Laboratory, Look, Settings, nested
 
@@ -95,15 +95,9 @@ EFFECTS: dict[str, Effect | SeenElsewhere] = {
         see.data, 0.0065, {"experimental_data.file_path": "{other}", "data_filtering.q_tolerance": 0.5}
     ),
     "analyzer_parameters.geometry.stator_rotor_gap": Effect(see.curve, 1.0e6, SHEAR),
-    "data_filtering.q_tolerance": Effect(
-        see.data, 0.01, {"analyzer_parameters.scattering.wavevector_q": 0.0055}
-    ),
-    "data_filtering.phi_range.min": Effect(
-        see.data, angles(-10, 130), {"data_filtering.phi_range": angles(-130, 130)}
-    ),
-    "data_filtering.phi_range.max": Effect(
-        see.data, angles(-130, 10), {"data_filtering.phi_range": angles(-130, 130)}
-    ),
+    "data_filtering.q_tolerance": Effect(see.data, 0.01, {"analyzer_parameters.scattering.wavevector_q": 0.0055}),
+    "data_filtering.phi_range.min": Effect(see.data, angles(-10, 130), {"data_filtering.phi_range": angles(-130, 130)}),
+    "data_filtering.phi_range.max": Effect(see.data, angles(-130, 10), {"data_filtering.phi_range": angles(-130, 130)}),
     "data_filtering.phi_ranges.min": Effect(see.data, [angles(-10, 130)], {RANGES: [angles(-130, 130)]}),
     "data_filtering.phi_ranges.max": Effect(see.data, [angles(-130, 10)], {RANGES: [angles(-130, 130)]}),
     "data_filtering.dead_frames": Effect(see.data, [7]),
@@ -115,17 +109,13 @@ EFFECTS: dict[str, Effect | SeenElsewhere] = {
     "preprocessing.standard": Effect(see.data, "float64"),
     "preprocessing.validate_result": Effect(see.stages, True),
     "quality_control.level": Effect(see.judged, "basic"),
-    "quality_control.auto_repair": Effect(
-        see.data, "conservative", {**HOLES, "quality_control.level": "basic"}
-    ),
+    "quality_control.auto_repair": Effect(see.data, "conservative", {**HOLES, "quality_control.level": "basic"}),
     "quality_control.refuse_poor": Effect(see.taken, True, POOR),
     "conventions.shear_law": Effect(see.curve, "homodyne-2", SHEAR),
     "conventions.integrator": Effect(see.curve, "trapezoid", SHEAR),
     "conventions.heterodyne": Effect(see.curve, "heterodyne-2", {"analysis_mode": "two_component"}),
     "scaling.mode": Effect(see.point, "averaged"),
-    "scaling.fourier_order": Effect(
-        see.point, 1, {"experimental_data.file_path": "{many}", "scaling.mode": "fourier"}
-    ),
+    "scaling.fourier_order": Effect(see.point, 1, {"experimental_data.file_path": "{many}", "scaling.mode": "fourier"}),
     "scaling.constant.contrast": Effect(see.point, 0.31, CONSTANT),
     "scaling.constant.offset": Effect(see.point, 1.001, CONSTANT),
     "noise.sigma": Effect(see.point, 0.05),
@@ -288,9 +278,7 @@ def prior_of(kind: str, larger: str = "") -> Settings:
     return {BOUNDS: of_d0(min=1e3, max=1e5, prior={"type": kind, **values})}
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind, names in PRIOR_VALUES.items() for name in names]
-)
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in PRIOR_VALUES.items() for name in names])
 def test_given_another_value_of_a_prior_then_it_is_another_prior(lab: Laboratory, kind: str, name: str) -> None:
     assert see.prior(lab, prior_of(kind)) != see.prior(lab, prior_of(kind, larger=name))
 

@@ -35,17 +35,13 @@ def test_given_numbers_as_text_when_loaded_then_numbers(load: Load) -> None:
     assert config.optimization.nlsq.tolerance == 1e-6
 
 
-def test_given_a_relative_data_path_when_loaded_then_it_starts_at_the_config_file(
-    load: Load, tmp_path: Path
-) -> None:
+def test_given_a_relative_data_path_when_loaded_then_it_starts_at_the_config_file(load: Load, tmp_path: Path) -> None:
     config = load()
     assert config.data_file == tmp_path / "data" / "rheo.hdf"
     assert config.source == tmp_path / "config.yaml"
 
 
-def test_given_folder_and_name_when_loaded_then_they_are_joined(
-    smallest: dict[str, Any], tmp_path: Path
-) -> None:
+def test_given_folder_and_name_when_loaded_then_they_are_joined(smallest: dict[str, Any], tmp_path: Path) -> None:
     smallest["experimental_data"] = {"data_folder_path": "/beam line/42", "data_file_name": "it's.hdf"}
     assert config_from_mapping(smallest, tmp_path).data_file == Path("/beam line/42/it's.hdf")
 
@@ -66,9 +62,7 @@ def test_given_json_when_loaded_then_equal_to_yaml(
     assert load_text(text, name).to_mapping() == load().to_mapping()
 
 
-def test_given_json_escapes_when_loaded_then_the_characters(
-    load_text: Load, smallest: dict[str, Any]
-) -> None:
+def test_given_json_escapes_when_loaded_then_the_characters(load_text: Load, smallest: dict[str, Any]) -> None:
     smallest["experimental_data"]["file_path"] = "/d/é 😀.hdf"
     assert load_text(json.dumps(smallest), "c.json").data_file == Path("/d/é 😀.hdf")
 
@@ -129,9 +123,7 @@ def test_given_an_unusable_file_when_loaded_then_the_error_says_why(
         ('{"analysis_mode":' * 90000, "nested too deeply|malformed"),
     ],
 )
-def test_given_unusable_json_when_loaded_then_the_error_says_why(
-    load_text: Load, content: str, message: str
-) -> None:
+def test_given_unusable_json_when_loaded_then_the_error_says_why(load_text: Load, content: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_text(content, "c.json")
 

@@ -52,9 +52,7 @@ Load = Callable[..., Config]
         ("initial_parameters: {parameter_names: D0}", "must be a list"),
     ],
 )
-def test_given_one_mistake_when_loaded_then_one_line_that_helps(
-    problems: Problems, more: str, expected: str
-) -> None:
+def test_given_one_mistake_when_loaded_then_one_line_that_helps(problems: Problems, more: str, expected: str) -> None:
     found = problems(more + "\n")
     assert len(found) == 1
     assert expected in found[0]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcxpcs.config.numbers import number_from_text, read_memory, read_number, read_whole
+from hpcxpcs.config.values import number_from_text, read_memory, read_number, read_whole
 
 
 @pytest.mark.parametrize(
@@ -30,17 +30,13 @@ def test_given_a_usual_spelling_when_read_then_the_number(spelling: object, numb
     assert read_number(spelling) == number
 
 
-@pytest.mark.parametrize(
-    "wrong", [True, False, None, "", "abc", "1 2", "0x1F", "1:30", "1__0", "_1", "1e", [1.0], {}]
-)
+@pytest.mark.parametrize("wrong", [True, False, None, "", "abc", "1 2", "0x1F", "1:30", "1__0", "_1", "1e", [1.0], {}])
 def test_given_something_else_when_read_then_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="is not a number"):
         read_number(wrong)
 
 
-@pytest.mark.parametrize(
-    "wrong", [math.nan, math.inf, -math.inf, ".nan", "-.inf", "Infinity", "1e999", 10**400]
-)
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, ".nan", "-.inf", "Infinity", "1e999", 10**400])
 def test_given_nan_or_infinity_when_read_then_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="is not a finite number"):
         read_number(wrong)

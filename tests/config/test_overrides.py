@@ -55,9 +55,7 @@ def test_given_an_override_when_loaded_then_its_value_is_read_as_yaml(
         ("parameter_space.bounds.0.max=1", "must be greater than min"),
     ],
 )
-def test_given_a_wrong_override_when_loaded_then_the_error_names_it(
-    load: Load, override: str, message: str
-) -> None:
+def test_given_a_wrong_override_when_loaded_then_the_error_names_it(load: Load, override: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load("parameter_space: {bounds: [{name: D0, min: 120}]}\n", override)
     assert f"--set {override}: " in str(caught.value)

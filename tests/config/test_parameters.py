@@ -20,8 +20,7 @@ EVERY_PARAMETER = [p for model in MODEL_NAMES for p in parameters_of(model)] + l
         ("static_both", "D0_ref alpha_ref D_offset_ref D0_sample alpha_sample D_offset_sample"),
         (
             "two_component",
-            "D0_ref alpha_ref D_offset_ref D0_sample alpha_sample D_offset_sample "
-            "v0 beta v_offset f0 f1 f2 f3 phi0",
+            "D0_ref alpha_ref D_offset_ref D0_sample alpha_sample D_offset_sample v0 beta v_offset f0 f1 f2 f3 phi0",
         ),
     ],
 )

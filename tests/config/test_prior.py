@@ -51,9 +51,7 @@ def test_given_the_ends_of_the_unit_interval_then_quantiles_stay_inside_the_boun
 
 
 @given(mu=st.floats(-7, 7), width=st.floats(0.1, 10))
-def test_given_bounds_in_a_tail_when_asked_for_quantiles_then_increasing_and_distinct(
-    mu: float, width: float
-) -> None:
+def test_given_bounds_in_a_tail_when_asked_for_quantiles_then_increasing_and_distinct(mu: float, width: float) -> None:
     x = Prior("normal", (("mu", mu), ("sigma", 1.0))).quantile(U, 0.0, width)
     assert (np.diff(x) > 0).all()
 

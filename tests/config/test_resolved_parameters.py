@@ -200,9 +200,7 @@ def test_given_a_flow_amplitude_fixed_at_zero_then_legal_although_its_bounds_exc
          "keep one of the two"),
     ],
 )  # fmt: skip
-def test_given_parameters_that_do_not_fit_together_then_told_so(
-    problems: Problems, more: str, expected: str
-) -> None:
+def test_given_parameters_that_do_not_fit_together_then_told_so(problems: Problems, more: str, expected: str) -> None:
     found = problems(more + "\n")
     assert len(found) == 1
     assert expected in found[0]

@@ -66,8 +66,7 @@ def test_given_draws_of_the_priors_then_the_rate_in_the_middle_of_the_window_is_
     found = resolved("static", scale)
     u = np.random.default_rng(1).uniform(size=(2, 4000))
     d0, alpha = (
-        found[name].prior.quantile(u[k], found[name].lower, found[name].upper)
-        for k, name in enumerate(("D0", "alpha"))
+        found[name].prior.quantile(u[k], found[name].lower, found[name].upper) for k, name in enumerate(("D0", "alpha"))
     )
     rate = np.log(d0) + alpha * np.log(scale.reference)
     slowest, fastest = np.log(scale.visible("diffusion"))

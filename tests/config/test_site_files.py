@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcxpcs.config.site_files import find_site, load_site, shipped_folder, site_files, user_folder
+from hpcxpcs.config.site import find_site, load_site, shipped_folder, site_files, user_folder
 from hpcxpcs.errors import ConfigError
 
 Write = Callable[[str, str], Path]
@@ -236,9 +236,7 @@ def test_given_a_shipped_site_then_the_readme_lists_it():
         assert f"[{path.stem}]({path.name})" in readme
 
 
-def test_given_a_broken_file_of_ones_own_then_it_is_named_where_sites_are_searched_and_harmless_elsewhere(
-    home, mine
-):
+def test_given_a_broken_file_of_ones_own_then_it_is_named_where_sites_are_searched_and_harmless_elsewhere(home, mine):
     path = mine("broken", "description: mine\nscheduler: psb\n")
     with pytest.raises(ConfigError, match=re.escape(f"{path}:2: scheduler")):
         chosen(home, "node1")

@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcxpcs.config.site import Account, NodeType, Queue, Site, read_walltime, walltime_text
-from hpcxpcs.config.site_files import load_site, shipped_folder
+from hpcxpcs.config.site import (
+    Account,
+    NodeType,
+    Queue,
+    Site,
+    load_site,
+    read_walltime,
+    shipped_folder,
+    walltime_text,
+)
 from hpcxpcs.errors import ConfigError
 
 SHIPPED = sorted(path.stem for path in shipped_folder().glob("*.yaml"))
@@ -137,9 +145,7 @@ def test_given_one_mistake_then_file_line_key_and_remedy(refused: Refused, more:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n- b\n", "a: [\n"])
-def test_given_no_keys_at_all_then_the_error_names_the_file(
-    site_file: Callable[[str], Path], text: str
-) -> None:
+def test_given_no_keys_at_all_then_the_error_names_the_file(site_file: Callable[[str], Path], text: str) -> None:
     with pytest.raises(ConfigError, match=r"mine\.yaml"):
         load_site(site_file(text))
 
@@ -174,9 +180,7 @@ def test_given_a_shell_that_knows_no_modules_then_it_learns_of_them_or_says_so(
     known = 'module() { echo loads "$@"; }\n'
     for begin, expected in (("", 127), (known, 0)):
         script = "\n".join(["set -eo pipefail", begin, *lines, "set -u", "echo done"])
-        child = subprocess.run(
-            ["bash", "-c", script], capture_output=True, text=True, check=False
-        )
+        child = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
         assert child.returncode == expected, child.stderr
     assert child.stdout == "loads load gcc/13.2\ndone\n"
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from hpcxpcs.config import MODEL_NAMES, config_from_mapping, json_schema, load_config, template
-from hpcxpcs.config.field_types import inner_section, leaf_paths
 from hpcxpcs.config.parameters import ALIASES
 from hpcxpcs.config.schema import Config
+from hpcxpcs.config.section import inner_section, leaf_paths
 from hpcxpcs.errors import ConfigError
 
 
@@ -55,9 +55,7 @@ def test_given_a_template_when_its_commented_keys_are_uncommented_one_by_one_the
             continue
         keys.discard(key)
         path = tmp_path / "config.yaml"
-        path.write_text(
-            "\n".join([*lines[:index], line.replace("# ", "", 1), *lines[index + 1 :]]), encoding="utf-8"
-        )
+        path.write_text("\n".join([*lines[:index], line.replace("# ", "", 1), *lines[index + 1 :]]), encoding="utf-8")
         try:
             load_config(path)
         except ConfigError as error:
@@ -121,9 +119,7 @@ def test_given_a_template_then_the_json_schema_knows_every_key_of_it() -> None:
             data, node = pending.pop()
             known = properties(schema, node)
             assert not known or set(data) <= set(known)
-            pending += [
-                (value, known[key]) for key, value in data.items() if isinstance(value, dict) and key in known
-            ]
+            pending += [(value, known[key]) for key, value in data.items() if isinstance(value, dict) and key in known]
 
 
 def test_the_json_schema_refuses_unknown_keys_and_describes_the_known() -> None:

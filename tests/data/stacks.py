@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcxpcs.config.preprocessing_sections import Preprocessing
+from hpcxpcs.config.sections import Preprocessing
 from hpcxpcs.data.formats import Stack
 
 Q = 0.005

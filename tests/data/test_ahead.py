@@ -8,8 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
-from hpcxpcs.data.ahead import ReadAhead, chosen, each_in_order, in_order
-from hpcxpcs.data.twotime import AngleMatrix
+from hpcxpcs.data.matrices import AngleMatrix, ReadAhead, chosen, each_in_order, in_order
 from hpcxpcs.errors import DataError
 
 

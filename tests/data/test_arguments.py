@@ -6,7 +6,7 @@ import pytest
 import hpcxpcs
 from hpcxpcs.data.twotime import from_arrays
 from hpcxpcs.errors import ConfigError, DataError
-from hpcxpcs.pipeline.choices import configured
+from hpcxpcs.pipeline.settings import configured
 from tests.data.stacks import matrix
 
 N = 12
@@ -64,9 +64,7 @@ def test_given_an_argument_that_cannot_be_one_then_it_is_named(changes, words):
 
 @pytest.mark.parametrize("source", [None, 42, ["a.yaml"], np.ones(3)])
 def test_given_what_is_no_configuration_then_it_is_said_what_is_needed(source):
-    with pytest.raises(
-        ConfigError, match=r"source: is a value of type .*; a Config, the path of a file or a mapping"
-    ):
+    with pytest.raises(ConfigError, match=r"source: is a value of type .*; a Config, the path of a file or a mapping"):
         hpcxpcs.load(source)
 
 

@@ -82,9 +82,7 @@ def test_given_a_value_that_is_no_number_then_angle_count_place_and_remedy_are_n
     c2 = matrix(3)
     for i, j in ((2, 5), (4, 9)):
         c2[i, j] = c2[j, i] = bad
-    with pytest.raises(
-        DataError, match=r"angle 7: 2 pairs .* first is \(12, 15\); .*data_filtering\.non_finite: mask"
-    ):
+    with pytest.raises(DataError, match=r"angle 7: 2 pairs .* first is \(12, 15\); .*data_filtering\.non_finite: mask"):
         clean.masks(c2, Screening(), "angle 7", first_frame=10)
 
 

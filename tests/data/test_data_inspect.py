@@ -8,7 +8,7 @@ import pytest
 from hpcxpcs.config.load import config_from_mapping
 from hpcxpcs.data.clean import Screening
 from hpcxpcs.data.formats import FORMATS, write
-from hpcxpcs.data.inspect import Missing, Window, describe, describe_selected
+from hpcxpcs.data.inspect import InspectionSettings, Missing, describe, describe_selected
 from hpcxpcs.data.select import load
 from hpcxpcs.errors import SelectionError
 from tests.data.stacks import edited, interval, matrix, stack_of
@@ -62,7 +62,7 @@ def test_given_ranges_then_angles_outside_and_angles_without_matrix_are_told_apa
 
 
 def test_given_a_window_then_its_frames_and_time_step_are_told(path):
-    found = describe(path, window=Window(start_frame=3, end_frame=15, dt=0.2))
+    found = describe(path, settings=InspectionSettings(start_frame=3, end_frame=15, dt=0.2))
     assert (found.selected_frames, found.selected_dt) == ((3, 15), 0.2)
     assert any("the file says 0.1 s" in note for note in found.notes)
     assert (describe(path).selected_frames, describe(path).selected_dt) == ((1, 20), 0.1)
@@ -76,7 +76,7 @@ def test_given_no_time_step_anywhere_then_it_is_unknown(path):
 
 def test_given_frames_beyond_the_last_then_they_are_refused(path):
     with pytest.raises(SelectionError, match="end_frame 21"):
-        describe(path, window=Window(end_frame=21))
+        describe(path, settings=InspectionSettings(end_frame=21))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -155,9 +155,9 @@ def test_given_a_window_and_settings_then_the_state_is_that_of_what_a_fit_would_
     assert [item.dead_frames for item in examined] == [(), (4,), (18, 19, 20)]
     assert [item.refused is None for item in examined] == [True, True, False]
     assert "data_filtering.non_finite: mask" in examined[2].refused
-    later = describe(path, q=0.005, window=Window(start_frame=4, end_frame=18)).examined
+    later = describe(path, q=0.005, settings=InspectionSettings(start_frame=4, end_frame=18)).examined
     assert [item.dead_frames for item in later] == [(), (4,), (18,)]
     assert [item.non_finite_pairs for item in later] == [0, 0, 0]
-    kept = Window(screening=Screening("none", "mask"))
-    assert describe(path, q=0.005, window=kept).examined[1].dead_frames == ()
-    assert describe(path, q=0.005, window=kept).examined[2].refused is None
+    kept = InspectionSettings(screening=Screening("none", "mask"))
+    assert describe(path, q=0.005, settings=kept).examined[1].dead_frames == ()
+    assert describe(path, q=0.005, settings=kept).examined[2].refused is None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hpcxpcs.config.sections import Preprocessing
 from hpcxpcs.data.formats import FORMATS, nxxpcs, write
 from hpcxpcs.data.inspect import describe
-from hpcxpcs.data.preprocess import Processing
 from hpcxpcs.data.select import load
 from hpcxpcs.data.twotime import from_arrays
 from hpcxpcs.errors import DataError
@@ -107,7 +107,7 @@ def test_given_an_angle_without_any_number_then_it_is_refused_with_how_to_leave_
 def test_given_a_measurement_that_ended_early_then_it_is_normalised_as_one_of_its_length(method):
     c2 = np.full((N, N), np.nan)
     c2[:24, :24] = matrix(5, 24)
-    processing = Processing(normalization=method)
+    processing = Preprocessing(normalization=method)
     ended = from_arrays([c2], [0.0], Q, 0.1, processing=processing).angle(0)
     short = from_arrays([matrix(5, 24)], [0.0], Q, 0.1, processing=processing).angle(0)
     np.testing.assert_allclose(ended.c2[:24, :24], short.c2, rtol=1e-12)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from hpcxpcs.config import config_from_mapping
-from hpcxpcs.data import kept as kept_module
+from hpcxpcs.data import matrices as matrices_module
 from hpcxpcs.data.formats import Stack, write
-from hpcxpcs.data.kept import KeptMatrices
+from hpcxpcs.data.matrices import AngleMatrix, KeptMatrices, Matrices
 from hpcxpcs.data.select import load
-from hpcxpcs.data.twotime import AngleMatrix, Matrices, TwoTime
+from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.files.array_store import ArrayStore
 
 N = 20
@@ -142,7 +142,7 @@ def test_given_a_copy_of_the_file_elsewhere_then_it_is_a_hit(path, tmp_path):
 
 def test_given_another_version_of_the_code_then_it_is_no_hit(path, tmp_path, monkeypatch):
     record(path, tmp_path / "store").angle(0)
-    monkeypatch.setattr(kept_module, "code_version", lambda: "another")
+    monkeypatch.setattr(matrices_module, "code_version", lambda: "another")
     assert reads_of(record(path, tmp_path / "store")) == 1
 
 

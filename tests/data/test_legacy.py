@@ -93,9 +93,7 @@ def test_given_positions_without_a_list_of_processed_bins_then_nothing_is_guesse
     renamed(some, ["g2_00001", "g2_00002", "g2_00003"])
     with edited(some) as file:
         del file[PROCESSED]
-    with pytest.raises(
-        FormatError, match="qphi_bin_to_process, which would say which bins these are, is missing"
-    ):
+    with pytest.raises(FormatError, match="qphi_bin_to_process, which would say which bins these are, is missing"):
         matrices_by_bin(some)
 
 

@@ -167,9 +167,7 @@ def test_given_no_mapping_then_all_bins_count_as_populated_and_the_file_says_so(
 def test_given_no_q_map_then_the_missing_dataset_is_named(path):
     with edited(path) as file:
         del file["xpcs/qmap"]
-    with pytest.raises(
-        FormatError, match=f"{re.escape(str(path))}: /xpcs/qmap/dynamic_v_list_dim0 is missing"
-    ):
+    with pytest.raises(FormatError, match=f"{re.escape(str(path))}: /xpcs/qmap/dynamic_v_list_dim0 is missing"):
         bins_of(path)
 
 

@@ -69,9 +69,7 @@ def test_given_keys_then_the_number_of_a_key_is_that_of_the_region_and_not_its_p
         for label in (1, 3, 4, 5):
             file[CORRELATION].move(f"c2_0000{label}", f"{10 if label == 5 else label}")
         replace_dataset(file, f"{MASKS}/dynamic_q_list", np.full(10, 0.005))
-        replace_dataset(
-            file, f"{MASKS}/dynamic_phi_list", np.array([0, 15, 30, 60, -9, -8, -7, -6, -5, 90.0])
-        )
+        replace_dataset(file, f"{MASKS}/dynamic_phi_list", np.array([0, 15, 30, 60, -9, -8, -7, -6, -5, 90.0]))
         file[f"{MASKS}/dynamic_q_list"].attrs["units"] = "1/angstrom"
         file[f"{MASKS}/dynamic_phi_list"].attrs["units"] = "deg"
     check(path)

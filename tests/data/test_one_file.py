@@ -43,9 +43,7 @@ def elsewhere(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["file", "pipe", "device", "nothing"])
 @pytest.mark.parametrize("name", [MATRIX, "xpcs/twotime/correlation_map", "xpcs/qmap", "xpcs", AXIS])
-def test_given_a_link_to_another_file_on_the_way_then_it_is_named_and_not_followed(
-    name, kind, path, tmp_path
-):
+def test_given_a_link_to_another_file_on_the_way_then_it_is_named_and_not_followed(name, kind, path, tmp_path):
     target = elsewhere(tmp_path, kind)
     with edited(path) as file:
         del file[name]

@@ -77,9 +77,7 @@ def test_given_a_cache_whose_frames_do_not_count_up_then_it_is_noted(tmp_path):
 
 
 @pytest.mark.parametrize(("factor", "warned"), [(1, False), (2, True)])
-def test_given_a_cache_made_from_full_matrices_by_adding_both_halves_then_there_is_a_warning(
-    tmp_path, factor, warned
-):
+def test_given_a_cache_made_from_full_matrices_by_adding_both_halves_then_there_is_a_warning(tmp_path, factor, warned):
     doubled = factor * np.array([matrix(k) for k in range(3)])
     with open_file(cache(tmp_path / "a.npz", c2_exp=doubled)) as layout:
         assert any("both halves added up" in note for note in layout.notes) == warned
@@ -110,9 +108,7 @@ def test_given_q_that_were_mixed_into_one_cache_then_only_one_ring_is_used(tmp_p
 def test_given_an_old_cache_with_pickled_metadata_then_it_is_refused_and_nothing_runs(tmp_path):
     old = np.array(Trap(tmp_path / "sprung"), dtype=object)
     path = cache(tmp_path / "a.npz", cache_metadata_json=None, cache_metadata=old)
-    refused(
-        path, r"array cache_metadata holds pickled objects; .* let the program that wrote it make a new one"
-    )
+    refused(path, r"array cache_metadata holds pickled objects; .* let the program that wrote it make a new one")
     assert not (tmp_path / "sprung").exists()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hpcxpcs.data.preprocess import Processing
+from hpcxpcs.config.sections import Preprocessing
 from hpcxpcs.data.quality.report import examine
 from hpcxpcs.data.twotime import from_arrays
 from hpcxpcs.errors import DataError
@@ -19,7 +19,7 @@ def record(stack=None, **settings):
     """A record of two angles, with stages by name."""
     own = {name: settings.pop(name) for name in ("sigma", "dead_frames", "non_finite") if name in settings}
     stack = clean_stack(phi=PHI) if stack is None else stack
-    return from_arrays(stack, PHI, q=0.005, dt=0.1, processing=Processing(**settings), **own)
+    return from_arrays(stack, PHI, q=0.005, dt=0.1, processing=Preprocessing(**settings), **own)
 
 
 def test_given_the_defaults_then_nothing_is_changed_or_recorded():
@@ -28,7 +28,7 @@ def test_given_the_defaults_then_nothing_is_changed_or_recorded():
     np.testing.assert_array_equal(plain.angle(0).c2, stack[0])
     assert "preprocessing" not in plain.provenance and plain.provenance["notes"] == []
     assert plain.fingerprint() == record().fingerprint()
-    assert "changed_data" not in {item.check for item in examine(plain, "standard").findings}
+    assert "changed_data" not in {item.check for item in examine(plain, "standard").deductions}
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,13 @@ def test_given_a_normalization_then_c2_and_sigma_are_scaled_alike(method, expect
 
 def test_given_normalization_by_the_baseline_then_long_lags_are_one():
     found = record(3.0 * clean_stack(phi=PHI), normalization="baseline").angle(0).c2
-    assert np.mean(np.concatenate([found.diagonal(lag) for lag in range(60, N)])) == pytest.approx(
-        1.0, abs=1e-3
-    )
+    assert np.mean(np.concatenate([found.diagonal(lag) for lag in range(60, N)])) == pytest.approx(1.0, abs=1e-3)
 
 
 @pytest.mark.parametrize("method", ["median", "gaussian"])
 def test_given_noise_reduction_then_noise_falls_the_decay_stays_and_symmetry_holds(method):
     quiet, noisy = clean_stack(phi=PHI, sigma=0.0), clean_stack(phi=PHI, sigma=0.02)
-    found = record(noisy, noise_reduction=method, window=5, validate=True).angle(0).c2
+    found = record(noisy, noise_reduction=method, window=5, validate_result=True).angle(0).c2
     assert np.std((found - quiet[0])[OFF]) < 0.75 * np.std((noisy[0] - quiet[0])[OFF])
     np.testing.assert_array_equal(found.diagonal(), noisy[0].diagonal())
     for lag in (1, 5, 40):
@@ -72,7 +70,7 @@ def test_given_masked_values_then_they_reach_no_other_pair_and_are_not_filled(me
     hurt = stack.copy()
     hurt[0, 20, 40] = hurt[0, 40, 20] = np.nan
     hurt[0, 50, :] = hurt[0, :, 50] = 0.0
-    found = record(hurt, noise_reduction=method, non_finite="mask", validate=True).angle(0)
+    found = record(hurt, noise_reduction=method, non_finite="mask", validate_result=True).angle(0)
     assert not found.pair_ok[20, 40] and np.isnan(found.c2[20, 40]) and not found.frame_ok[50]
     used = found.frame_ok[:, None] & found.frame_ok[None, :] & found.pair_ok & OFF
     assert np.isfinite(found.c2[used]).all()
@@ -109,9 +107,7 @@ def test_given_a_diagonal_method_then_pictures_change_and_fits_do_not(method):
 
 
 def test_given_stages_then_each_is_recorded_in_order_with_shapes_and_time():
-    found = record(
-        normalization="mean", noise_reduction="gaussian", window=7, standard="float64", validate=True
-    )
+    found = record(normalization="mean", noise_reduction="gaussian", window=7, standard="float64", validate_result=True)
     before = [stage["seconds"] for stage in found.provenance["preprocessing"]]
     found.angle(0)
     stages = found.provenance["preprocessing"]
@@ -134,6 +130,6 @@ def test_given_stages_that_change_data_then_fingerprint_and_quality_tell():
     ]}  # fmt: skip
     assert len(prints) == 4
     report = examine(record(normalization="mean", noise_reduction="median"), "basic")
-    (item,) = report.findings
+    (item,) = report.deductions
     assert (item.check, item.stage, item.points) == ("changed_data", "preprocessed", 10.0)
     assert "noise_reduction median" in item.reason

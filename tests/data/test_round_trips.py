@@ -37,9 +37,7 @@ TARGETS = ["nexus.h5", "legacy.h5", "cube.h5", "cube.npz", "nxxpcs.h5", "viewer.
 def test_given_any_stack_then_every_matrix_comes_back_under_its_own_q_and_phi(
     target, n, bins, split, half, triangle, dtype, compression, stride
 ):
-    present, unprocessed = (
-        (bins[: len(bins) - split], bins[len(bins) - split :]) if split < len(bins) else (bins, [])
-    )
+    present, unprocessed = (bins[: len(bins) - split], bins[len(bins) - split :]) if split < len(bins) else (bins, [])
     q, phi = zip(*present, strict=True)
     stack = stack_of(
         q,

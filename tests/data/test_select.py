@@ -105,9 +105,7 @@ def test_given_a_filter_then_each_angle_keeps_its_own_matrix(path):
 
 
 def test_given_ranges_without_an_angle_then_the_available_ones_are_listed(nexus):
-    with pytest.raises(
-        SelectionError, match=r"phi_ranges 100…120 \(degrees\); available: -170, -90, 0, 45, 170"
-    ):
+    with pytest.raises(SelectionError, match=r"phi_ranges 100…120 \(degrees\); available: -170, -90, 0, 45, 170"):
         load(config_for(nexus, phi_ranges=[interval(100, 120)]))
 
 
@@ -135,9 +133,7 @@ def test_given_several_ranges_then_an_angle_is_in_if_it_is_in_any(limits, phi):
     assert in_phi_ranges(angle, intervals)[0] == any(in_phi_ranges(angle, [one])[0] for one in intervals)
 
 
-@given(
-    st.floats(-180, 180), st.sampled_from([-720, -360, 360, 720]), st.floats(-180, 180), st.floats(-180, 180)
-)
+@given(st.floats(-180, 180), st.sampled_from([-720, -360, 360, 720]), st.floats(-180, 180), st.floats(-180, 180))
 def test_given_the_same_direction_written_otherwise_then_the_selection_is_the_same(phi, turns, low, high):
     inside = in_phi_ranges(np.array([phi, phi + turns]), [interval(low, high)])
     distance = min(abs((phi - end + 180) % 360 - 180) for end in (low, high))
@@ -198,10 +194,7 @@ def test_given_another_dt_than_the_file_then_it_is_used_and_noted_beyond_a_perce
     data = load(config_for(nexus, dt=dt))
     assert data.dt == dt
     assert data.provenance["dt_source"] == "analyzer_parameters.dt"
-    assert (
-        any(f"dt = {dt:g} s is used, but the file says 0.1 s" in note for note in data.provenance["notes"])
-        == noted
-    )
+    assert any(f"dt = {dt:g} s is used, but the file says 0.1 s" in note for note in data.provenance["notes"]) == noted
 
 
 def test_given_a_selection_then_its_provenance_is_json(path):

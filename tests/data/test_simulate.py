@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 
-from hpcxpcs.data.noise import DIAGONAL_SPIKE, NoiseSpec, add_pair_noise, noise_spec, scale_frames
 from hpcxpcs.data.simulate import (
+    DIAGONAL_SPIKE,
     RING_SPACING,
     Bin,
+    NoiseSpec,
     Recipe,
+    add_pair_noise,
     bins_of,
     even_angles,
-    matrices,
     matrix_of,
+    noise_spec,
+    scale_frames,
     scaling_of,
 )
 from hpcxpcs.errors import ConfigError
@@ -24,6 +27,10 @@ QUIET = NoiseSpec("iid", sd=0.0)
 def decay(item):
     t = np.arange(N)
     return np.exp(-np.abs(t[:, None] - t[None, :]) * item.q * 10.0)
+
+
+def matrices(recipe, bins):
+    return [matrix_of(recipe, item, decay, no_field) for item in bins]
 
 
 def no_field(item):
@@ -58,19 +65,15 @@ def test_a_matrix_does_not_depend_on_the_other_bins_or_on_their_order():
     recipe = Recipe(frames=N)
     few = bins_of(0.0054, (0.0, 40.0), 0, ())
     many = bins_of(0.0054, (0.0, 40.0), 2, (1,))
-    by_key = {
-        (b.ring, b.angle): m for b, m in zip(many, matrices(recipe, many, decay, no_field), strict=True)
-    }
-    for item, matrix in zip(reversed(few), matrices(recipe, few[::-1], decay, no_field), strict=True):
+    by_key = {(b.ring, b.angle): m for b, m in zip(many, matrices(recipe, many), strict=True)}
+    for item, matrix in zip(reversed(few), matrices(recipe, few[::-1]), strict=True):
         np.testing.assert_array_equal(matrix, by_key[item.ring, item.angle])
 
 
 def test_no_two_bins_share_noise():
     recipe = Recipe(frames=N, contrast_spread=0.0, offset_spread=0.0)
     bins = bins_of(0.0054, even_angles(2), 4, ())
-    noise = [
-        upper(m - 0.15 * decay(b)) for b, m in zip(bins, matrices(recipe, bins, decay, no_field), strict=True)
-    ]
+    noise = [upper(m - 0.15 * decay(b)) for b, m in zip(bins, matrices(recipe, bins), strict=True)]
     correlation = np.corrcoef(noise) - np.eye(len(bins))
     assert np.abs(correlation).max() < 5.0 / np.sqrt(noise[0].size)
 
@@ -103,9 +106,7 @@ def test_frame_noise_has_dyadic_covariance():
 
 
 def test_given_the_frame_model_then_rows_share_noise_on_top_of_pair_noise():
-    recipe = Recipe(
-        frames=N, noise=NoiseSpec("frame", sd=0.01, frame_sd=0.01), contrast_spread=0.0, offset_spread=0.0
-    )
+    recipe = Recipe(frames=N, noise=NoiseSpec("frame", sd=0.01, frame_sd=0.01), contrast_spread=0.0, offset_spread=0.0)
     bins = bins_of(0.0054, even_angles(40), 0, ())
     noise = np.array([matrix_of(recipe, item, decay, no_field) - (1.0 + 0.15 * decay(item)) for item in bins])
     noise[:, np.arange(N), np.arange(N)] = 0.0

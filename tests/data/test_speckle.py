@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcxpcs.data.noise import NoiseSpec
-from hpcxpcs.data.simulate import Bin, Recipe, matrix_of
-from hpcxpcs.data.speckle import (
+from hpcxpcs.data.simulate import (
+    Bin,
+    NoiseSpec,
+    Recipe,
     field_root,
+    matrix_of,
     mode_weights,
     normalised_correlation,
     photon_correlation,

@@ -104,9 +104,7 @@ def objects_in(file):
 
 @pytest.mark.parametrize("times", [[np.inf] * 12, [0.0, np.inf] * 6, [-1e308, 1e308] * 6, [np.nan] * 12])
 @pytest.mark.parametrize(("name", "place"), [("viewer", "xpcs/twotime/times"), ("cube", "exchange/t")])
-def test_given_times_that_are_no_numbers_then_the_file_is_refused_without_a_word_of_numpy(
-    tmp_path, name, place, times
-):
+def test_given_times_that_are_no_numbers_then_the_file_is_refused_without_a_word_of_numpy(tmp_path, name, place, times):
     path = tmp_path / "a.h5"
     write(name, path, stack_of([0.005], [0.0]))
     with edited(path) as file:

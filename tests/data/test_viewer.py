@@ -16,9 +16,7 @@ TWOTIME = "xpcs/twotime"
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "a.h5"
-    write(
-        "viewer", path, stack_of([0.005, 0.01, 0.005], [90.0, 0.0, 0.0], dt=0.5, unprocessed=[(0.01, 90.0)])
-    )
+    write("viewer", path, stack_of([0.005, 0.01, 0.005], [90.0, 0.0, 0.0], dt=0.5, unprocessed=[(0.01, 90.0)]))
     return path
 
 

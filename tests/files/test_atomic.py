@@ -42,9 +42,10 @@ REPLACEMENT = textwrap.dedent(
 
     if in_one_step == "False":
         atomic.exchange = lambda first, second: False
-    with atomic.replacing_folder(folder, fault=fault) as fresh:
+    atomic.reached = fault
+    with atomic.replacing_folder(folder) as fresh:
         for name, text in new.items():
-            atomic.atomic_write_text(fresh / name, text, fault=fault)
+            atomic.atomic_write_text(fresh / name, text)
     print(steps)
     """
 )
@@ -84,10 +85,7 @@ def test_given_a_kill_after_any_step_of_a_replacement_then_old_or_new_is_there_w
     for last in range(1, steps + 1):
         folder = tmp_path / f"results {last}"
         fill(folder, OLD)
-        assert (
-            replace_in_a_process(folder, killed_after=last, in_one_step=in_one_step).returncode
-            == -signal.SIGKILL
-        )
+        assert replace_in_a_process(folder, killed_after=last, in_one_step=in_one_step).returncode == -signal.SIGKILL
         recover_folder(folder)
         found.append(content(folder))
     assert all(state in (OLD, NEW) for state in found)
@@ -140,7 +138,7 @@ def test_given_an_error_while_building_then_the_old_folder_stays(tmp_path):
 
 
 @pytest.mark.parametrize("last", ["opened", "written", "synced"])
-def test_given_an_error_before_the_rename_then_the_old_file_stays_and_no_other(tmp_path, last):
+def test_given_an_error_before_the_rename_then_the_old_file_stays_and_no_other(tmp_path, last, monkeypatch):
     path = tmp_path / "a.txt"
     path.write_text("old")
 
@@ -148,8 +146,9 @@ def test_given_an_error_before_the_rename_then_the_old_file_stays_and_no_other(t
         if step.startswith(last):
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(atomic, "reached", fault)
     with pytest.raises(KeyboardInterrupt):
-        atomic_write_text(path, "new", fault=fault)
+        atomic_write_text(path, "new")
     assert content(tmp_path) == {"a.txt": "old"}
 
 
@@ -180,9 +179,7 @@ def test_given_a_restrictive_default_for_temporary_files_then_results_follow_the
         (errno.EPROTO, "check the path"),
     ],
 )
-def test_given_a_failing_disk_then_the_error_names_the_path_and_what_to_do(
-    tmp_path, monkeypatch, code, remedy
-):
+def test_given_a_failing_disk_then_the_error_names_the_path_and_what_to_do(tmp_path, monkeypatch, code, remedy):
     path = tmp_path / "a.json"
     path.write_text("old")
 
@@ -215,9 +212,7 @@ def test_given_a_file_size_limit_when_a_write_really_fails_then_the_old_file_sta
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    child = subprocess.run(
-        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
-    )
+    child = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
     assert child.stdout.startswith(f"{path}: cannot be written (File too large)")
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
     assert path.read_bytes() == b"old"

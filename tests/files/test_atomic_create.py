@@ -6,6 +6,7 @@ import os
 import pytest
 
 from hpcxpcs.errors import OutputError
+from hpcxpcs.files import atomic
 from hpcxpcs.files.atomic import atomic_create_bytes, atomic_open, keep_previous
 
 
@@ -33,14 +34,15 @@ def test_given_a_free_name_then_the_file_is_created_and_the_next_one_loses(tmp_p
     assert names(tmp_path) == ["a.json"]
 
 
-def test_given_a_rival_that_is_faster_by_a_moment_then_its_file_stays(tmp_path, links):
+def test_given_a_rival_that_is_faster_by_a_moment_then_its_file_stays(tmp_path, links, monkeypatch):
     path = tmp_path / "a.json"
 
     def rival(step):
         if step.startswith("synced"):
             path.write_bytes(b"rival")
 
-    assert atomic_create_bytes(path, b"mine", fault=rival) is False
+    monkeypatch.setattr(atomic, "reached", rival)
+    assert atomic_create_bytes(path, b"mine") is False
     assert path.read_bytes() == b"rival"
 
 

@@ -60,9 +60,7 @@ def test_given_what_is_no_file_then_it_is_told_what_it_is_without_reading_it(tmp
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as here:
         here.bind(str(tmp_path / "socket"))
-        found = {
-            name: not_a_file(tmp_path / name) for name in ("file", "folder", "pipe", "socket", "missing")
-        }
+        found = {name: not_a_file(tmp_path / name) for name in ("file", "folder", "pipe", "socket", "missing")}
     assert found == {
         "file": None,
         "folder": "a folder",
@@ -94,9 +92,7 @@ def precious(folder):
 
 
 def untouched(folder):
-    assert [(entry.name, entry.read_text()) for entry in folder.iterdir()] == [
-        ("thesis.tex", "years of work")
-    ]
+    assert [(entry.name, entry.read_text()) for entry in folder.iterdir()] == [("thesis.tex", "years of work")]
 
 
 def test_given_a_link_in_the_place_of_results_then_nothing_is_replaced_through_it(tmp_path):

@@ -193,9 +193,7 @@ def structure(number: int, draw: random.Random) -> tuple[str, bytes]:
         return "mutated.json", json.dumps(data, default=str, ensure_ascii=draw.random() < 0.5).encode(
             "utf-8", "surrogatepass"
         )
-    dumped = yaml.dump(
-        data, Dumper=_Dumper, allow_unicode=True, default_flow_style=draw.choice((None, True, False))
-    )
+    dumped = yaml.dump(data, Dumper=_Dumper, allow_unicode=True, default_flow_style=draw.choice((None, True, False)))
     return draw.choice(("mutated.yaml", "mutated.yml", "mutated")), dumped.encode("utf-8", "surrogatepass")
 
 
@@ -233,9 +231,7 @@ def replaced(data: Any, draw: random.Random) -> None:
 def retyped(data: Any, draw: random.Random) -> None:
     if place := _somewhere(data, draw):
         owner, key = place
-        owner[key] = draw.choice((str, lambda v: [v], lambda v: {"value": v}, lambda v: [v, v], bool, repr))(
-            owner[key]
-        )
+        owner[key] = draw.choice((str, lambda v: [v], lambda v: {"value": v}, lambda v: [v, v], bool, repr))(owner[key])
 
 
 def scaled(data: Any, draw: random.Random) -> None:
@@ -259,11 +255,9 @@ def misspelt(data: Any, draw: random.Random) -> None:
         value = owner.pop(key)
         name = str(key)
         at = draw.randrange(len(name) + 1)
-        owner[
-            draw.choice(
-                (name[:at] + name[at + 1 :], name[:at] + "x" + name[at:], name.upper(), name + " ", "")
-            )
-        ] = value
+        owner[draw.choice((name[:at] + name[at + 1 :], name[:at] + "x" + name[at:], name.upper(), name + " ", ""))] = (
+            value
+        )
 
 
 def moved(data: Any, draw: random.Random) -> None:
@@ -309,9 +303,7 @@ def text(number: int, draw: random.Random) -> tuple[str, bytes]:
         lines[at] = draw.choice(
             (
                 line[:column] + draw.choice(TEXTS) + line[column:],
-                line[:column]
-                + chr(draw.choice((draw.randrange(0xD800), draw.randrange(256))))
-                + line[column + 1 :],
+                line[:column] + chr(draw.choice((draw.randrange(0xD800), draw.randrange(256)))) + line[column + 1 :],
                 line + line,
                 line[:column],
                 "  " + line,

@@ -106,9 +106,7 @@ def described(content: bytearray, draw: random.Random) -> bytes:
     """Bytes changed where the file describes itself."""
     starts = [at for mark in SIGNATURES for at in _all(content, mark)]
     for _ in range(draw.choice((1, 1, 2, 6))):
-        at = min(
-            draw.choice(starts) + draw.choice((4, 8, 16, 40, 120, 400)) + draw.randrange(64), len(content) - 8
-        )
+        at = min(draw.choice(starts) + draw.choice((4, 8, 16, 40, 120, 400)) + draw.randrange(64), len(content) - 8)
         size = draw.choice((1, 1, 2, 8))
         value = draw.choice(
             (bytes(size), b"\xff" * size, draw.randbytes(size), bytes(content[:size]), b"\x01" + bytes(7))
@@ -127,9 +125,7 @@ def texts(content: bytearray, draw: random.Random) -> bytes:
     places += [at - 4 for at in _all(content, start.to_bytes(8, "little"))]
     at = draw.choice(places)
     length = draw.choice((4, 8, 16, 200))
-    filling = draw.choice(
-        (bytes(length), b"\xff" * length, (b"\xf0" + b"\xff" * 7) * 25, draw.randbytes(length))
-    )
+    filling = draw.choice((bytes(length), b"\xff" * length, (b"\xf0" + b"\xff" * 7) * 25, draw.randbytes(length)))
     content[at : at + length] = filling[:length]
     return bytes(content)
 
@@ -146,9 +142,7 @@ def cut(content: bytearray, draw: random.Random) -> bytes:
     """The end, or a piece of the middle, is missing."""
     at, length = draw.randrange(len(content)), draw.choice((1, 8, 512, 4096))
     return bytes(
-        draw.choice(
-            (content[:at], content[:at] + content[at + length :], content[:at] + bytes(len(content) - at))
-        )
+        draw.choice((content[:at], content[:at] + content[at + length :], content[:at] + bytes(len(content) - at)))
     )
 
 

@@ -27,14 +27,13 @@ def configuration(seed: int, folder: Path) -> str:
 
 
 def _used(path: Path) -> None:
-    from hpcxpcs.cli.config import _summary
-    from hpcxpcs.cli.parameter_table import table
+    from hpcxpcs.cli.config import _summary, parameter_table
     from hpcxpcs.config import load_config, parameter_choices
     from hpcxpcs.config.load import config_from_mapping
     from hpcxpcs.data.select import load
 
     config = load_config(path)
-    shown = [*_summary(config), *table(parameter_choices(config))]
+    shown = [*_summary(config), *parameter_table(parameter_choices(config))]
     assert all(line.encode() for line in shown if line)
     again = config_from_mapping(config.to_mapping())
     assert again.to_mapping() == config.to_mapping(), "a configuration that is written is not read back"

@@ -23,14 +23,10 @@ def test_given_ten_thousand_configurations_with_mistakes_then_each_is_used_or_re
     assert not bad, told("configuration", bad)
     counted = Counter(verdict.text for verdict in found)
     assert len(found) == COUNT
-    assert min(counted["used"], counted["refused"]) > COUNT // 20, (
-        f"one-sided mistakes test little: {counted}"
-    )
+    assert min(counted["used"], counted["refused"]) > COUNT // 20, f"one-sided mistakes test little: {counted}"
 
 
-@pytest.mark.filterwarnings(
-    f"ignore::{OldConfigurationWarning.__module__}.{OldConfigurationWarning.__name__}"
-)
+@pytest.mark.filterwarnings(f"ignore::{OldConfigurationWarning.__module__}.{OldConfigurationWarning.__name__}")
 def test_given_the_configurations_that_mistakes_are_made_in_then_each_is_accepted(tmp_path):
     for number, text in enumerate(dict.fromkeys(configurations.originals())):
         path = tmp_path / f"{number}.yaml"
@@ -47,9 +43,7 @@ def test_given_a_seed_then_its_configuration_is_the_same_whatever_was_made_befor
 
 
 def test_given_changes_of_the_structure_then_other_configurations_do_not_notice(tmp_path):
-    before = json.dumps(
-        [configurations.plain(k) for k in range(len(configurations.originals()))], default=str
-    )
+    before = json.dumps([configurations.plain(k) for k in range(len(configurations.originals()))], default=str)
     for seed in range(200):
         configurations.mutated(seed)
     after = json.dumps([configurations.plain(k) for k in range(len(configurations.originals()))], default=str)

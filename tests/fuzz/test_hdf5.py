@@ -38,12 +38,8 @@ def test_given_a_seed_then_the_damage_is_the_same_whatever_was_done_before(tmp_p
         assert made.setdefault(seed, path.read_bytes()) == path.read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"), [("hanging", "hang: no answer in 2 s"), ("dying", "crash: ended with")]
-)
-def test_given_a_look_that_hangs_or_dies_then_it_is_told_and_the_next_ones_are_looked_at(
-    kind, words, tmp_path
-):
+@pytest.mark.parametrize(("kind", "words"), [("hanging", "hang: no answer in 2 s"), ("dying", "crash: ended with")])
+def test_given_a_look_that_hangs_or_dies_then_it_is_told_and_the_next_ones_are_looked_at(kind, words, tmp_path):
     found = list(verdicts(kind, range(4), tmp_path, limit=2.0))
     assert [verdict.seed for verdict in found] == [0, 1, 2, 3]
     assert [verdict.fine for verdict in found] == [True, False, True, False]

@@ -8,19 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from hpcxpcs.answer.fit import PointFit, PointSettings
 from hpcxpcs.config import DataScale, config_from_mapping, resolved_parameters
 from hpcxpcs.config.resolve import ResolvedParameter
-from hpcxpcs.data.noise import NoiseSpec
+from hpcxpcs.data.simulate import NoiseSpec
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
 from hpcxpcs.inference.measurement import Measurement, measure
 from hpcxpcs.inference.objective import Limits
 from hpcxpcs.inference.point import fit_point
-from hpcxpcs.inference.records import PointFit, PointSettings
 from hpcxpcs.likelihood.raw import RawTiles, frame_subset
 from hpcxpcs.physics.model import Model, TimeGrid, build_model
-from hpcxpcs.pipeline.simulate import simulate_twotime
-from hpcxpcs.pipeline.simulation_spec import SimulationSpec
-from hpcxpcs.pipeline.truth import true_parameters
+from hpcxpcs.pipeline.simulate import SimulationSpec, simulate_twotime, true_parameters
 
 SHEAR = {"D0": 2.0e4, "alpha": -0.3, "D_offset": 1.0e3, "gamma_dot_t0": 3.0e-4}
 """A flow in which 60 frames of 0.1 s determine all seven parameters."""
@@ -131,9 +129,7 @@ def simulated(
 
 def fit(case: Case, **settings: Any) -> PointFit:
     """The point fit of a case; two starts, unless asked otherwise."""
-    return fit_point(
-        case.measurement, case.model, case.parameters, PointSettings(**{"multi_start": 2, **settings})
-    )
+    return fit_point(case.measurement, case.model, case.parameters, PointSettings(**{"multi_start": 2, **settings}))
 
 
 def deviations(case: Case, found: PointFit) -> np.ndarray:

@@ -85,9 +85,7 @@ def combined_of(draws: np.ndarray) -> Combined:
     return Combined(draws, draws.mean(axis=0), covariance, (0,), np.ones(1), ())
 
 
-def parts_of(
-    sources: list[Normal], rng: np.random.Generator, count: int, *, exact: bool = False
-) -> list[Part]:
+def parts_of(sources: list[Normal], rng: np.random.Generator, count: int, *, exact: bool = False) -> list[Part]:
     """Parts with `count` draws from each source."""
     return [
         Part(k, source.exact_draws(rng, count) if exact else source.draws(rng, count), float(count))

@@ -14,9 +14,8 @@ from scipy import stats
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.inference.compression import adapted, compressed
 from hpcxpcs.inference.laplace import find_mode
-from hpcxpcs.inference.prior_density import PriorTerms, supported
 from hpcxpcs.inference.support import Support
-from hpcxpcs.inference.target import Space, Target
+from hpcxpcs.inference.target import PriorTerms, Space, Target, supported
 from hpcxpcs.likelihood.condense import condensation
 from hpcxpcs.likelihood.moments import MomentArrays, Moments
 from hpcxpcs.likelihood.scaling import Scaling, build_scaling

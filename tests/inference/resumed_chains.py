@@ -10,7 +10,7 @@ import numpy as np
 
 from hpcxpcs.inference import nuts
 from hpcxpcs.inference.target import Target
-from hpcxpcs.likelihood.condense import from_arrays, to_arrays
+from hpcxpcs.likelihood.condense import moments_from_arrays, moments_to_arrays
 from tests.inference.fitting import simulated
 from tests.inference.posteriors import Posed, posed
 
@@ -41,7 +41,7 @@ def run(sampler: nuts.Sampler, target: Target, chains: nuts.Chains, blocks: Sequ
 
 def stored(target: Target) -> dict[str, np.ndarray]:
     """The arrays of a target by name."""
-    return to_arrays(target.arrays) | {name: np.asarray(getattr(target, name)) for name in _OWN}
+    return moments_to_arrays(target.arrays) | {name: np.asarray(getattr(target, name)) for name in _OWN}
 
 
 def main(folder: Path, names: Sequence[str]) -> None:
@@ -50,11 +50,11 @@ def main(folder: Path, names: Sequence[str]) -> None:
     with np.load(folder / "target.npz") as found:
         arrays = dict(found)
     target = Target(
-        arrays=from_arrays(arrays), scaling=posterior.full.scaling, **{name: arrays[name] for name in _OWN}
+        arrays=moments_from_arrays(arrays), scaling=posterior.full.scaling, **{name: arrays[name] for name in _OWN}
     )
     for name in names:
         with np.load(folder / f"{name}.npz") as found:
-            chains = nuts.resume(sampler(posterior), target, dict(found))
+            chains = nuts.resume_chains(sampler(posterior), target, dict(found))
         assert nuts.density_moved(sampler(posterior), target, chains) < 1e-9
         np.savez(folder / f"{name}.done.npz", **run(sampler(posterior), target, chains, [50]).to_arrays())
 

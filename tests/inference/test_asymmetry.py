@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 
+from hpcxpcs.answer.fit import PointFit, PointSettings
 from hpcxpcs.data.twotime import from_arrays
 from hpcxpcs.inference.measurement import measure
 from hpcxpcs.inference.point import fit_point
-from hpcxpcs.inference.records import PointFit, PointSettings
 from hpcxpcs.physics.model import build_model
 from tests.inference.fitting import parameters_for
 
@@ -26,9 +26,7 @@ def static_fit(first_time: float, frames: int, seed: int) -> PointFit:
     c2 = np.empty((PHI.size, frames, frames))
     for k, phi in enumerate(PHI):
         noise = np.triu(rng.normal(0.0, 0.01, (frames, frames)), 1)
-        c2[k] = (
-            1.0 + 0.3 * np.asarray(model.shape(TRUTH, times[:, None], times[None, :], phi)) + noise + noise.T
-        )
+        c2[k] = 1.0 + 0.3 * np.asarray(model.shape(TRUTH, times[:, None], times[None, :], phi)) + noise + noise.T
     data = from_arrays(c2, PHI, 0.0054, 0.1, t=times)
     return fit_point(measure(data, 1 << 30), model, parameters_for("static"), PointSettings())
 

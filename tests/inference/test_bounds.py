@@ -83,9 +83,7 @@ def test_given_a_truth_outside_a_bound_then_it_is_held_there_and_the_rest_is_the
 
 
 def test_given_two_truths_outside_their_bounds_then_both_are_held(case):
-    told = case.told(
-        bounds=[{"name": "alpha", "min": -0.2, "max": 1.0}, {"name": "D_offset", "min": 1e3, "max": 1e5}]
-    )
+    told = case.told(bounds=[{"name": "alpha", "min": -0.2, "max": 1.0}, {"name": "D_offset", "min": 1e3, "max": 1e5}])
     found = fit(told, scaling="individual", noise=case.spec.noise.sd)
     reference = reference_within_bounds(told, told.limits.lower, told.limits.upper)
     active = np.isclose(reference.x[:3], [9e9, -0.2, 1e3], rtol=1e-3)
@@ -100,18 +98,14 @@ def test_given_bounds_around_the_estimate_then_no_parameter_is_at_a_bound(case):
 
 
 def test_given_only_one_free_parameter_outside_its_bound_then_it_is_reported_there(case):
-    told = case.told(
-        fixed={"alpha": -0.4, "D_offset": 500.0}, bounds=[{"name": "D0", "min": 100.0, "max": 1.0e4}]
-    )
+    told = case.told(fixed={"alpha": -0.4, "D_offset": 500.0}, bounds=[{"name": "D0", "min": 100.0, "max": 1.0e4}])
     found = fit(told)
     assert found.values[0] == pytest.approx(1.0e4, rel=2e-3)
     assert found.status == "at_bounds" and found.at_bound[0] and np.isnan(found.uncertainty[0])
 
 
 def test_given_data_that_want_a_negative_rate_then_the_rate_ends_at_zero_at_the_edge_of_the_window():
-    case = simulated(
-        "static", frames=60, sd=0.2, seed=13, parameters={"D0": 2e4, "alpha": -1.0, "D_offset": -3.3e3}
-    )
+    case = simulated("static", frames=60, sd=0.2, seed=13, parameters={"D0": 2e4, "alpha": -1.0, "D_offset": -3.3e3})
     found = fit(case, scaling="individual")
     lowest = lowest_rates(case.model, jnp.asarray(found.values), *case.measurement.time_range)
     assert float(lowest[0]) >= -1e-5

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
-from hpcxpcs.inference.certificate import certify, systematic
+from hpcxpcs.inference.certificate import certify, k_hat_limit, systematic
 from hpcxpcs.inference.consensus import Combined
-from hpcxpcs.inference.psis import k_hat_limit
 from tests.inference.gaussians import Normal, combined_of, normal, random_normal
 
 TRUTH = normal(np.array([1.0, -2.0, 0.5]), np.array([[1.0, 0.3, 0.0], [0.3, 0.5, 0.1], [0.0, 0.1, 2.0]]))
@@ -69,9 +68,7 @@ def test_given_a_consensus_far_away_then_it_is_rejected():
 def test_given_a_consensus_with_half_the_width_in_many_dimensions_then_it_is_not_certified():
     truth = normal(np.zeros(10), np.eye(10))
     narrow = normal(np.zeros(10), 0.25 * np.eye(10))
-    found = certify(
-        combined_of(narrow.exact_draws(np.random.default_rng(0), 4000)), truth.log_density, seed=2
-    )
+    found = certify(combined_of(narrow.exact_draws(np.random.default_rng(0), 4000)), truth.log_density, seed=2)
     assert found.word != "certified"
 
 
@@ -89,9 +86,7 @@ def test_given_fewer_effective_draws_than_needed_then_the_word_is_thin():
 def test_given_reliable_but_inefficient_weights_then_a_new_proposal_makes_more_of_the_same_draws():
     truth = normal(np.zeros(10), np.eye(10))
     narrow = normal(np.zeros(10), 0.3 * np.eye(10))
-    found = certify(
-        combined_of(narrow.exact_draws(np.random.default_rng(0), 4000)), truth.log_density, seed=2
-    )
+    found = certify(combined_of(narrow.exact_draws(np.random.default_rng(0), 4000)), truth.log_density, seed=2)
     first, *later = found.rounds
     assert first.k_hat < found.limit and 400 < first.ess < 1000 and found.ess == later[-1].ess > 1000
 

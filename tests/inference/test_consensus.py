@@ -18,9 +18,7 @@ def errors(found, whole: Normal) -> tuple[float, float]:
     """Largest shift of a mean in standard deviations, largest relative error of a standard deviation."""
     spread = np.sqrt(np.diag(whole.covariance))
     ratio = found.draws.std(axis=0, ddof=1) / spread
-    return float(np.max(np.abs(found.draws.mean(axis=0) - whole.mean) / spread)), float(
-        np.max(np.abs(ratio - 1))
-    )
+    return float(np.max(np.abs(found.draws.mean(axis=0) - whole.mean) / spread)), float(np.max(np.abs(ratio - 1)))
 
 
 def tempered(count: int = 4, dim: int = 3, seed: int = 1) -> tuple[Normal, list[Normal]]:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from hpcxpcs.inference.contradiction import counted_less, described, outlying, too_few_to_compare, weights_of
+from hpcxpcs.inference.consensus import (
+    contradiction_words,
+    counted_less,
+    outlying,
+    too_few_to_compare,
+    weights_of,
+)
 
 
 def test_given_two_outliers_then_one_does_not_hide_the_other():
@@ -69,17 +75,17 @@ def test_given_shards_farther_and_farther_off_then_they_pull_less_and_less():
 
 def test_what_is_said_names_the_shard_its_distance_its_weight_and_the_remedy():
     found = outlying(*shifted(8.0))
-    (robust,), (plain,) = described(found, 4, robust=True), described(found, 4, robust=False)
+    (robust,), (plain,) = contradiction_words(found, 4, robust=True), contradiction_words(found, 4, robust=False)
     assert robust.startswith("shard 2 contradicts the others") and f"weight {found[0].weight:.2g}" in robust
     assert "certificate" in robust and "in full" in plain and "combination.method: robust" in plain
     assert counted_less(weights_of(found, 4)) == f"shard 2 with weight {found[0].weight:.2g}"
-    assert described((), 4, robust=True) == () and counted_less(np.ones(4)) == ""
+    assert contradiction_words((), 4, robust=True) == () and counted_less(np.ones(4)) == ""
 
 
 def test_given_half_of_the_shards_against_the_other_half_then_it_is_said_that_nobody_can_tell():
     estimates, covariances = shifted(0.0)
     estimates[2:] += 50.0
-    words = described(outlying(estimates, covariances), 4, robust=True)
+    words = contradiction_words(outlying(estimates, covariances), 4, robust=True)
     assert len(words) == 3 and "cannot tell" in words[-1]
 
 

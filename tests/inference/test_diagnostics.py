@@ -8,16 +8,13 @@ import arviz_stats
 import numpy as np
 import pytest
 
+from hpcxpcs.answer.posterior import Mixing, marginals
+from hpcxpcs.answer.posterior_verdict import Thresholds, judge, r_hat_grade
 from hpcxpcs.inference.diagnostics import (
-    Mixing,
-    Thresholds,
     chain_bfmi,
     contraction,
-    judge,
     lowest_bfmi,
     mixing,
-    narrowest_interval,
-    r_hat_grade,
     z_against,
 )
 
@@ -63,9 +60,7 @@ def test_diagnostics_are_those_of_arviz_for_every_parameter():
         one = draws[..., k]
         assert found.r_hat[k] == pytest.approx(float(arviz_stats.rhat(one)))
         assert found.ess_bulk[k] == pytest.approx(float(arviz_stats.ess(one, method="bulk")))
-        assert found.ess_tail[k] == pytest.approx(
-            float(arviz_stats.ess(one, method="tail", prob=(0.05, 0.95)))
-        )
+        assert found.ess_tail[k] == pytest.approx(float(arviz_stats.ess(one, method="tail", prob=(0.05, 0.95))))
         assert found.mcse_mean[k] == pytest.approx(float(arviz_stats.mcse(one, method="mean")))
         assert found.mcse_sd[k] == pytest.approx(float(arviz_stats.mcse(one, method="sd")))
 
@@ -109,13 +104,13 @@ def test_given_a_parameter_that_never_moved_or_three_draws_then_nothing_is_known
 
 def test_the_interval_is_the_narrowest_and_not_the_central_one():
     draws = np.random.default_rng(0).exponential(size=(4, 5000, 1))
-    ((low, high),) = narrowest_interval(draws, 0.95)
+    ((low, high),) = marginals(draws, 0.95).hdi
     assert low == pytest.approx(0.0, abs=0.01) and high == pytest.approx(-np.log(0.05), rel=0.05)
 
 
 def test_the_interval_of_each_parameter_holds_the_probability_that_was_asked_for():
     draws = np.random.default_rng(1).standard_normal((4, 2000, 2)) * [1.0, 10.0]
-    found = narrowest_interval(draws, 0.8)
+    found = marginals(draws, 0.8).hdi
     inside = np.mean((draws >= found[:, 0]) & (draws <= found[:, 1]), axis=(0, 1))
     np.testing.assert_allclose(inside, 0.8, atol=0.001)
     np.testing.assert_allclose(found[:, 1], [1.2816, 12.816], rtol=0.1)
@@ -170,9 +165,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("found", "change", "name", "parameter", "words"), FAILURES.values(), ids=FAILURES)
-def test_each_failure_has_its_cause_and_a_recommendation_and_comes_alone(
-    found, change, name, parameter, words
-):
+def test_each_failure_has_its_cause_and_a_recommendation_and_comes_alone(found, change, name, parameter, words):
     judgement = judge(NAMES, found, **{**CLEAN, **change})
     (finding,) = judgement.failed
     assert not judgement.passed

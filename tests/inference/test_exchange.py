@@ -10,19 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hpcxpcs.answer.fit import Exchange, PointSettings
 from hpcxpcs.inference.bounds import settle_bounds
 from hpcxpcs.inference.coordinates import Coordinates
+from hpcxpcs.inference.diagnostics import find_modes
 from hpcxpcs.inference.exchange import exchanged_share, labelled, mirrored
-from hpcxpcs.inference.modes import find_modes
 from hpcxpcs.inference.objective import Limits, Objective
-from hpcxpcs.inference.records import Exchange, PointSettings
-from hpcxpcs.inference.scaling_choice import minimise_scaled
+from hpcxpcs.inference.recovery import minimise_scaled
 from hpcxpcs.inference.support import Support
 from hpcxpcs.likelihood.products import Compiled
 from hpcxpcs.likelihood.scaling import build_scaling
 from hpcxpcs.physics.heterodyne import sample_fraction, sample_lead, swapped
 from hpcxpcs.physics.model import MODELS, build_model
-from hpcxpcs.pipeline.posterior_record import mixed_labels
+from hpcxpcs.pipeline.assemble import mixed_labels
 from tests.inference.fitting import fit, parameters_for, simulated
 
 TRUTH = np.array([4e3, -0.3, 200.0, 2e4, -0.2, 2e3, 1e3, -0.2, 20.0, 0.4, -0.05, 1.0, 0.2, 3.0])

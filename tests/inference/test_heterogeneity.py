@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from hpcxpcs.inference.heterogeneity import heterogeneity
+from hpcxpcs.inference.consensus import heterogeneity
 
 NAMES = ("D0", "alpha")
 
@@ -23,9 +23,7 @@ def estimates(scatter: float = 0.0, *, count: int = 16, seed: int = 0) -> tuple[
 
 def test_q_and_i_squared_of_a_case_computed_by_hand():
     found = heterogeneity(("x",), np.array([[0.0], [2.0], [4.0]]), np.array([1.0, 1.0, 1.0]).reshape(3, 1, 1))
-    assert (
-        found.q == pytest.approx([8.0]) and found.joint_q == pytest.approx(8.0) and found.joint_freedom == 2
-    )
+    assert found.q == pytest.approx([8.0]) and found.joint_q == pytest.approx(8.0) and found.joint_freedom == 2
     assert found.i_squared == pytest.approx([0.75])
     assert found.probability == pytest.approx([np.exp(-4.0)])
 

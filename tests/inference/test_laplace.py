@@ -114,13 +114,9 @@ def test_given_a_start_several_deviations_away_then_the_same_mode_is_found(peak)
 
 def test_given_coordinates_that_are_not_white_then_the_mode_is_found_in_them_too(peak):
     skewed = np.asarray(peak.full.transform) @ np.diag([8.0, 0.2, 3.0, 1.0])
-    far = replace(
-        peak.full, transform=jnp.asarray(skewed), origin=peak.full.origin + skewed @ np.full(4, 0.5)
-    )
+    far = replace(peak.full, transform=jnp.asarray(skewed), origin=peak.full.origin + skewed @ np.full(4, 0.5))
     found = find_mode(peak.space, far)
-    gradient = with_gradient(peak.space, replace(peak.full, origin=jnp.asarray(found.x)), jnp.zeros((1, 4)))[
-        1
-    ]
+    gradient = with_gradient(peak.space, replace(peak.full, origin=jnp.asarray(found.x)), jnp.zeros((1, 4)))[1]
     assert np.abs(np.asarray(gradient)).max() < 5e-3
 
 
@@ -163,9 +159,7 @@ def test_given_a_constant_scaling_then_the_estimates_of_shards_pool_exactly(peak
     pooled = found.covariance @ np.einsum("kij,kj->i", precisions, found.estimates)
     np.testing.assert_allclose(pooled, found.mean, atol=1e-3)
     size = problem.space.size
-    assert all(
-        precision.shape == (size, size) and shift.shape == (size,) for precision, shift in found.cavities
-    )
+    assert all(precision.shape == (size, size) and shift.shape == (size,) for precision, shift in found.cavities)
 
 
 def test_given_a_shard_then_the_cavity_is_what_the_anchor_has_beyond_it(peak, shards, anchored):
@@ -190,6 +184,4 @@ def test_given_a_shard_that_sees_everything_then_its_cavity_keeps_a_little_every
     nothing = replace(whole, arrays=jax.tree.map(jnp.zeros_like, whole.arrays), pairs=jnp.zeros(3))
     (weak, _), (everything, _) = anchor(peak.space, peak.full, [whole, nothing]).cavities
     transform = whitening_of(everything)
-    np.testing.assert_allclose(
-        np.linalg.eigvalsh(transform.T @ weak @ transform)[:3], SMALLEST_CAVITY, rtol=1e-3
-    )
+    np.testing.assert_allclose(np.linalg.eigvalsh(transform.T @ weak @ transform)[:3], SMALLEST_CAVITY, rtol=1e-3)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hpcxpcs.inference.certificate import certify
-from hpcxpcs.inference.mixture import fit_mixture
+from hpcxpcs.inference.certificate import certify, fit_mixture
 from tests.inference.gaussians import combined_of
 
 BEND = 0.6

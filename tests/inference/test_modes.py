@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hpcxpcs.inference.modes import find_modes, log_normal
+from hpcxpcs.inference.diagnostics import find_modes, log_normal
 from tests.inference.gaussians import normal, random_normal
 
 
-def two_peaks(
-    distance: float, share: float = 0.3, *, dim: int = 3, count: int = 4000, seed: int = 0
-) -> np.ndarray:
+def two_peaks(distance: float, share: float = 0.3, *, dim: int = 3, count: int = 4000, seed: int = 0) -> np.ndarray:
     """Draws of two unit normals, the second `distance` along the first axis, then sheared and scaled."""
     rng = np.random.default_rng(seed)
     draws = rng.standard_normal((count, dim))

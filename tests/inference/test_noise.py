@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hpcxpcs.data.noise import NoiseSpec
+from hpcxpcs.answer.fit import NoiseParts
+from hpcxpcs.data.simulate import NoiseSpec
 from hpcxpcs.inference.noise import Estimate, speckle_score_covariance, width_of_blocks
-from hpcxpcs.inference.records import NoiseParts
 from hpcxpcs.likelihood.dyadic import Residuals, clustered_scores, lifted
 from tests.inference.fitting import Case, fit, simulated
 
@@ -75,9 +76,7 @@ def summed_over_pairs_of_pairs(case: Case, angle: int, level, sigma, parts: Nois
     f, slopes = np.asarray(shape(jnp.asarray(case.truth))), np.asarray(jax.jacfwd(shape)(jnp.asarray(case.truth)))
     total = np.zeros((5, 5))
     pairs = list(itertools.combinations(range(len(frames)), 2))
-    scores = {
-        (i, j): np.array([*(level[angle, 0] * slopes[i, j]), f[i, j], 1.0]) / sigma[angle] ** 2 for i, j in pairs
-    }
+    scores = {(i, j): np.array([*(level[angle, 0] * slopes[i, j]), f[i, j], 1.0]) / sigma[angle] ** 2 for i, j in pairs}
     same = np.eye(len(frames))
     white, shared, smooth = parts.white[angle], parts.shared[angle], parts.smooth[angle]
     for (a, b), (c, d) in itertools.product(pairs, pairs):
@@ -145,3 +144,23 @@ def test_given_a_beam_that_flickers_then_errors_come_from_frames():
     found = fit(case, scaling="individual", multi_start=2)
     assert found.noise.errors_from == "frames" and not found.noise.like_speckle
     assert any("correlated along frames" in flag for flag in found.flags)
+
+
+def test_given_noise_that_is_smooth_over_every_angle_then_errors_come_from_the_scatter_between_angles():
+    alone, robust = [], []
+    for seed in range(8):
+        case = simulated("static", frames=40, angles=12, seed=seed, fixed={"D_offset": 0.0})
+        rng = np.random.default_rng(seed)
+        along = np.cos(np.pi * np.outer(np.arange(3), np.linspace(0.0, 1.0, 40)))
+        smooth = [along.T @ (part + part.T) @ along for part in 0.003 * rng.standard_normal((12, 3, 3))]
+        clean = case.measurement.angles
+        angles = [replace(clean(k), c2=clean(k).c2 + smooth[k]) for k in range(12)]
+        found = fit(replace(case, measurement=replace(case.measurement, angles=angles.__getitem__)), multi_start=1)
+        assert found.noise.errors_from == "angles"
+        assert any("differ" in line or "whole angles" in line for line in found.flags)
+        away = found.values[:2] - case.truth[:2]
+        alone.append(away / found.uncertainty[:2])
+        robust.append(away / found.robust_uncertainty[:2])
+    # Sixteen deviations, correlated in twos: their mean square is known to a third.
+    assert np.sqrt(np.mean(np.square(alone))) > 3.0
+    assert 0.6 < np.sqrt(np.mean(np.square(robust))) < 1.5

@@ -88,8 +88,7 @@ def same(one: nuts.Chains | Mapping[str, np.ndarray], other: nuts.Chains) -> boo
     second = other.to_arrays()
     assert set(first) == set(second)
     return all(
-        first[name].dtype == second[name].dtype and first[name].tobytes() == second[name].tobytes()
-        for name in second
+        first[name].dtype == second[name].dtype and first[name].tobytes() == second[name].tobytes() for name in second
     )
 
 
@@ -125,7 +124,7 @@ def test_given_a_stop_anywhere_when_taken_up_from_its_arrays_then_the_bits_are_t
     chains = start
     while chains.step < stop:
         chains = nuts.advance(kernel, target, chains, min(nuts.BLOCK, stop - chains.step))
-    again = nuts.resume(kernel, target, chains.to_arrays())
+    again = nuts.resume_chains(kernel, target, chains.to_arrays())
     assert same(again, chains)
     assert same(run(kernel, target, again, [nuts.BLOCK]), straight)
 
@@ -141,9 +140,7 @@ def test_given_stops_in_warm_up_and_after_when_another_process_goes_on_then_the_
     np.savez(tmp_path / "late.npz", **late.to_arrays())
     command = [sys.executable, "-m", "tests.inference.resumed_chains", str(tmp_path), "early", "late"]
     environment = {**os.environ, "JAX_ENABLE_X64": "1"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for name in ("early", "late"):
         with np.load(tmp_path / f"{name}.done.npz") as found:
@@ -168,9 +165,7 @@ def test_given_one_start_then_its_chains_differ(start, straight):
     assert not np.any(straight.draws.z[0] == straight.draws.z[1])
 
 
-def test_given_the_stored_density_then_the_same_target_has_not_moved_and_another_has(
-    kernel, target, straight
-):
+def test_given_the_stored_density_then_the_same_target_has_not_moved_and_another_has(kernel, target, straight):
     assert nuts.density_moved(kernel, target, straight) < 1e-9
     for changed in (
         replace(target, sigma=1.01 * target.sigma),
@@ -193,7 +188,7 @@ def test_given_other_shards_blocks_and_processes_then_the_code_that_was_compiled
     for index, shard in enumerate(shards[:2]):
         chains = nuts.start(kernel, shard, CHAINS, (7, nuts.SHARD, index, 0))
         chains = nuts.advance(kernel, shard, chains, 5 + index)
-        chains = nuts.resume(kernel, shard, chains.to_arrays())
+        chains = nuts.resume_chains(kernel, shard, chains.to_arrays())
         nuts.advance(kernel, shard, chains, nuts.BLOCK - index)
         assert nuts.density_moved(kernel, shard, chains) < 1e-9
     assert not any("_advanced" in name or "_expanded" in name for name in compiled[before:])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hpcxpcs.data.noise import NoiseSpec
+from hpcxpcs.data.simulate import NoiseSpec
 from hpcxpcs.errors import DataError
 from hpcxpcs.inference.objective import Objective
 from hpcxpcs.likelihood.moments import Moments
@@ -80,9 +80,7 @@ def test_given_two_transports_then_the_sample_is_the_faster_one():
 def test_given_all_fourteen_parameters_free_then_the_fraction_that_cannot_be_told_is_named():
     case = simulated("two_component", seed=1, frames=100, angles=6, sd=0.001)
     # The start is given: what is asked is not whether the search finds the minimum but what is said about it.
-    found = fit(
-        case.told(start=dict(zip(case.model.parameter_names, case.truth, strict=True))), multi_start=1
-    )
+    found = fit(case.told(start=dict(zip(case.model.parameter_names, case.truth, strict=True))), multi_start=1)
     assert found.status == "failed" and not found.ok
     assert "do not determine f0 with" in found.message and "f2:" in found.message
     lost = {name for name, error in zip(found.names, found.uncertainty, strict=True) if np.isnan(error)}
@@ -180,9 +178,7 @@ def test_the_parts_of_the_answer_agree_with_each_other():
     count, n_phi = 7, len(found.scaling.contrast)
     sd = np.sqrt(np.diag(found.covariance))
     np.testing.assert_allclose(sd[:count], found.uncertainty)
-    np.testing.assert_allclose(
-        sd[count:], [*found.scaling.contrast_uncertainty, *found.scaling.offset_uncertainty]
-    )
+    np.testing.assert_allclose(sd[count:], [*found.scaling.contrast_uncertainty, *found.scaling.offset_uncertainty])
     assert len(found.covariance_names) == count + 2 * n_phi
     assert found.chi_squared == pytest.approx(found.chi_squared_per_angle.sum())
     assert found.reduced_chi_squared == pytest.approx(found.chi_squared / found.degrees_of_freedom)

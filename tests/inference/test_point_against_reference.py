@@ -71,9 +71,7 @@ def test_at_the_default_tolerance_the_estimate_moves_by_a_small_part_of_its_erro
     found = fit(case, scaling="individual", noise=SIGMA, compression_tolerance=0.05)
     reference = reference_fit(case, sigma=SIGMA)
     values, _, _ = estimate(found)
-    np.testing.assert_array_less(
-        np.abs(values - reference.values), 0.1 * np.sqrt(np.diag(reference.covariance))
-    )
+    np.testing.assert_array_less(np.abs(values - reference.values), 0.1 * np.sqrt(np.diag(reference.covariance)))
 
 
 def test_given_a_wrong_sigma_and_a_sampled_scale_then_errors_follow_the_scatter_of_the_data(cases):
@@ -126,9 +124,7 @@ def test_dead_frames_take_no_part():
     assert found.pairs.tolist() == [56 * 55 / 2] * 3
 
 
-@pytest.mark.parametrize(
-    "fixed", [{"phi0": -4.0, "D_offset": 1000.0}, {"gamma_dot_t_offset": 1e-4, "beta": -0.3}]
-)
+@pytest.mark.parametrize("fixed", [{"phi0": -4.0, "D_offset": 1000.0}, {"gamma_dot_t_offset": 1e-4, "beta": -0.3}])
 def test_fixed_parameters_stay_and_the_rest_is_their_optimum(cases, fixed):
     case = cases["laminar_flow", False].told(fixed=fixed)
     found = fit(case, scaling="individual", noise=SIGMA, sample_noise_scale=False)

@@ -11,7 +11,7 @@ import pytest
 
 from hpcxpcs.config.prior import PRIOR_KINDS, Prior
 from hpcxpcs.config.resolve import ResolvedParameter
-from hpcxpcs.inference.prior_density import PriorTerms, supported
+from hpcxpcs.inference.target import PriorTerms, supported
 from tests.inference.fitting import parameters_for
 from tests.inference.posteriors import log_prior
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, multivariate_t, t
 
-from hpcxpcs.inference.modes import Modes
-from hpcxpcs.inference.proposal import Proposal, proposal_at, proposal_from
+from hpcxpcs.answer.posterior import Modes
+from hpcxpcs.inference.certificate import Proposal, proposal_at, proposal_from
 
 COVARIANCE = np.array([[2.0, 0.6], [0.6, 0.5]])
 MEAN = np.array([1.0, -3.0])

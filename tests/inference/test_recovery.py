@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hpcxpcs.answer.fit import PointSettings
 from hpcxpcs.inference.objective import Objective
-from hpcxpcs.inference.records import PointSettings
 from hpcxpcs.inference.recovery import falls_from, finite_difference_expansion, minimise_or_recover
 from hpcxpcs.inference.trust_region import Minimum, decrement, minimise, whitening
 from hpcxpcs.likelihood.products import Compiled
@@ -148,9 +148,7 @@ class Saddle(Bowl):
 
     def expand(self, u):
         normal = super().expand(u)
-        return normal._replace(
-            cost=jnp.asarray(self.cost(u)), gradient=normal.gradient * jnp.array([-1.0, 1.0])
-        )
+        return normal._replace(cost=jnp.asarray(self.cost(u)), gradient=normal.gradient * jnp.array([-1.0, 1.0]))
 
     def parts(self, u):
         return u - self.centre, np.eye(2)
@@ -208,10 +206,7 @@ def test_differences_of_the_cost_give_gradient_and_information_without_a_jacobia
 
 
 def test_recovery_is_repeatable():
-    ends = [
-        minimise_or_recover(Misleading(CENTRE, np.ones(2)), CENTRE + 1.0, PointSettings(seed=5))[0].u
-        for _ in "ab"
-    ]
+    ends = [minimise_or_recover(Misleading(CENTRE, np.ones(2)), CENTRE + 1.0, PointSettings(seed=5))[0].u for _ in "ab"]
     np.testing.assert_array_equal(*ends)
 
 
@@ -249,7 +244,5 @@ def test_the_gradient_leads_downhill_and_vanishes_at_the_minimum_of_a_real_objec
     end = minimise(objective, u)
     assert end.converged and end.cost < objective.cost(u)
     assert decrement(finite_difference_expansion(objective, end.u)) < 1e-3
-    walled = replace(
-        objective, limits=replace(case.limits, upper=case.limits.upper * np.array([1e-4, 1.0, 1.0]))
-    )
+    walled = replace(objective, limits=replace(case.limits, upper=case.limits.upper * np.array([1e-4, 1.0, 1.0])))
     assert walled.cost(end.u) > end.cost

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcxpcs.answer.fit import PointSettings
 from hpcxpcs.config.parameters import MODEL_NAMES
 from hpcxpcs.inference.coordinates import lowest_rates
-from hpcxpcs.inference.records import PointSettings
-from hpcxpcs.inference.scout import LEFT, SAME, effort, scout
-from hpcxpcs.inference.starts import candidate_starts, scout_frames
+from hpcxpcs.inference.scout import LEFT, SAME, candidate_starts, effort, scout, scout_frames
 from hpcxpcs.physics.model import build_model
 from tests.inference.fitting import SCALE, deviations, fit, parameters_for, simulated
 
@@ -112,9 +111,7 @@ def test_the_configured_start_is_followed_and_on_record(case):
     def followed(user_start):
         settings = PointSettings(multi_start=1)
         noise = np.full(len(case.measurement.phi), 0.003)
-        return scout(
-            case.measurement, case.coordinates, case.parameters, settings, case.limits, noise, user_start
-        )
+        return scout(case.measurement, case.coordinates, case.parameters, settings, case.limits, noise, user_start)
 
     with_start, without = followed(start), followed(None)
     assert with_start.evaluations > without.evaluations

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hpcxpcs.data.noise import NoiseSpec
+from hpcxpcs.data.quality.photons import Counted
+from hpcxpcs.data.simulate import NoiseSpec
 from hpcxpcs.inference.noise import squares_width
 from hpcxpcs.likelihood.cells import TimeAxis
-from tests.inference.fitting import Case, fit, simulated
+from tests.inference.fitting import Case, fit, parameters_for, scale_of, simulated
 
 SLOW = {"D0": 4.0e3, "alpha": 0.0, "D_offset": 0.0}
 """Decays within 40 frames of 0.1 s."""
@@ -176,3 +177,29 @@ def test_speckles_are_weighed_when_asked_for_although_no_robust_errors_are():
     found = weighed(speckles(5), noise_model="speckle", robust=False)
     assert found.noise.model == "speckle" and found.robust_uncertainty is None
     np.testing.assert_array_equal(found.values, weighed(speckles(5)).values)
+
+
+def test_frames_of_different_brightness_are_weighed_by_it():
+    levels, pixels, photons = [], [], []
+    for seed in range(300, 304):
+        case = speckles(seed, photons=0.5, frames=150, photon_drift=1.6)
+        bright = case.spec.noise.photons_of(150)
+        counts = Counted(np.full(3, 0.5), np.full(3, 1000.0), bright * np.mean(1.0 / bright))
+        found = weighed(replace(case, measurement=replace(case.measurement, counted=counts)))
+        assert found.noise.model == "speckle"
+        levels.append(found.noise.levels)
+        pixels += [*found.noise.pixels]
+        photons += [*found.noise.photons]
+    # Twelve angles, of which each knows its shared noise to a quarter; elements together know theirs to a hundredth.
+    np.testing.assert_allclose(np.mean(levels, axis=0)[1:], 1.0, atol=0.06)
+    assert np.median(pixels) == pytest.approx(1000.0, rel=0.1)
+    assert np.median(photons) == pytest.approx(1.0 / np.mean(1.0 / bright[1:]), rel=0.05)
+
+
+def test_a_constant_part_that_only_errors_of_independent_noise_tell_from_its_rate_is_held_at_0():
+    case = speckles(3, photons=50.0, frames=150)
+    case = replace(case, parameters=parameters_for("static", scale=scale_of(case.spec)))
+    assert weighed(case, noise_model="independent").rested == ()
+    found = weighed(case)
+    assert (found.noise.model, found.rested) == ("speckle", ("D_offset",))
+    assert np.all(np.abs(found.values[:2] - case.truth[:2]) < 3.5 * found.robust_uncertainty[:2])

@@ -51,9 +51,7 @@ CASES = {
 def draws(support, count=400, width=3.0):
     rng = np.random.default_rng(5)
     centre = support.from_coordinates(middle(support))
-    return jnp.asarray(
-        centre + width * np.array(support.softness) * rng.standard_normal((count, centre.size))
-    )
+    return jnp.asarray(centre + width * np.array(support.softness) * rng.standard_normal((count, centre.size)))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 
 from hpcxpcs.inference.coordinates import Coordinates
 from hpcxpcs.inference.prepared import space_of
-from hpcxpcs.inference.target import Target, described, log_densities, with_gradient
+from hpcxpcs.inference.target import Target, log_densities, physical_values, with_gradient
 from hpcxpcs.pipeline.compile_cache import CacheRecorder
 from tests.inference.fitting import simulated
 from tests.inference.posteriors import (
@@ -124,13 +124,9 @@ def test_given_one_free_parameter_then_its_posterior_is_that_of_quadrature_over_
     values = np.array([physical(problem.space, one)[0][0] for one in x])
     grid = np.exp(np.linspace(np.log(values.min()), np.log(values.max()), 801))
     item = case.parameters[0]
-    wanted = [
-        dense_log_likelihood(problem, np.array([d, *case.truth[1:]]), 1.0) + log_prior(item, d) for d in grid
-    ]
+    wanted = [dense_log_likelihood(problem, np.array([d, *case.truth[1:]]), 1.0) + log_prior(item, d) for d in grid]
     on_grid = np.array(wanted) + np.log(np.gradient(grid))
-    means = [
-        (_log_mean(values**power, log_weight), _log_mean(grid**power, on_grid)) for power in (-1.0, 1.0, 2.0)
-    ]
+    means = [(_log_mean(values**power, log_weight), _log_mean(grid**power, on_grid)) for power in (-1.0, 1.0, 2.0)]
     assert means[2][1] - 2.0 * means[1][1] > 0.003
     for found, exact in means:
         assert found == pytest.approx(exact, abs=1e-3)
@@ -154,12 +150,8 @@ def test_given_a_constant_scaling_then_tempered_shards_add_up_to_the_full_densit
 def test_given_tempering_alone_then_the_prior_of_the_shards_adds_up_to_the_full_prior(static):
     problem = static.scaled("constant")
     z = problem.near(5)
-    cold, warm, hot = (
-        densities(problem, replace(problem.full, tempering=np.float64(t)), z) for t in (0.0, 0.25, 1.0)
-    )
-    theta = [
-        physical(problem.space, np.asarray(problem.full.origin + problem.full.transform @ one)) for one in z
-    ]
+    cold, warm, hot = (densities(problem, replace(problem.full, tempering=np.float64(t)), z) for t in (0.0, 0.25, 1.0))
+    theta = [physical(problem.space, np.asarray(problem.full.origin + problem.full.transform @ one)) for one in z]
     plain = dense(problem, z) - [dense_log_likelihood(problem, *one) for one in theta]
     assert spread(plain) > 0.01
     np.testing.assert_allclose(4.0 * (warm - cold), hot - cold, atol=1e-6)
@@ -192,9 +184,7 @@ def test_given_a_cavity_over_parameters_and_scaling_then_it_is_integrated_over_t
     held = replace(problem.full, precision=jnp.asarray(precision), shift=jnp.asarray(shift))
     z = problem.near(3, width=0.7)
     found = densities(problem, held, z) - densities(problem, problem.full, z)
-    wanted = [
-        _scaling_integral(problem, held, one) - _scaling_integral(problem, problem.full, one) for one in z
-    ]
+    wanted = [_scaling_integral(problem, held, one) - _scaling_integral(problem, problem.full, one) for one in z]
     assert spread(np.array(wanted)) > 1.0
     assert spread(found - wanted) < 0.01
 
@@ -224,7 +214,7 @@ def _scaling_integral(problem: Posed, target: Target, z: np.ndarray) -> float:
 def test_given_a_draw_then_it_comes_with_its_parameters_noise_and_scaling(static):
     problem = static.scaled("averaged")
     z = problem.near(2)
-    theta, scale, levels = described(problem.space, problem.full, jnp.asarray(z), jnp.zeros((2, 2)))
+    theta, scale, levels = physical_values(problem.space, problem.full, jnp.asarray(z), jnp.zeros((2, 2)))
     for k, one in enumerate(z):
         wanted = physical(problem.space, np.asarray(problem.full.origin + problem.full.transform @ one))
         np.testing.assert_allclose(theta[k], wanted[0])
@@ -238,7 +228,7 @@ def test_given_many_draws_at_one_place_then_the_scaling_scatters_as_its_covarian
     problem = static.scaled("averaged")
     normal = np.random.default_rng(8).standard_normal((4000, 2))
     place = jnp.zeros((4000, 4))
-    theta, scale, levels = described(problem.space, problem.full, place, jnp.asarray(normal))
+    theta, scale, levels = physical_values(problem.space, problem.full, place, jnp.asarray(normal))
     shape = raw_shape(problem.case, np.asarray(theta[0]))
     rows = np.stack([shape, np.ones_like(shape)], axis=1)
     wanted = np.linalg.inv(rows.T @ rows) * (SD * float(scale[0])) ** 2

@@ -68,10 +68,7 @@ class Dense:
     def whitened_slopes(self, contrast: np.ndarray, theta: np.ndarray = THETA) -> np.ndarray:
         """Whitened derivatives (n, 2) of contrast·f along theta, contrast (n_phi,)."""
         return np.concatenate(
-            [
-                (contrast[k] * slopes(theta, self.tau[k], self.phi[k]) * root).T
-                for k, root in enumerate(self._roots())
-            ]
+            [(contrast[k] * slopes(theta, self.tau[k], self.phi[k]) * root).T for k, root in enumerate(self._roots())]
         )
 
     def _roots(self) -> list[np.ndarray]:

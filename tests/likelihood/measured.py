@@ -9,14 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
 
-from hpcxpcs.data.noise import NoiseSpec
-from hpcxpcs.data.twotime import AngleMatrix
+from hpcxpcs.data.matrices import AngleMatrix
+from hpcxpcs.data.simulate import NoiseSpec
 from hpcxpcs.likelihood.cells import Cell, TimeAxis
 from hpcxpcs.likelihood.raw import RawPairs
 from hpcxpcs.physics.model import Model, build_model
-from hpcxpcs.pipeline.simulate import simulate_twotime
-from hpcxpcs.pipeline.simulation_spec import SimulationSpec
-from hpcxpcs.pipeline.truth import TRUTH
+from hpcxpcs.pipeline.simulate import TRUTH, SimulationSpec, simulate_twotime
 
 PHI = (-120.0, -30.0, 20.0, 100.0)
 CONTRAST = 0.15
@@ -61,8 +59,7 @@ class Case:
     def changed(self, **fields: Sequence[object]) -> Case:
         """The same measurement with fields of its matrices replaced, one value per angle."""
         matrices = [
-            replace(m, **{key: values[k] for key, values in fields.items()})
-            for k, m in enumerate(self.matrices)
+            replace(m, **{key: values[k] for key, values in fields.items()}) for k, m in enumerate(self.matrices)
         ]
         return replace(self, matrices=tuple(matrices))
 

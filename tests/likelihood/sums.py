@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpcxpcs.data.twotime import AngleMatrix
+from hpcxpcs.data.matrices import AngleMatrix
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.moments import Moments
 

@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcxpcs.likelihood import adapt
-from hpcxpcs.likelihood.adapt import adapt_cells
-from hpcxpcs.likelihood.cells import ORDER, Cell, TimeAxis, cell_nodes, geometric_cells
-from hpcxpcs.likelihood.interpolation import lagrange_matrix
+from hpcxpcs.likelihood import cells
+from hpcxpcs.likelihood.cells import (
+    ORDER,
+    Cell,
+    TimeAxis,
+    adapt_cells,
+    cell_nodes,
+    geometric_cells,
+    lagrange_matrix,
+)
 from tests.likelihood.measured import Case, measured, pairs_of_cell, random_cells, shape_of
 
 axes = st.builds(TimeAxis, st.sampled_from([0.0, 0.1, 5.0]), st.just(0.1), st.integers(3, 70))
@@ -96,7 +102,7 @@ def test_nodes_lie_inside_their_cell_and_number_at_most_the_order_per_direction(
         assert 0.0999999 * cell.lag_first <= lags[0] and lags[-1] <= 0.1000001 * (cell.lag_stop - 1)
 
 
-def adapted(case: Case, axis: TimeAxis, error: float, scale: float = 1.0) -> adapt.Partition:
+def adapted(case: Case, axis: TimeAxis, error: float, scale: float = 1.0) -> cells.Partition:
     """Cells for a case's truth on another axis."""
     thetas = case.theta[None]
     return adapt_cells(case.model, thetas, case.phi, scale * case.strength, axis, error=error)
@@ -151,14 +157,14 @@ def test_given_more_frames_in_the_same_time_window_then_the_nodes_grow_far_less_
 
 def test_given_a_partition_to_start_from_then_its_cells_are_only_cut_further(flow):
     coarse = adapted(flow, flow.axis, 5.0)
-    fine = adapt_cells(
-        flow.model, flow.theta[None], flow.phi, flow.strength, flow.axis, error=0.5, start=coarse.cells
-    )
+    fine = adapt_cells(flow.model, flow.theta[None], flow.phi, flow.strength, flow.axis, error=0.5, start=coarse.cells)
     assert fine.error <= 0.5
     assert held_by(fine.cells, flow.axis) == every_pair(flow.axis)
     for cell in fine.cells:
         assert any(
-            c.first <= cell.first and cell.stop <= c.stop and c.lag_first <= cell.lag_first
+            c.first <= cell.first
+            and cell.stop <= c.stop
+            and c.lag_first <= cell.lag_first
             and cell.lag_stop <= c.lag_stop
             for c in coarse.cells
         )
@@ -166,16 +172,14 @@ def test_given_a_partition_to_start_from_then_its_cells_are_only_cut_further(flo
 
 def test_given_two_parameter_sets_then_the_cells_serve_the_harder_one(flow):
     harder = flow.theta * np.where(np.arange(7) == 3, 4.0, 1.0)
-    both = adapt_cells(
-        flow.model, np.stack([flow.theta, harder]), flow.phi, flow.strength, flow.axis, error=0.2
-    ).cells
+    both = adapt_cells(flow.model, np.stack([flow.theta, harder]), flow.phi, flow.strength, flow.axis, error=0.2).cells
     assert interpolation_norm(flow, both, harder) < 0.3
     assert interpolation_norm(flow, both, flow.theta) < 0.3
     assert interpolation_norm(flow, adapted(flow, flow.axis, 0.2).cells, harder) > 0.5
 
 
 def test_given_too_few_nodes_to_reach_the_error_then_the_partition_says_so(flow, monkeypatch):
-    monkeypatch.setattr(adapt, "MOST_NODES", 100)
+    monkeypatch.setattr(cells, "MOST_NODES", 100)
     partition = adapted(flow, flow.axis, 0.1)
     assert not partition.resolved and partition.error > 0.1
     assert held_by(partition.cells, flow.axis) == every_pair(flow.axis)

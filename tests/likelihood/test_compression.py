@@ -17,15 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcxpcs.data.twotime import AngleMatrix
-from hpcxpcs.likelihood import pairs as pairs_module
-from hpcxpcs.likelihood.adapt import adapt_cells
-from hpcxpcs.likelihood.cells import Cell, TimeAxis, cell_nodes, geometric_cells
+from hpcxpcs.data.matrices import AngleMatrix
+from hpcxpcs.likelihood import raw as pairs_module
+from hpcxpcs.likelihood.cells import Cell, TimeAxis, adapt_cells, cell_nodes, geometric_cells, lagrange_matrix
 from hpcxpcs.likelihood.compress import compress
-from hpcxpcs.likelihood.interpolation import lagrange_matrix
 from hpcxpcs.likelihood.moments import Moments
-from hpcxpcs.likelihood.pairs import Lattice, lattices
 from hpcxpcs.likelihood.products import no_tangents
+from hpcxpcs.likelihood.raw import Lattice, lattices
 from tests.likelihood.measured import measured, pairs_of_cell, random_cells, usable_pairs
 from tests.likelihood.sums import assert_same_sums, random_angles, sums_of
 
@@ -64,9 +62,7 @@ def test_given_data_of_one_then_every_lattice_counts_its_pairs_exactly_in_cells_
     cells = random_cells(axis, data, cuts)
     for shard in lattices(stride):
         moments = compress(lambda k: matrix, PHI[:1], cells, axis, shard)
-        wanted = sum(
-            i % stride == shard.row and j % stride == shard.column for i, j in usable_pairs(matrix)
-        )
+        wanted = sum(i % stride == shard.row and j % stride == shard.column for i, j in usable_pairs(matrix))
         by_gram, by_data = column_sums(moments)
         assert moments.pairs == moments.arrays.power == wanted
         assert by_gram == pytest.approx(wanted, abs=1e-8)
@@ -89,17 +85,16 @@ def test_lattices_add_up_over_adapted_cells_too(count, error, stride):
     axis = TimeAxis(0.0, 1.0, count)
     cells = adapt_cells(STATIC.model, STATIC.theta[None], STATIC.phi, STATIC.strength, axis, error=error).cells
     angles = random_angles(axis, ("dead", "other", "dead"))
-    assert_same_sums(
-        added_lattices(angles, cells, axis, stride), compress(angles.__getitem__, PHI, cells, axis)
-    )
+    assert_same_sums(added_lattices(angles, cells, axis, stride), compress(angles.__getitem__, PHI, cells, axis))
 
 
 @pytest.mark.parametrize("lattice", [Lattice(1, 1, 6), Lattice(6, 4, 7), Lattice(6, 9, 12), Lattice(30, 0, 31)])
 def test_given_a_stride_as_wide_as_the_window_then_nothing_outside_the_matrix_is_read(lattice):
     axis = TimeAxis(0.1, 0.1, 8)
     matrix = ones(8, np.ones(8, dtype=bool))
-    wanted = sum(i % lattice.stride == lattice.row and j % lattice.stride == lattice.column
-                 for i, j in usable_pairs(matrix))
+    wanted = sum(
+        i % lattice.stride == lattice.row and j % lattice.stride == lattice.column for i, j in usable_pairs(matrix)
+    )
     moments = compress(lambda k: matrix, PHI[:1], geometric_cells(axis), axis, lattice)
     assert moments.pairs == wanted
     assert np.allclose(column_sums(moments), wanted, atol=1e-9)
@@ -240,9 +235,7 @@ def test_given_large_matrices_then_memory_stays_near_one_slab_whatever_the_numbe
             peaks.append(tracemalloc.get_traced_memory()[1])
         print(*peaks)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
     one, eight = map(int, done.stdout.split())
     slab = 8 * 1500 * 1500
     assert one < 6 * slab

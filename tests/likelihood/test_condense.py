@@ -11,20 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hpcxpcs.likelihood.adapt import adapt_cells
+from hpcxpcs.likelihood.cells import adapt_cells
 from hpcxpcs.likelihood.compress import compress
 from hpcxpcs.likelihood.condense import (
     Condensation,
     Condensed,
     condensation,
     condense,
-    from_arrays,
-    to_arrays,
+    moments_from_arrays,
+    moments_to_arrays,
 )
 from hpcxpcs.likelihood.gaussian import marginal_log_likelihood, profile
 from hpcxpcs.likelihood.moments import MomentArrays, Moments
-from hpcxpcs.likelihood.pairs import lattices
-from hpcxpcs.likelihood.products import Source, evaluate, no_tangents
+from hpcxpcs.likelihood.products import Source, compiled_products, no_tangents
+from hpcxpcs.likelihood.raw import lattices
 from hpcxpcs.likelihood.scaling import build_scaling
 from tests.likelihood.measured import Case, measured
 
@@ -52,7 +52,7 @@ def log_likelihoods(case: Case, source: Source, moments: Moments, thetas: np.nda
 
     @jax.jit
     def value(theta: jnp.ndarray) -> jnp.ndarray:
-        products = evaluate(case.model, source, theta, no_tangents(theta))
+        products = compiled_products(case.model, source, theta, no_tangents(theta))
         return marginal_log_likelihood(scaling, products, jnp.asarray(case.sigma), jnp.asarray(moments.pairs))
 
     return np.array([float(value(jnp.asarray(theta))) for theta in thetas])
@@ -86,9 +86,7 @@ def test_condensed_and_full_log_likelihood_agree_over_the_posterior(name: str) -
 def test_the_error_responds_to_the_tolerance_and_is_reported(sheared: Case, sheared_moments: Moments) -> None:
     samples = draws_of(sheared, sheared_moments, 150, 1.5, 0)
     fresh = draws_of(sheared, sheared_moments, 24, 2.0, 1)
-    found = [
-        condense(sheared_moments, sheared.model, samples, sheared.strength, tolerance=t) for t in (3.0, 0.01)
-    ]
+    found = [condense(sheared_moments, sheared.model, samples, sheared.strength, tolerance=t) for t in (3.0, 0.01)]
     coarse, fine = (spread_of_error(sheared, c, sheared_moments, fresh) for c in found)
     assert coarse > 0.2 > 0.05 > fine
     assert found[0].points < found[1].points
@@ -100,7 +98,7 @@ def test_derivatives_along_the_parameters_survive(sheared: Case, sheared_moments
     condensed = condense(sheared_moments, sheared.model, samples, sheared.strength)
     scaling, sigma = build_scaling("individual", sheared.phi), jnp.asarray(sheared.sigma)
     full, short = (
-        profile(scaling, evaluate(sheared.model, source, jnp.asarray(sheared.theta), sheared.tangents), sigma)
+        profile(scaling, compiled_products(sheared.model, source, jnp.asarray(sheared.theta), sheared.tangents), sigma)
         for source in (sheared_moments.arrays, condensed.arrays)
     )
     sd = np.sqrt(np.diag(np.asarray(full.information)))
@@ -185,10 +183,10 @@ def test_moments_over_other_cells_are_refused(sheared: Case, chosen: Condensatio
 def test_given_stored_arrays_then_they_come_back_bit_by_bit(sheared_moments: Moments, chosen: Condensation) -> None:
     for arrays in (chosen.apply(sheared_moments), sheared_moments.arrays):
         file = io.BytesIO()
-        np.savez(file, **to_arrays(arrays))
+        np.savez(file, **moments_to_arrays(arrays))
         file.seek(0)
         with np.load(file, allow_pickle=False) as stored:
-            back = from_arrays(dict(stored))
+            back = moments_from_arrays(dict(stored))
         assert jax.tree.structure(back) == jax.tree.structure(arrays)
         for mine, its in zip(leaves(back), leaves(arrays), strict=True):
             assert mine.dtype == its.dtype and np.array_equal(mine, its)

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hpcxpcs.data.noise import NoiseSpec
+from hpcxpcs.data.simulate import NoiseSpec
 from hpcxpcs.likelihood import raw as raw_module
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.dyadic import ClusteredScores, clustered_scores, disturbed_together, score_covariance
-from hpcxpcs.pipeline.simulate import simulate_twotime
-from hpcxpcs.pipeline.simulation_spec import SimulationSpec
+from hpcxpcs.pipeline.simulate import SimulationSpec, simulate_twotime
 from tests.likelihood.measured import Case, measured, shape_of, slopes_of, usable_pairs
 
 LEVEL = np.array([[0.14, 1.002], [0.16, 0.999]])
@@ -51,8 +50,7 @@ def scores_clustered(case: Case, level: np.ndarray) -> ClusteredScores:
 def each_alone(scores: ClusteredScores) -> np.ndarray:
     """B of every angle for (physics, contrast, offset) of that angle, (n_phi, 5, 5)."""
     single = (
-        ClusteredScores(scores.by_frame[k : k + 1], scores.squares[k : k + 1])
-        for k in range(len(scores.squares))
+        ClusteredScores(scores.by_frame[k : k + 1], scores.squares[k : k + 1]) for k in range(len(scores.squares))
     )
     return np.stack([score_covariance(one, 3, np.eye(2)[None], together=False) for one in single])
 

@@ -28,6 +28,8 @@ MODES = ("constant", "averaged", "fourier", "individual", "hierarchical")
 
 _profile = jax.jit(profile)
 _marginal = jax.jit(marginal_log_likelihood)
+
+
 def scaling_draw(scaling, *arguments, **keywords):
     """Contrast and offset of each angle for a draw of the coefficients."""
     return scaling.base + scaling.design @ coefficient_draw(scaling, *arguments, **keywords)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.polynomial import polynomial
 
-from hpcxpcs.likelihood.interpolation import chebyshev_nodes, lagrange_matrix, nodes_for
+from hpcxpcs.likelihood.cells import chebyshev_nodes, lagrange_matrix, nodes_for
 
 spans = st.tuples(st.floats(1e-3, 1e3), st.floats(1.05, 1e3)).map(lambda s: (s[0], s[0] * s[1]))
 

@@ -12,13 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hpcxpcs.likelihood.adapt import adapt_cells
-from hpcxpcs.likelihood.cells import Cell, geometric_cells
+from hpcxpcs.likelihood.cells import Cell, adapt_cells, geometric_cells
 from hpcxpcs.likelihood.compress import compress
 from hpcxpcs.likelihood.gaussian import marginal_log_likelihood, profile
 from hpcxpcs.likelihood.moments import Moments
-from hpcxpcs.likelihood.pairs import EVERY_PAIR, Lattice, lattices
 from hpcxpcs.likelihood.products import Products, no_tangents
+from hpcxpcs.likelihood.raw import EVERY_PAIR, Lattice, lattices
 from hpcxpcs.likelihood.scaling import Scaling, build_scaling
 from tests.likelihood.measured import PHI, Case, measured, usable_pairs
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hpcxpcs.data.twotime import AngleMatrix
-from hpcxpcs.likelihood.adapt import adapt_cells
-from hpcxpcs.likelihood.cells import TimeAxis, geometric_cells
+from hpcxpcs.data.matrices import AngleMatrix
+from hpcxpcs.likelihood.cells import TimeAxis, adapt_cells, geometric_cells
 from hpcxpcs.likelihood.compress import compress
-from hpcxpcs.likelihood.pairs import lattices
+from hpcxpcs.likelihood.raw import lattices
 from tests.likelihood.measured import measured
 
 COUNT = 110

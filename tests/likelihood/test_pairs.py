@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcxpcs.data.twotime import AngleMatrix
-from hpcxpcs.likelihood.pairs import EVERY_PAIR, lattices, mask_key, pair_data, pair_weights, slabs
+from hpcxpcs.data.matrices import AngleMatrix
+from hpcxpcs.likelihood.raw import EVERY_PAIR, lattices, mask_key, pair_data, pair_weights, slabs
 from tests.likelihood.measured import usable_pairs
 
 ALL_ROWS = slice(None)

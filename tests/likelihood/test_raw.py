@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hpcxpcs.data.twotime import AngleMatrix
+from hpcxpcs.data.matrices import AngleMatrix
 from hpcxpcs.likelihood import raw as raw_module
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.dyadic import clustered_scores
-from hpcxpcs.likelihood.products import Products, evaluate, no_tangents
+from hpcxpcs.likelihood.products import Products, compiled_products, no_tangents
 from hpcxpcs.likelihood.raw import RawPairs, frame_subset
 from hpcxpcs.physics.model import TimeGrid, build_model
 from tests.likelihood.measured import Case, measured, shape_of, slopes_of, usable_pairs
@@ -50,9 +50,7 @@ def tiny() -> Case:
     """Laminar flow, two angles of 13 frames: dead frames at both, masked pairs and errors per pair at one."""
     case = measured("laminar_flow", frames=13, phi=(-30.0, 40.0)).masked(DEAD, (7,))
     rng = np.random.default_rng(0)
-    return case.changed(
-        pair_ok=[None, rng.random((13, 13)) > 0.2], sigma=[None, 0.5 + rng.random((13, 13))]
-    )
+    return case.changed(pair_ok=[None, rng.random((13, 13)) > 0.2], sigma=[None, 0.5 + rng.random((13, 13))])
 
 
 def test_values_and_derivatives_are_the_sums_over_usable_pairs(tiny):
@@ -115,14 +113,14 @@ def test_given_a_window_that_starts_late_then_its_first_frame_counts():
 
 def test_a_tile_knows_how_many_pairs_carry_weight(tiny):
     batches = list(tiny.raw.by_angle(lambda index, tiles: tiles.pairs))
-    assert [int(pairs[0]) for pairs, in batches] == [len(usable_pairs(m)) for m in tiny.matrices]
+    assert [int(pairs[0]) for (pairs,) in batches] == [len(usable_pairs(m)) for m in tiny.matrices]
 
 
 def test_a_subset_of_frames_sums_the_pairs_among_them(tiny):
     chosen = [1, 3, 4, 7, 8, 12]
     tiles = frame_subset(tiny.angles, tiny.phi, tiny.axis, chosen)
     theta = jnp.asarray(tiny.theta)
-    found = evaluate(tiny.model, tiles, theta, jnp.eye(7))
+    found = compiled_products(tiny.model, tiles, theta, jnp.eye(7))
 
     def among(matrix: AngleMatrix) -> list[tuple[int, int]]:
         return [(i, j) for i, j in usable_pairs(matrix) if i in chosen and j in chosen]

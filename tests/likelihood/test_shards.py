@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcxpcs.data.twotime import AngleMatrix
-from hpcxpcs.likelihood import pairs as pairs_module
+from hpcxpcs.data.matrices import AngleMatrix
+from hpcxpcs.likelihood import raw as pairs_module
 from hpcxpcs.likelihood.cells import TimeAxis, geometric_cells
 from hpcxpcs.likelihood.compress import compress
 from hpcxpcs.likelihood.moments import Moments
-from hpcxpcs.likelihood.pairs import lattices
-from hpcxpcs.likelihood.shard_count import default_count
+from hpcxpcs.likelihood.raw import lattices
 from hpcxpcs.likelihood.shards import (
     AT_ONCE,
     EPOCHS,
@@ -26,6 +25,7 @@ from hpcxpcs.likelihood.shards import (
     partition,
     shard_moments,
 )
+from hpcxpcs.pipeline.plan import default_count
 from tests.likelihood.measured import usable_pairs
 from tests.likelihood.sums import assert_same_sums, random_angles
 

@@ -15,13 +15,13 @@ from hpcxpcs.likelihood.products import Products, no_tangents
 from hpcxpcs.likelihood.shards import STRATEGIES, partition
 from hpcxpcs.likelihood.whitened import (
     Averages,
+    Neighbourhood,
     Whitened,
-    Window,
+    arrays_of_angle,
     condensed,
     freedom_of,
     mean_shape,
     square_means,
-    stored,
     whitened,
 )
 from hpcxpcs.physics.model import Model, build_model
@@ -44,9 +44,7 @@ class Setting(NamedTuple):
 HOLES = np.array([[2, 9], [2, 10], [7, 20], [11, 12]])
 
 
-def setting(
-    shared: float = 1.3, smooth: float = 1.69, unknown: float = 0.0, holes: np.ndarray = HOLES[:0]
-) -> Setting:
+def setting(shared: float = 1.3, smooth: float = 1.69, unknown: float = 0.0, holes: np.ndarray = HOLES[:0]) -> Setting:
     rng = np.random.default_rng(0)
     axis = TimeAxis(0.1, 0.1, FRAMES)
     model = build_model("static", q=0.0054, gap=2.0e6)
@@ -128,11 +126,11 @@ def test_without_shared_noise_it_is_the_sum_over_pairs():
     np.testing.assert_allclose(found.data[0, :2], fields[:2] @ fields[2], rtol=1e-9, atol=1e-9)
 
 
-def near() -> Window:
+def near() -> Neighbourhood:
     rng = np.random.default_rng(3)
     thetas = THETA * (1.0 + 0.2 * rng.standard_normal((60, 3)))
     thetas[0] = THETA
-    return Window(thetas, np.array([100.0]))
+    return Neighbourhood(thetas, np.array([100.0]))
 
 
 def test_condensed_it_is_the_same_within_the_window():
@@ -180,6 +178,7 @@ def test_squares_are_means_of_their_frames():
 
 def test_stored_and_made_again_it_is_the_same():
     here = setting()
-    again = type(here.source.angles[0])(**{k: jnp.asarray(v) for k, v in stored(here.source.angles[0]).items()})
+    (angle,) = here.source.angles
+    again = type(angle)(**{name: jnp.asarray(array) for name, array in arrays_of_angle(angle).items()})
     for mine, its in zip(products(here), products(here, replace(here.source, angles=(again,))), strict=True):
         np.testing.assert_array_equal(mine, its)

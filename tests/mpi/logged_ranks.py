@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hpcxpcs.runtime.process_log import process_log
+from hpcxpcs.log.process import process_log
 from tests.mpi import toy_ranks
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcxpcs.runtime.work import EXIT_STOPPED
+from hpcxpcs.errors import Stopped
 from tests.acceptance.jobs import PROGRAM, Job, Jobs, hooked, ranks
 from tests.cli.fitting import QUICK, content, parameters, simulated
 
@@ -29,7 +29,7 @@ print(f"rank {MPI.COMM_WORLD.rank}: {answer.exit_code} {answer.point.values.toli
 
 SAME_CODE = """
 import sys
-from hpcxpcs.runtime.executors.mpi import as_rank_0_has_it, mpi_ranks
+from hpcxpcs.workers.mpi import as_rank_0_has_it, mpi_ranks
 code = 0
 with mpi_ranks(None, None) as found:
     code = 0 if found is None else 3
@@ -113,13 +113,13 @@ def test_given_workers_under_mpi_then_they_are_refused_once(jobs, tmp_path):
 
 @pytest.mark.parametrize("before", [(), ranks(2)], ids=["alone", "two ranks"])
 def test_given_no_time_then_a_point_fit_ends_before_it_begins(jobs, tmp_path, before):
-    job = jobs.fit(tmp_path / "run", "--time-limit", 0.01, before=before, expect=EXIT_STOPPED)
+    job = jobs.fit(tmp_path / "run", "--time-limit", 0.01, before=before, expect=Stopped.exit_code)
     assert "(--time-limit)" in stopped_words(tmp_path / "run", job)
     assert not (tmp_path / "run").exists()
 
 
 def test_given_too_little_time_then_it_stops_between_two_steps(jobs, tmp_path):
-    job = jobs.fit(tmp_path / "run", *SETTINGS, "--time-limit", 1.5, program=SLOW, expect=EXIT_STOPPED)
+    job = jobs.fit(tmp_path / "run", *SETTINGS, "--time-limit", 1.5, program=SLOW, expect=Stopped.exit_code)
     assert "(--time-limit)" in stopped_words(tmp_path / "run", job)
 
 
@@ -130,7 +130,7 @@ def test_given_a_signal_then_it_stops_and_results_of_before_stay(jobs, alone, tm
     job = jobs.start(run, *SETTINGS, program=SLOW)
     job.until(lambda: "scouting" in job.text())
     job.process.send_signal(number)
-    assert job.wait() == EXIT_STOPPED, job.text()
+    assert job.wait() == Stopped.exit_code, job.text()
     assert f"({number.name} was received)" in job.text()
     assert f"{run}/results is as it was before" in job.text()
     assert content(run / "results") == before

@@ -12,15 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from hpcxpcs.runtime.checks import without_launcher
-from hpcxpcs.runtime.claims import holding
-from hpcxpcs.runtime.events import read_events
-from hpcxpcs.runtime.failures import read_failures
-from hpcxpcs.runtime.run import Run, state_of
-from hpcxpcs.runtime.tasks import new_task
-from hpcxpcs.runtime.work import EXIT_STOPPED
+from hpcxpcs.batch.launcher import without_launcher
+from hpcxpcs.errors import Stopped
+from hpcxpcs.runs.claims import holding
+from hpcxpcs.runs.events import read_events
+from hpcxpcs.runs.plan import new_task
+from hpcxpcs.runs.run import Run, read_failures, state_of
 from tests.patience import PATIENCE, until
-from tests.runtime import toy
+from tests.workers import toy
 
 ROOT = Path(__file__).parents[2]
 MPIEXEC = Path(sys.prefix) / "bin" / "mpiexec"
@@ -30,9 +29,7 @@ SECOND = new_task("shard", 1, 99.0)
 class Job:
     """A running mpiexec; its output goes to files, which no rank can fill up."""
 
-    def __init__(
-        self, ranks: int, program: list[str], folder: Path, extra: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, ranks: int, program: list[str], folder: Path, extra: dict[str, str] | None = None) -> None:
         self.output = folder / f"output-{time.monotonic_ns()}"
         with self.output.open("wb") as stream:
             self.process = subprocess.Popen(
@@ -59,9 +56,7 @@ class Job:
 def start(tmp_path) -> Iterator[Callable[..., Job]]:
     jobs: list[Job] = []
 
-    def start_one(
-        run: Run, ranks: int, *, lease: float = 120.0, hang_after: float = 600.0, trouble: str = ""
-    ) -> Job:
+    def start_one(run: Run, ranks: int, *, lease: float = 120.0, hang_after: float = 600.0, trouble: str = "") -> Job:
         program = [sys.executable, "-m", "tests.mpi.toy_ranks", str(run.folder), str(lease), str(hang_after)]
         jobs.append(Job(ranks, [*program, trouble], tmp_path))
         return jobs[-1]
@@ -153,17 +148,13 @@ def test_given_a_full_disk_on_one_rank_then_the_job_ends_and_names_rank_and_caus
         ("leader fails", "ZeroDivisionError: in the leader"),
     ],
 )
-def test_given_an_error_in_the_leader_then_all_ranks_end_and_it_is_printed_once(
-    start, make_run, trouble, said
-):
+def test_given_an_error_in_the_leader_then_all_ranks_end_and_it_is_printed_once(start, make_run, trouble, said):
     job = start(make_run(), 3, trouble=trouble)
     assert job.wait() != 0
     assert job.text().count(said) == 1
 
 
-def test_given_a_rank_that_is_killed_then_the_job_ends_finished_work_stays_and_the_next_job_completes(
-    start, make_run
-):
+def test_given_a_rank_that_is_killed_then_the_job_ends_finished_work_stays_and_the_next_job_completes(start, make_run):
     run = make_run(4, blocks=4, held=(1, 2, 3))
     job = start(run, 2)
     until(lambda: events_of(run, "done") and begun(run) == 3)
@@ -200,14 +191,12 @@ def test_given_a_rank_that_is_frozen_then_the_leader_ends_the_job_and_names_rank
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_given_a_signal_to_mpiexec_then_ranks_save_and_the_next_job_gives_the_same_draws(
-    start, make_run, number
-):
+def test_given_a_signal_to_mpiexec_then_ranks_save_and_the_next_job_gives_the_same_draws(start, make_run, number):
     run = make_run(4, blocks=6, held=True)
     job = start(run, 2)
     until(lambda: begun(run) == 2)
     job.process.send_signal(number)
-    assert job.wait() == EXIT_STOPPED, job.text()
+    assert job.wait() == Stopped.exit_code, job.text()
     assert f"{number.name} was received" in (run.logs / "report").read_text()
     assert len(events_of(run, "stopped")) == 2
     toy.let_go(run)
@@ -220,16 +209,14 @@ def test_given_a_signal_to_one_rank_then_all_ranks_stop_and_save(start, make_run
     job = start(run, 2)
     until(lambda: begun(run) == 2)
     os.kill(holder_of(run, run.plan.tasks[0]), signal.SIGUSR1)
-    assert job.wait() == EXIT_STOPPED, job.text()
+    assert job.wait() == Stopped.exit_code, job.text()
     assert len(events_of(run, "stopped")) == 2
 
 
-def test_given_a_job_of_ranks_and_one_without_on_one_run_then_together_they_do_each_task_once(
-    start, make_run
-):
+def test_given_a_job_of_ranks_and_one_without_on_one_run_then_together_they_do_each_task_once(start, make_run):
     run = make_run(8, seconds=0.1)
     other = subprocess.Popen(
-        [sys.executable, "-m", "tests.runtime.toy", str(run.folder)],
+        [sys.executable, "-m", "tests.workers.toy", str(run.folder)],
         cwd=ROOT, env=without_launcher(os.environ) | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     try:

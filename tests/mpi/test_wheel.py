@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hpcxpcs.runtime.checks import without_launcher
+from hpcxpcs.batch.launcher import without_launcher
 
 HERE = Path(__file__).parent
 MPIEXEC = Path(sys.prefix) / "bin" / "mpiexec"

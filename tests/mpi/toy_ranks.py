@@ -8,14 +8,12 @@ import time
 from pathlib import Path
 
 from hpcxpcs.errors import ConfigError
-from hpcxpcs.runtime.executors.dealing import MpiRanks
-from hpcxpcs.runtime.executors.in_process import InProcess
-from hpcxpcs.runtime.executors.mpi import mpi_ranks
-from hpcxpcs.runtime.preemption import StopRequest
-from hpcxpcs.runtime.pulse import Patience
-from hpcxpcs.runtime.run import Run
-from hpcxpcs.runtime.work import TaskFunction, lazily
-from tests.runtime import toy
+from hpcxpcs.runs.run import Run
+from hpcxpcs.workers.local import InProcess
+from hpcxpcs.workers.mpi import MpiRanks, mpi_ranks
+from hpcxpcs.workers.preemption import StopRequest
+from hpcxpcs.workers.work import Patience, TaskFunction, lazily
+from tests.workers import toy
 
 
 def make(run: Run) -> TaskFunction:
@@ -44,9 +42,7 @@ def main() -> int:
         time.sleep(1.0)
     sys.stdout.write(f"rank {os.environ.get('PMI_RANK')} is process {os.getpid()}\n")
     function, patience = lazily(make), Patience(lease, hang_after)
-    with mpi_ranks(
-        function, None, patience, warn=lambda text: print(f"warning: {text}", file=sys.stderr)
-    ) as found:
+    with mpi_ranks(function, None, patience, warn=lambda text: print(f"warning: {text}", file=sys.stderr)) as found:
         if found is None:
             return 0
         alone = isinstance(found, StopRequest)

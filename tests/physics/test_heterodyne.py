@@ -73,9 +73,7 @@ def test_given_opposite_phi0_when_physical_then_the_sign_of_the_published_angle_
     compatible = build_model("two_component", q=Q, heterodyne="heterodyne-2")
     mirrored = constant_fraction(0.5)
     mirrored[13] *= -1.0
-    assert two_time(physical, constant_fraction(0.5)) == pytest.approx(
-        two_time(compatible, mirrored), abs=1e-11
-    )
+    assert two_time(physical, constant_fraction(0.5)) == pytest.approx(two_time(compatible, mirrored), abs=1e-11)
     assert np.abs(two_time(physical, mirrored) - two_time(physical, constant_fraction(0.5))).max() > 1e-3
 
 
@@ -123,17 +121,13 @@ def test_given_no_sample_when_evaluated_then_only_the_reference_decays(model):
 def test_given_equal_transports_at_rest_when_evaluated_then_any_fraction_gives_static_ref(model):
     theta = constant_fraction(0.23)
     theta[3:6], theta[6:9] = theta[:3], 0.0
-    assert np.allclose(
-        two_time(model, theta), two_time(build_model("static_ref", q=Q), THETA[:3]), atol=1e-14
-    )
+    assert np.allclose(two_time(model, theta), two_time(build_model("static_ref", q=Q), THETA[:3]), atol=1e-14)
 
 
 def test_given_static_both_when_evaluated_then_it_is_two_component_at_rest_with_equal_amplitudes(model):
     theta = constant_fraction(0.5)
     theta[6:9] = 0.0
-    assert np.allclose(
-        two_time(build_model("static_both", q=Q), THETA[:6]), two_time(model, theta), atol=1e-14
-    )
+    assert np.allclose(two_time(build_model("static_both", q=Q), THETA[:6]), two_time(model, theta), atol=1e-14)
 
 
 @pytest.mark.parametrize("convention", ["physical", "heterodyne-2"])
@@ -185,9 +179,7 @@ def test_given_any_constant_fraction_when_components_are_swapped_then_the_shape_
     other = np.asarray(swapped(theta))
     assert other[:6].tolist() == [*theta[3:6], *theta[:3]]
     assert (
-        np.abs(
-            SHAPE(model, theta, TIMES[:50:7], 5.0, 30.0) - SHAPE(model, other, TIMES[:50:7], 5.0, 30.0)
-        ).max()
+        np.abs(SHAPE(model, theta, TIMES[:50:7], 5.0, 30.0) - SHAPE(model, other, TIMES[:50:7], 5.0, 30.0)).max()
         < 1e-13
     )
     assert 0.0 <= other[9] <= 1.0

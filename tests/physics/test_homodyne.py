@@ -64,15 +64,11 @@ def test_given_shear_that_changes_with_time_when_tracers_are_followed_then_the_s
     theta = np.array([0.0, 0.0, 0.0, rate0, beta, offset, 0.0])
     predicted = float(model.shape(theta, 0.5, 2.0, 0.0))
     assert 0.1 < predicted < 0.9
-    assert intensity_correlation(q * displacement) == pytest.approx(
-        predicted, abs=five_sigma(predicted, 50_000)
-    )
+    assert intensity_correlation(q * displacement) == pytest.approx(predicted, abs=five_sigma(predicted, 50_000))
 
 
 @pytest.mark.parametrize(("d0", "alpha", "offset"), [(4.0e3, -0.8, 300.0), (900.0, 0.5, 0.0)])
-def test_given_particles_whose_diffusion_ages_when_followed_then_static_is_their_correlation(
-    d0, alpha, offset
-):
+def test_given_particles_whose_diffusion_ages_when_followed_then_static_is_their_correlation(d0, alpha, offset):
     q, particles = 0.01, 50_000
     rng = np.random.default_rng(17)
     edges = np.linspace(0.2, 3.0, 301)
@@ -85,9 +81,7 @@ def test_given_particles_whose_diffusion_ages_when_followed_then_static_is_their
         if k in (60, 150, 300):
             predicted = float(model.shape(np.array([d0, alpha, offset]), edges[0], edges[k], 0.0))
             measured = intensity_correlation(q * position)
-            assert measured == pytest.approx(
-                predicted, abs=five_sigma(predicted, particles) + 1e-3 * predicted
-            )
+            assert measured == pytest.approx(predicted, abs=five_sigma(predicted, particles) + 1e-3 * predicted)
 
 
 def published_homodyne(theta, times, dt, q, gap, phi):
@@ -120,9 +114,7 @@ def test_given_homodyne_2_with_trapezoid_when_compared_then_the_published_formul
     q, gap, dt, phi = 0.005, 2.0e5, 0.1, 33.0
     times = dt * np.arange(first, first + 60)
     grid = TimeGrid(start=dt * first, step=dt, count=60)
-    model = build_model(
-        "laminar_flow", q=q, gap=gap, shear_law="homodyne-2", integrator="trapezoid", grid=grid
-    )
+    model = build_model("laminar_flow", q=q, gap=gap, shear_law="homodyne-2", integrator="trapezoid", grid=grid)
     shape = np.asarray(model.shape(np.array(theta), times[:, None], times[None, :], phi))
     published = published_homodyne(theta, times, dt, q, gap, phi)
     apart = ~np.eye(60, dtype=bool)

@@ -48,9 +48,7 @@ VARIANTS = [
 
 
 def variant(name, law, integrator, convention):
-    return build_model(
-        name, q=Q, gap=GAP, shear_law=law, integrator=integrator, heterodyne=convention, grid=GRID
-    )
+    return build_model(name, q=Q, gap=GAP, shear_law=law, integrator=integrator, heterodyne=convention, grid=GRID)
 
 
 def compiled(model):
@@ -116,9 +114,7 @@ def test_given_parameter_names_when_counted_then_rates_point_at_their_coefficien
     model = build_model(name, q=Q)
     assert len(TYPICAL[name]) == len(model.parameter_names)
     for term in model.rates:
-        amplitude, exponent, offset = (
-            model.parameter_names[k] for k in (term.amplitude, term.exponent, term.offset)
-        )
+        amplitude, exponent, offset = (model.parameter_names[k] for k in (term.amplitude, term.exponent, term.offset))
         assert amplitude.startswith(("D0", "gamma_dot_t0", "v0"))
         assert exponent.startswith(("alpha", "beta"))
         assert "offset" in offset
@@ -135,9 +131,7 @@ def test_given_the_exact_integrator_when_lowered_then_nothing_is_gathered(name):
 @pytest.mark.parametrize("name", list(MODELS))
 def test_given_column_and_row_times_when_lowered_then_powers_are_taken_per_time_not_per_pair(name):
     program = str(
-        jax.make_jaxpr(build_model(name, q=Q).shape)(
-            np.array(TYPICAL[name]), TIMES[:, None], TIMES[None], 20.0
-        )
+        jax.make_jaxpr(build_model(name, q=Q).shape)(np.array(TYPICAL[name]), TIMES[:, None], TIMES[None], 20.0)
     )
     per_pair = [line for line in program.splitlines() if "f64[40,40]" in line]
     assert not any(" log " in line or " expm1 " in line for line in per_pair)
@@ -216,9 +210,7 @@ def test_given_exponents_on_both_sides_of_minus_one_when_evaluated_then_value_an
 
 @pytest.mark.parametrize("name", list(MODELS))
 def test_given_rates_linear_in_time_when_summed_then_the_trapezoid_agrees_with_the_exact_integral(name):
-    exact, summed = (
-        variant(name, "couette", integrator, "physical") for integrator in ("exact", "trapezoid")
-    )
+    exact, summed = (variant(name, "couette", integrator, "physical") for integrator in ("exact", "trapezoid"))
     theta = np.array(TYPICAL[name])
     theta[[term.exponent for term in exact.rates]] = 1.0
     for pair in [(0.1, 0.2), (0.3, 1.7), (4.0, 0.1)]:

@@ -34,9 +34,7 @@ def derivatives():
 
 
 @pytest.mark.parametrize(("order", "tolerance"), [(0, 1e-12), (1, 1e-11), (2, 1e-9)])
-def test_given_any_exponent_when_differentiated_then_the_integral_equals_quadrature(
-    derivatives, order, tolerance
-):
+def test_given_any_exponent_when_differentiated_then_the_integral_equals_quadrature(derivatives, order, tolerance):
     times, exponents = (grid.ravel() for grid in np.meshgrid(TIMES, EXPONENTS))
     expected = [log_moment(t, p, order) for t, p in zip(times, exponents, strict=True)]
     assert np.allclose(derivatives[order](times, exponents), expected, rtol=tolerance, atol=1e-15)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcxpcs.pipeline import cache_entries
-from hpcxpcs.pipeline.cache_entries import INDEX_NAME, check_entries
+from hpcxpcs.pipeline import compile_cache
+from hpcxpcs.pipeline.compile_cache import INDEX_NAME, check_entries
 
 CODE = bytes(range(256)) * 40
 
@@ -81,7 +81,7 @@ def test_given_an_index_that_says_nothing_then_entries_are_judged_by_themselves(
 def test_given_an_entry_that_is_just_being_written_then_it_stays(tmp_path, monkeypatch):
     path = entry(tmp_path, "growing", zlib.compress(CODE)[:30])
     monkeypatch.setattr(
-        cache_entries, "time", types.SimpleNamespace(sleep=lambda _: path.write_bytes(zlib.compress(CODE)))
+        compile_cache, "time", types.SimpleNamespace(sleep=lambda _: path.write_bytes(zlib.compress(CODE)))
     )
     assert check_entries(tmp_path).dropped == ()
     assert path.exists()

@@ -18,10 +18,10 @@ from hpcxpcs.cli import main
 from hpcxpcs.inference.prepared import Prepared
 from hpcxpcs.inference.target import joint_log_density
 from hpcxpcs.likelihood.shards import partition
-from hpcxpcs.pipeline.stage import likelihood_of
-from hpcxpcs.runtime.run import Run
+from hpcxpcs.pipeline.prepare import OpenRun
+from hpcxpcs.runs.run import Run
 from tests.cli.fitting import read_json, simulated
-from tests.pipeline.test_stage import Heard, prepared_run, read
+from tests.pipeline.test_prepare import Heard, prepared_run, read
 from tests.small_problem import small_problem
 
 FRAMES, ODD = 60, 1
@@ -122,9 +122,7 @@ def test_given_a_shard_that_contradicts_then_it_is_named_in_the_diagnostics_with
     weights = [shard["weight"] for shard in other["shard_summary"]]
     assert weights[ODD] < 0.3 and all(weight == 1.0 for k, weight in enumerate(weights) if k != ODD)
     assert [shard["weight"] for shard in one["shard_summary"]] == [1.0] * 4
-    assert [shard["pairs"] for shard in one["shard_summary"]] == [
-        shard["pairs"] for shard in other["shard_summary"]
-    ]
+    assert [shard["pairs"] for shard in one["shard_summary"]] == [shard["pairs"] for shard in other["shard_summary"]]
 
 
 def test_given_a_shard_that_contradicts_then_report_verdict_and_terminal_say_what_all_data_means(
@@ -144,10 +142,7 @@ def test_given_a_robust_run_then_the_full_likelihood_is_that_of_the_shards_it_wa
     prepared = robust.prepared
     rng, size = np.random.default_rng(0), prepared.space.size
     levels = prepared.full.scaling.precision.size
-    x = (
-        np.asarray(prepared.full.origin)
-        + 0.5 * rng.standard_normal((6, size)) @ np.asarray(prepared.full.transform).T
-    )
+    x = np.asarray(prepared.full.origin) + 0.5 * rng.standard_normal((6, size)) @ np.asarray(prepared.full.transform).T
     coefficients = np.tile([0.3, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0], (6, 1))[:, :levels]
 
     @jax.jit
@@ -159,10 +154,7 @@ def test_given_a_robust_run_then_the_full_likelihood_is_that_of_the_shards_it_wa
         found = np.array([joint(target, one, scaling) for one, scaling in pairs])
         return found - found[0]
 
-    bare = [
-        replace(target, tempering=jnp.zeros(()))
-        for target in (prepared.full, prepared.data, *prepared.shards)
-    ]
+    bare = [replace(target, tempering=jnp.zeros(())) for target in (prepared.full, prepared.data, *prepared.shards)]
     full, data, *shards = map(values, bare)
     np.testing.assert_allclose(sum(shards), full, rtol=1e-8, atol=1e-6)
     unweighted = sum(shard / weight for shard, weight in zip(shards, prepared.weights, strict=True))
@@ -180,7 +172,7 @@ def test_given_no_shard_that_contradicts_then_robust_prepares_what_consensus_doe
             shards, chosen = SHARDING.replace("contiguous", "random"), f"optimization.cmc.anchor={anchor}"
             folder = tmp_path / anchor / method
             run = prepared_run(config, folder, shards, chosen, f"{KEY}={method}", reporter=heard)
-            found.append(likelihood_of(run)[0])
+            found.append(OpenRun.of(run).sealed.arrays)
         one, other = found
         assert one.keys() == other.keys()
         assert all(np.array_equal(one[name], other[name]) for name in one), anchor

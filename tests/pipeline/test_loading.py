@@ -10,7 +10,7 @@ import pytest
 import hpcxpcs
 from hpcxpcs.config import Config, config_from_mapping
 from hpcxpcs.pipeline import loading
-from hpcxpcs.pipeline.loading import RUN_CACHE, held_bytes, loaded
+from hpcxpcs.pipeline.loading import RUN_CACHE, held_bytes, load_for_run
 
 FRAMES, ANGLES = 3400, 2
 """46 MB of matrices: more than a quarter of the smallest memory that can be asked for, 64 MiB."""
@@ -36,20 +36,20 @@ def configured(file: Path, **runtime: Any) -> Config:
 
 
 def place_of(config: Config, run: Path) -> Path | None:
-    data = loaded(config, run, print)
+    data = load_for_run(config, run, print)
     return None if data.kept is None else data.kept.store.folder
 
 
 def test_given_data_that_fit_into_memory_then_nothing_is_written(file, tmp_path):
     config = configured(file, memory="4 GiB")
     assert place_of(config, tmp_path) is None
-    loaded(config, tmp_path, print).angle(0)
+    load_for_run(config, tmp_path, print).angle(0)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_given_data_larger_than_the_memory_then_they_are_kept_in_the_run(file, tmp_path):
     config = configured(file, memory="100 MiB")
-    data = loaded(config, tmp_path, print)
+    data = load_for_run(config, tmp_path, print)
     assert held_bytes(config) < data.nbytes == 4 * ANGLES * FRAMES**2
     assert place_of(config, tmp_path) == tmp_path / RUN_CACHE
     data.angle(0)
@@ -61,9 +61,9 @@ def test_given_a_process_that_helps_then_it_looks_where_the_first_one_kept_them_
 ):
     monkeypatch.setattr(loading, "memory_budget", lambda config: pytest.fail("asked for the memory of the job"))
     config = configured(file, memory="100 MiB")
-    assert loaded(config, tmp_path, print, alone=False).kept is None
+    assert load_for_run(config, tmp_path, print, alone=False).kept is None
     (tmp_path / RUN_CACHE).mkdir(parents=True)
-    assert loaded(config, tmp_path, print, alone=False).kept.store.folder == tmp_path / RUN_CACHE
+    assert load_for_run(config, tmp_path, print, alone=False).kept.store.folder == tmp_path / RUN_CACHE
 
 
 def test_given_a_folder_then_data_of_any_size_are_kept_there(file, tmp_path):
@@ -78,7 +78,7 @@ def test_given_null_then_nothing_is_kept(file, tmp_path):
 def test_given_more_than_the_limit_then_the_user_hears_of_it_and_nothing_is_kept(file, tmp_path):
     told: list[str] = []
     config = configured(file, memory="100 MiB", data_cache_limit="64 MiB")
-    assert loaded(config, tmp_path, told.append).kept is None
+    assert load_for_run(config, tmp_path, told.append).kept is None
     assert len(told) == 1 and "runtime.data_cache_limit" in told[0] and "0.1 GB" in told[0]
 
 

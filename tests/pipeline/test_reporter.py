@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hpcxpcs.pipeline.observed import observed
-from hpcxpcs.pipeline.reporter import Recorded, recorded
-from hpcxpcs.runtime.log_context import context
-from hpcxpcs.runtime.process_log import process_log
+from hpcxpcs.log.levels import context
+from hpcxpcs.log.process import process_log
+from hpcxpcs.pipeline.fit import observed
+from hpcxpcs.pipeline.reporter import LoggingReporter, logged
 
 
 class Listener:
@@ -31,7 +31,7 @@ class Listener:
 
 def test_given_a_reporter_then_it_hears_everything_as_it_was_said() -> None:
     listener = Listener()
-    with recorded(listener) as reporter:
+    with logged(listener) as reporter:
         reporter.phase("reading")
         reporter.step(1, 2)
         reporter.detail("angle 1")
@@ -40,13 +40,13 @@ def test_given_a_reporter_then_it_hears_everything_as_it_was_said() -> None:
 
 
 def test_given_a_reporter_that_logs_already_then_it_is_used_as_it_is() -> None:
-    reporter = Recorded(Listener())
-    with recorded(reporter) as found:
+    reporter = LoggingReporter(Listener())
+    with logged(reporter) as found:
         assert found is reporter
 
 
 def test_given_phases_then_lines_know_theirs_and_each_is_measured_once() -> None:
-    with process_log("lead") as log, recorded(None) as reporter:
+    with process_log("lead") as log, logged(None) as reporter:
         for text in ("reading", "fitting", "reading"):
             reporter.phase(text)
             assert context()["phase"] == text
@@ -59,12 +59,12 @@ def test_given_phases_then_lines_know_theirs_and_each_is_measured_once() -> None
 
 def test_given_a_first_phase_that_fails_then_nobody_hears_that_it_was_over() -> None:
     over: list[str] = []
-    with pytest.raises(ValueError, match="unreadable"), recorded(None) as reporter:
+    with pytest.raises(ValueError, match="unreadable"), logged(None) as reporter:
         reporter.after_phase = lambda: over.append("over")
         reporter.phase("reading")
         raise ValueError("unreadable")
     assert over == []
-    with recorded(None) as reporter:
+    with logged(None) as reporter:
         reporter.after_phase = lambda: over.append("over")
         reporter.phase("reading")
         assert over == []
@@ -73,7 +73,7 @@ def test_given_a_first_phase_that_fails_then_nobody_hears_that_it_was_over() -> 
 
 
 def test_given_the_record_of_a_run_then_the_phase_that_goes_on_is_in_it(tmp_path) -> None:
-    with process_log("lead") as log, recorded(None) as reporter:
+    with process_log("lead") as log, logged(None) as reporter:
         log.open_in(tmp_path, "1234abcd")
         reporter.phase("drawing")
         found = observed(tmp_path, "1234abcd", reporter)
@@ -82,5 +82,5 @@ def test_given_the_record_of_a_run_then_the_phase_that_goes_on_is_in_it(tmp_path
 
 
 def test_given_nobody_who_keeps_a_log_then_nothing_is_known(tmp_path) -> None:
-    with recorded(None) as reporter:
+    with logged(None) as reporter:
         assert observed(tmp_path, "1234abcd", reporter) == {}

@@ -8,14 +8,19 @@ import pytest
 
 from hpcxpcs.config import MODEL_NAMES, DataScale, config_from_mapping, load_config, resolved_parameters
 from hpcxpcs.data.formats import open_file, read_truth
-from hpcxpcs.data.noise import NoiseSpec
 from hpcxpcs.data.select import load
+from hpcxpcs.data.simulate import NoiseSpec
 from hpcxpcs.errors import ConfigError, OutputError
 from hpcxpcs.physics.model import build_model
 from hpcxpcs.physics.rates import rate_integral
-from hpcxpcs.pipeline.simulate import simulate, simulate_twotime, truth_path
-from hpcxpcs.pipeline.simulation_spec import SimulationSpec
-from hpcxpcs.pipeline.truth import TRUTH, true_parameters
+from hpcxpcs.pipeline.simulate import (
+    TRUTH,
+    SimulationSpec,
+    simulate,
+    simulate_twotime,
+    true_parameters,
+    truth_path,
+)
 
 FORMATS = ("nexus", "legacy", "cube", "nxxpcs", "viewer")
 QUIET = NoiseSpec("iid", sd=0.0)
@@ -43,17 +48,14 @@ def test_given_no_noise_then_c2_is_the_model_with_the_true_scaling(model, tmp_pa
     twotime = simulate_twotime(spec)
     for k, phi in enumerate(truth["phi"]):
         expected = truth["offset"][k] + truth["contrast"][k] * expected_shape(spec, phi)
-        np.testing.assert_allclose(
-            off_diagonal(twotime.angle(k).c2), off_diagonal(expected), rtol=1e-12, atol=1e-12
-        )
+        np.testing.assert_allclose(off_diagonal(twotime.angle(k).c2), off_diagonal(expected), rtol=1e-12, atol=1e-12)
 
 
 def test_given_noise_then_the_residual_has_the_stated_deviation():
     spec = small(frames=120, noise=NoiseSpec("iid", sd=0.02), contrast_spread=0.0, offset_spread=0.0)
     twotime = simulate_twotime(spec)
     residuals = [
-        np.triu(twotime.angle(k).c2 - (1.0 + 0.15 * expected_shape(spec, phi)), 1)
-        for k, phi in enumerate(twotime.phi)
+        np.triu(twotime.angle(k).c2 - (1.0 + 0.15 * expected_shape(spec, phi)), 1) for k, phi in enumerate(twotime.phi)
     ]
     pairs = 3 * 120 * 119 / 2
     deviation = np.sqrt(np.sum(np.square(residuals)) / pairs)
@@ -72,10 +74,7 @@ def test_given_photons_then_the_mean_over_many_seeds_is_the_model(model):
     )
     upper = np.triu_indices(10, 1)
     samples = np.array(
-        [
-            simulate_twotime(SimulationSpec(**{**vars(spec), "seed": seed})).angle(0).c2[upper]
-            for seed in range(50)
-        ]
+        [simulate_twotime(SimulationSpec(**{**vars(spec), "seed": seed})).angle(0).c2[upper] for seed in range(50)]
     )
     expected = (1.0 + 0.5 * expected_shape(spec, 0.0))[upper]
     z = (samples.mean(axis=0) - expected) / (samples.std(axis=0, ddof=1) / np.sqrt(50))
@@ -105,9 +104,7 @@ def test_round_trip_through_every_layout_gives_back_the_matrices(name, half, tmp
     ],
 )
 def test_given_missing_bins_then_the_file_names_them(name, reason, tmp_path):
-    spec = small(
-        "static", phi=(-30.0, 0.0, 45.0), format=name, missing_bins=(2, 4), extra_q=1, output=tmp_path / "a"
-    )
+    spec = small("static", phi=(-30.0, 0.0, 45.0), format=name, missing_bins=(2, 4), extra_q=1, output=tmp_path / "a")
     with open_file(simulate(spec)) as layout:
         assert {(round(item.q / spec.q, 9), item.phi, item.reason) for item in layout.absent} == {
             (1.0, 0.0, reason),
@@ -118,9 +115,7 @@ def test_given_missing_bins_then_the_file_names_them(name, reason, tmp_path):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_other_q_rings_and_missing_bins_do_not_shift_the_selection(name, tmp_path):
-    spec = small(
-        format=name, extra_q=2, missing_bins=(2, 5), output=tmp_path / "run.hdf", config=tmp_path / "run.yaml"
-    )
+    spec = small(format=name, extra_q=2, missing_bins=(2, 5), output=tmp_path / "run.hdf", config=tmp_path / "run.yaml")
     simulate(spec)
     with open_file(spec.output) as layout:
         assert len(layout.bins) == 7
@@ -176,7 +171,7 @@ def test_an_angle_keeps_its_matrix_when_others_are_added():
 
 def test_evaluating_a_few_rows_at_a_time_changes_nothing(monkeypatch):
     whole = simulate_twotime(small()).angle(0).c2
-    monkeypatch.setattr("hpcxpcs.pipeline.simulate.SLAB_ELEMENTS", 5 * 24)
+    monkeypatch.setattr("hpcxpcs.pipeline.simulate.ELEMENTS_AT_ONCE", 5 * 24)
     np.testing.assert_array_equal(simulate_twotime(small()).angle(0).c2, whole)
 
 
@@ -199,20 +194,14 @@ def test_the_written_configuration_has_no_bounds_no_start_and_a_relative_path(tm
 
 
 def test_conventions_reach_the_model_the_truth_and_the_configuration(tmp_path):
-    spec = small(
-        shear_law="homodyne-2", integrator="trapezoid", output=tmp_path / "a.hdf", config=tmp_path / "a.yaml"
-    )
+    spec = small(shear_law="homodyne-2", integrator="trapezoid", output=tmp_path / "a.hdf", config=tmp_path / "a.yaml")
     simulate(spec)
     assert read_truth(spec.output)["conventions"] == {"integrator": "trapezoid", "shear_law": "homodyne-2"}
     conventions = load_config(spec.config).conventions
     assert (conventions.integrator, conventions.shear_law) == ("trapezoid", "homodyne-2")
     usual = simulate_twotime(small(noise=QUIET)).angle(1).c2
-    assert (
-        np.abs(simulate_twotime(small(noise=QUIET, shear_law="homodyne-2")).angle(1).c2 - usual).max() > 0.01
-    )
-    assert (
-        np.abs(simulate_twotime(small(noise=QUIET, integrator="trapezoid")).angle(1).c2 - usual).max() > 1e-5
-    )
+    assert np.abs(simulate_twotime(small(noise=QUIET, shear_law="homodyne-2")).angle(1).c2 - usual).max() > 0.01
+    assert np.abs(simulate_twotime(small(noise=QUIET, integrator="trapezoid")).angle(1).c2 - usual).max() > 1e-5
 
 
 @pytest.mark.parametrize("present", ["a.hdf", "a.hdf.truth.json", "a.yaml"])

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import hpcxpcs
 from hpcxpcs.data.formats import open_file
-from hpcxpcs.data.noise import noise_spec
 from hpcxpcs.data.select import load
+from hpcxpcs.data.simulate import noise_spec
 from tests.data.stacks import config_for
 
 TARGETS = ["nexus.h5", "legacy.h5", "cube.h5", "cube.npz", "nxxpcs.h5", "viewer.h5"]

@@ -8,7 +8,7 @@ import pytest
 
 import hpcxpcs
 from hpcxpcs.cli import main
-from hpcxpcs.data.noise import NoiseSpec
+from hpcxpcs.data.simulate import NoiseSpec
 
 
 def test_given_photons_that_drift_then_the_file_says_how_many_there_were_per_pixel_frame_and_bin(tmp_path):
@@ -46,9 +46,7 @@ def test_given_larger_speckles_then_every_layout_is_read_back(format, tmp_path):
     noise = NoiseSpec("photon", photons=5.0, pixels=500, speckle_size=2.0)
     path = tmp_path / f"x.{format}.hdf"
     config, shape = tmp_path / "x.yaml", {"angles": 2, "frames": 12, "offset_spread": 0.0}
-    hpcxpcs.simulate(
-        hpcxpcs.SimulationSpec("static", output=path, config=config, format=format, noise=noise, **shape)
-    )
+    hpcxpcs.simulate(hpcxpcs.SimulationSpec("static", output=path, config=config, format=format, noise=noise, **shape))
     data = hpcxpcs.load(config)
     assert data.n_phi == 2 and np.all(np.isfinite(data.angle(0).c2))
 

@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from hpcxpcs.inference.records import PointFit
-from hpcxpcs.pipeline.stored_fit import pack, unpack
+from hpcxpcs.answer.fit import PointFit
+from hpcxpcs.pipeline.prepare import pack, unpack
 from tests.inference.fitting import fit, simulated
 
 

@@ -7,14 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from hpcxpcs.inference.certificate import Certificate
-from hpcxpcs.inference.diagnostics import Finding, Judgement, judge, mixing
-from hpcxpcs.inference.heterogeneity import heterogeneity
-from hpcxpcs.inference.modes import Modes
-from hpcxpcs.inference.posterior import ParameterSummary, Posterior, SampleStatistics, ShardRecord
-from hpcxpcs.inference.records import CompressionReport
+from hpcxpcs.answer.fit import PointFit
+from hpcxpcs.answer.posterior import (
+    Certificate,
+    Finding,
+    Judgement,
+    Modes,
+    ParameterSummary,
+    Posterior,
+    SampleStatistics,
+    ShardRecord,
+)
+from hpcxpcs.answer.posterior_verdict import judge
+from hpcxpcs.inference.consensus import heterogeneity
+from hpcxpcs.inference.diagnostics import mixing
 from hpcxpcs.results.records import Answer
-from tests.results.sample import NAMES, PHI, UNITS, PointFit, sample_answer, sample_fit, sample_scaling
+from tests.results.sample import COMPRESSION, NAMES, PHI, UNITS, sample_answer, sample_fit, sample_scaling
 
 SAMPLED = (*NAMES, "noise_scale")
 CHAINS, SAMPLES = 4, 250
@@ -51,7 +59,7 @@ def sample_posterior(fit: PointFit | None = None, seed: int = 5, route: str = "c
         heterogeneity=_heterogeneity(centre, factor, rng) if route == "consensus" else None,
         modes=Modes(1, np.ones(1), np.zeros((1, 8)), np.eye(8)[None], -31.0, "the posterior has one peak"),
         certificate=_certificate() if route == "consensus" else None,
-        compression=CompressionReport("moments", 120, 4800, 2277, 0.012, 0.03, 0.05, 2277, 16, 1),
+        compression=COMPRESSION,
         judgement=judge(SAMPLED, mixing(draws), divergences=0, draws=CHAINS * SAMPLES, bfmi=0.9),
         recommendations=(),
         warnings=(),

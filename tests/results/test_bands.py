@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hpcxpcs.results.bands import BAND_MATRICES, Bands, draws_for, write_credible_data
-from hpcxpcs.results.comparison import compared
-from hpcxpcs.results.marginals import at_mean, drawn_curves
+from hpcxpcs.results.comparison import at_mean, compared, drawn_curves
+from hpcxpcs.results.fitted import BAND_MATRICES, Bands, draws_for, write_fitted_data
 from tests.results.sample import whole
 from tests.results.sample_posterior import sampled_answer
 
@@ -20,7 +19,7 @@ def answer():
 @pytest.fixture(scope="module")
 def archive(answer, tmp_path_factory):
     path = tmp_path_factory.mktemp("fitted") / "fitted_data.npz"
-    write_credible_data(path, answer, answer.posterior)
+    write_fitted_data(path, answer, answer.posterior)
     with np.load(path, allow_pickle=False) as members:
         return dict(members)
 

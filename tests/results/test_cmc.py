@@ -6,11 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hpcxpcs.answer.posterior import marginals
 from hpcxpcs.files.json_safe import dumps
-from hpcxpcs.results.cmc import analysis_record, parameters_record, write_posterior
-from hpcxpcs.results.cmc_diagnostics import diagnostics_record
-from hpcxpcs.results.marginals import at_mean, drawn_curves, marginals
-from hpcxpcs.results.samples import samples_archive
+from hpcxpcs.results.cmc import (
+    diagnostics_record,
+    posterior_analysis_record,
+    posterior_files,
+    posterior_parameters_record,
+    samples_archive,
+)
+from hpcxpcs.results.comparison import at_mean, drawn_curves
 from tests.results.sample import NAMES, PHI, strictly_parsed
 from tests.results.sample_posterior import (
     CHAINS,
@@ -31,24 +36,24 @@ def plain(record):
     return strictly_parsed(dumps(record))
 
 
-def test_given_a_posterior_then_five_files_are_written(answer, tmp_path):
-    files = write_posterior(tmp_path, answer, answer.posterior)
-    assert [path.name for path in files] == [
+def test_given_a_posterior_then_it_has_five_files(answer):
+    files = posterior_files(answer, answer.posterior)
+    assert list(files) == [
         "parameters.json",
         "analysis_results_cmc.json",
         "diagnostics.json",
         "samples.npz",
         "inference_data.nc",
     ]
-    assert all(path.stat().st_size > 1000 for path in files)
-    heads = [strictly_parsed(path.read_text()) for path in files[:3]]
+    assert all(len(content) > 1000 for content in files.values())
+    heads = [strictly_parsed(content.decode()) for content in list(files.values())[:3]]
     assert {(one["schema_version"], one["method"], one["route"], one["verdict"]) for one in heads} == {
         (1, "cmc", "consensus", "certified")
     }
 
 
 def test_given_a_posterior_then_each_parameter_has_its_numbers_unit_and_bounds(answer):
-    record = plain(parameters_record(answer, answer.posterior))
+    record = plain(posterior_parameters_record(answer, answer.posterior))
     d0 = record["parameters"]["D0"]
     flat = answer.posterior.draws[..., 0]
     assert list(record["parameters"]) == list(SAMPLED)
@@ -65,19 +70,15 @@ def test_given_a_parameter_that_was_not_sampled_then_it_is_listed_with_its_value
     without = replace(posterior, names=posterior.names[1:], units=posterior.units[1:], draws=posterior.draws[..., 1:])
     summary = replace(
         posterior.summary,
-        **{
-            name: getattr(posterior.summary, name)[1:]
-            for name in vars(posterior.summary)
-            if name != "hdi_probability"
-        },
+        **{name: getattr(posterior.summary, name)[1:] for name in vars(posterior.summary) if name != "hdi_probability"},
     )
-    record = plain(parameters_record(answer, replace(without, summary=summary)))
+    record = plain(posterior_parameters_record(answer, replace(without, summary=summary)))
     assert record["fixed_parameters"] == {"D0": {"value": answer.fit.values[0], "unit": "Å²/s^(1+alpha)"}}
     assert "D0" not in record["parameters"]
 
 
 def test_given_a_posterior_then_every_angle_has_contrast_and_offset(answer):
-    per_angle = plain(parameters_record(answer, answer.posterior))["scaling"]["per_angle"]
+    per_angle = plain(posterior_parameters_record(answer, answer.posterior))["scaling"]["per_angle"]
     assert [row["phi"] for row in per_angle] == list(PHI)
     assert per_angle[2]["contrast"]["mean"] == pytest.approx(0.27, abs=1e-3)
     low, high = per_angle[0]["offset"]["hdi"]
@@ -87,15 +88,15 @@ def test_given_a_posterior_then_every_angle_has_contrast_and_offset(answer):
 def test_given_numbers_that_are_not_finite_then_the_files_are_still_strict_json(answer):
     broken = replace(answer.posterior.summary, r_hat=np.full(len(SAMPLED), np.nan), z=np.full(len(SAMPLED), np.inf))
     posterior = replace(answer.posterior, summary=broken)
-    record = plain(parameters_record(answer, posterior))
+    record = plain(posterior_parameters_record(answer, posterior))
     assert record["parameters"]["D0"]["r_hat"] is None
-    quality = plain(analysis_record(answer, posterior))
+    quality = plain(posterior_analysis_record(answer, posterior))
     assert quality["comparison_to_nlsq"]["D0"]["z"] == "Infinity"
     assert quality["sampling_quality"]["quality_flag"] == "poor"
 
 
 def test_given_a_posterior_then_sampling_quality_data_and_point_fit_stand_side_by_side(answer):
-    record = plain(analysis_record(answer, answer.posterior))
+    record = plain(posterior_analysis_record(answer, answer.posterior))
     assert record["sampling_quality"]["convergence_status"] == "converged"
     assert record["sampling_quality"]["quality_flag"] == "good"
     assert record["dataset_info"]["n_angles"] == 3
@@ -111,21 +112,21 @@ def test_given_a_posterior_then_sampling_quality_data_and_point_fit_stand_side_b
 
 def test_given_a_rejected_posterior_then_every_file_says_so(answer):
     posterior = sample_posterior(answer.fit, **rejected())
-    quality = plain(analysis_record(answer, posterior))["sampling_quality"]
+    quality = plain(posterior_analysis_record(answer, posterior))["sampling_quality"]
     assert (quality["convergence_status"], quality["quality_flag"]) == ("not_converged", "poor")
     assert quality["warnings"] == [
         "shard 2 was left out",
         "R-hat of beta is 1.31, the threshold 1.05: the chains disagree: look at the trace plot",
     ]
     assert quality["recommendations"] == ["sample all data at once with method exact"]
-    diagnostics = plain(diagnostics_record(posterior))
+    diagnostics = plain(diagnostics_record(answer, posterior))
     converged = {row["name"]: row["converged"] for row in diagnostics["convergence"]["per_parameter_diagnostics"]}
     assert [name for name, good in converged.items() if not good] == ["beta"]
     assert diagnostics["certificate"]["verdict"] == "rejected"
 
 
 def test_given_shards_then_the_diagnostics_name_those_left_out_and_why(answer):
-    record = plain(diagnostics_record(answer.posterior))
+    record = plain(diagnostics_record(answer, answer.posterior))
     shards = record["cmc_specific"]
     assert (shards["num_shards"], shards["accepted"], shards["rejected"]) == (4, [0, 1, 3], [2])
     assert shards["shard_summary"][2]["reasons"] == ["R-hat 1.31 of beta"]
@@ -134,14 +135,14 @@ def test_given_shards_then_the_diagnostics_name_those_left_out_and_why(answer):
 
 
 def test_given_a_consensus_then_the_certificate_holds_weights_shifts_and_compression(answer):
-    certificate = plain(diagnostics_record(answer.posterior))["certificate"]
+    certificate = plain(diagnostics_record(answer, answer.posterior))["certificate"]
     assert (certificate["route"], certificate["k_hat"], certificate["k_hat_limit"]) == ("consensus", 0.21, 0.67)
     assert len(certificate["mean_shifts"]) == len(SAMPLED)
     assert (certificate["compression_error"], certificate["compression_within_tolerance"]) == (0.012, True)
 
 
 def test_given_exact_chains_then_nothing_is_said_about_weights_or_shards(answer):
-    record = plain(diagnostics_record(sample_posterior(answer.fit, route="exact")))
+    record = plain(diagnostics_record(answer, sample_posterior(answer.fit, route="exact")))
     assert record["certificate"]["checked"] is False
     assert "k_hat" not in record["certificate"]
     assert record["heterogeneity"] is None
@@ -150,7 +151,7 @@ def test_given_exact_chains_then_nothing_is_said_about_weights_or_shards(answer)
 
 
 def test_given_the_sampler_then_its_efficiency_is_counted_from_real_chains(answer):
-    record = plain(diagnostics_record(answer.posterior))["sampling_efficiency"]
+    record = plain(diagnostics_record(answer, answer.posterior))["sampling_efficiency"]
     assert (record["of"], record["divergences"], record["divergence_rate"]) == ("shard 1", 1, 0.001)
     assert record["num_steps"]["max"] == 15
     assert record["tree_depth"]["max"] == 4

@@ -12,7 +12,7 @@ import pytest
 
 from hpcxpcs.data.twotime import from_arrays
 from hpcxpcs.errors import OutputError
-from hpcxpcs.results.fitted import MATRICES, reason_to_skip, write_fitted_data
+from hpcxpcs.results.fitted import FITTED_MATRICES, reason_to_skip, write_fitted_data
 from tests.results.sample import PHI, SIGMA, sample_answer, whole
 
 
@@ -36,7 +36,7 @@ def test_given_an_archive_then_it_has_the_public_names_and_shapes(archive):
         "t1": (40,),
         "t2": (40,),
         "q": (1,),
-        **dict.fromkeys(MATRICES, (3, 40, 40)),
+        **dict.fromkeys(FITTED_MATRICES, (3, 40, 40)),
     }
 
 
@@ -45,16 +45,12 @@ def test_given_an_archive_then_the_raw_theory_is_the_shape_and_scaling_turns_it_
     contrast, offset = archive["per_angle_scaling"].T
     inside = np.s_[:, 1:, 1:]
     assert raw[inside].max() == pytest.approx(1.0)
-    assert (offset[:, None, None] + contrast[:, None, None] * raw)[inside] == pytest.approx(
-        scaled[inside], rel=1e-6
-    )
+    assert (offset[:, None, None] + contrast[:, None, None] * raw)[inside] == pytest.approx(scaled[inside], rel=1e-6)
 
 
 def test_given_an_archive_then_residuals_are_in_units_of_the_noise_not_of_the_data(archive):
     inside = np.s_[:, 1:, 1:]
-    assert archive["residuals_normalized"][inside] == pytest.approx(
-        archive["residuals"][inside] / SIGMA, rel=1e-5
-    )
+    assert archive["residuals_normalized"][inside] == pytest.approx(archive["residuals"][inside] / SIGMA, rel=1e-5)
     difference = archive["c2_exp"] - archive["c2_theoretical_scaled"]
     assert archive["residuals"][inside] == pytest.approx(difference[inside], abs=1e-6)
 
@@ -72,7 +68,7 @@ def test_given_data_of_a_precision_then_the_matrices_keep_it(tmp_path, answer, d
     c2 = np.array([answer.data.angle(k).c2 for k in range(3)], dtype=dtype)
     write_fitted_data(tmp_path / "f.npz", replace(answer, data=from_arrays(c2, PHI, 0.0054, 0.1)))
     with np.load(tmp_path / "f.npz") as members:
-        assert {members[name].dtype for name in MATRICES} == {np.dtype(dtype)}
+        assert {members[name].dtype for name in FITTED_MATRICES} == {np.dtype(dtype)}
 
 
 def test_given_many_angles_then_memory_holds_only_one(tmp_path):
@@ -92,17 +88,13 @@ def test_given_a_limit_then_a_larger_archive_is_skipped_with_the_reason(tmp_path
     assert "more than the limit" in reason_to_skip(tmp_path / "f.npz", answer.data, limit=size - 1)
 
 
-def test_given_too_little_room_on_the_disk_then_the_archive_is_skipped_with_the_reason(
-    tmp_path, answer, monkeypatch
-):
+def test_given_too_little_room_on_the_disk_then_the_archive_is_skipped_with_the_reason(tmp_path, answer, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 10))
     assert "are free on the disk" in reason_to_skip(tmp_path / "f.npz", answer.data)
 
 
-def test_given_a_disk_that_fills_up_then_the_error_names_it_and_nothing_is_left(
-    tmp_path, answer, monkeypatch
-):
+def test_given_a_disk_that_fills_up_then_the_error_names_it_and_nothing_is_left(tmp_path, answer, monkeypatch):
     def failing(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hpcxpcs.data.preprocess import Processing
+from hpcxpcs.config.sections import Preprocessing
 from hpcxpcs.data.twotime import from_arrays
-from hpcxpcs.results.heat_maps import selected_data
+from hpcxpcs.results.drawing import selected_data
 from hpcxpcs.results.plots import AnglePage
 from tests.data.stacks import Q, matrix
 from tests.results.sample import reduced, sample_answer
@@ -48,7 +48,7 @@ def test_given_a_late_origin_dead_frames_and_preprocessing_then_the_map_shows_al
     c2 = matrix(3, 30)
     c2[24:, :] = c2[:, 24:] = np.nan
     c2[4, :] = c2[:, 4] = 0
-    processing = Processing(normalization="mean", noise_reduction="median")
+    processing = Preprocessing(normalization="mean", noise_reduction="median")
     data = from_arrays([c2], [45.0], Q, 0.5, t=5.0 + 0.5 * np.arange(30), processing=processing)
     figure = selected_data(data)
     (ax,), (image,) = maps_of(figure)
@@ -92,7 +92,7 @@ def test_given_matrices_that_a_fit_refuses_then_they_are_still_drawn():
     _, (first, second, _) = maps_of(selected_data(data))
     assert np.isnan(values(first)[2, 5]) and np.isfinite(values(first)[2, 4])
     assert np.isnan(values(second)).all()
-    normalised = replace(data, processing=Processing(normalization="baseline"))
+    normalised = replace(data, processing=Preprocessing(normalization="baseline"))
     axes, _ = maps_of(selected_data(normalised))
     assert [len(ax.texts) for ax in axes] == [0, 1, 0]
     assert "finds no usable pair" in axes[1].texts[0].get_text()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hpcxpcs.results.measurement import matching, measurement, number
+from hpcxpcs.results.table import matching, measurement, number
 
 INF, NAN = math.inf, math.nan
 

@@ -7,12 +7,15 @@ import pytest
 
 from hpcxpcs import results
 from hpcxpcs.files.json_safe import json_safe
-from hpcxpcs.results.bands import BAND_MATRICES
-from hpcxpcs.results.cmc import analysis_record, heading, parameters_record
-from hpcxpcs.results.cmc_diagnostics import diagnostics_record
+from hpcxpcs.results.cmc import (
+    diagnostics_record,
+    posterior_analysis_record,
+    posterior_parameters_record,
+    sample_arrays,
+)
+from hpcxpcs.results.fitted import BAND_MATRICES
 from hpcxpcs.results.inference_data import inference_data
-from hpcxpcs.results.posterior_report import POSTERIOR_PICTURES
-from hpcxpcs.results.samples import sample_arrays
+from hpcxpcs.results.report import POSTERIOR_PICTURES
 from tests.results.sample_posterior import SAMPLED, rejected, sample_posterior, sampled_answer
 
 DOCUMENTED = set(re.findall(r"`(\w+)`", (Path(results.__file__).parent / "OUTPUTS.md").read_text()))
@@ -34,10 +37,9 @@ def keys(record):
 def test_given_any_posterior_then_every_key_of_its_records_is_documented(changes):
     answer = sampled_answer(12, **changes)
     records = (
-        heading(answer, answer.posterior),
-        parameters_record(answer, answer.posterior),
-        analysis_record(answer, answer.posterior),
-        diagnostics_record(answer.posterior),
+        posterior_parameters_record(answer, answer.posterior),
+        posterior_analysis_record(answer, answer.posterior),
+        diagnostics_record(answer, answer.posterior),
     )
     assert keys(json_safe(list(records))) - DOCUMENTED == set()
 

@@ -12,8 +12,8 @@ from matplotlib import image
 
 from hpcxpcs.results import plots
 from hpcxpcs.results.comparison import compared
+from hpcxpcs.results.drawing import evenly_chosen
 from hpcxpcs.results.gallery import Gallery
-from hpcxpcs.results.heat_maps import evenly_chosen
 from tests.results.sample import reduced, sample_answer, sample_data, sample_run
 
 OVERALL = {"overview.png", "angle_scaling.png", "residual_checks.png"}
@@ -51,9 +51,7 @@ def test_given_angles_then_file_names_keep_every_digit():
     )
 
 
-@given(
-    st.lists(st.sampled_from([0.0, -0.0, 1e-9, 12.1, 12.1000001, -12.1]) | st.floats(-180, 180), max_size=12)
-)
+@given(st.lists(st.sampled_from([0.0, -0.0, 1e-9, 12.1, 12.1000001, -12.1]) | st.floats(-180, 180), max_size=12))
 def test_given_any_angles_then_no_two_files_have_the_same_name(phi):
     names = plots.angle_file_names(phi)
     assert len(set(names)) == len(phi)
@@ -69,9 +67,7 @@ def test_given_an_answer_then_every_picture_is_made_and_told(answer, tmp_path):
     assert all(size(path.read_bytes())[0] > 1000 for path in tmp_path.iterdir())
 
 
-def test_given_one_picture_that_fails_then_the_others_are_made_and_the_error_is_kept(
-    answer, tmp_path, monkeypatch
-):
+def test_given_one_picture_that_fails_then_the_others_are_made_and_the_error_is_kept(answer, tmp_path, monkeypatch):
     real = plots.AnglePage.draw
 
     def failing(page, summary):
@@ -81,9 +77,7 @@ def test_given_one_picture_that_fails_then_the_others_are_made_and_the_error_is_
 
     monkeypatch.setattr(plots.AnglePage, "draw", failing)
     gallery, _ = drawn(answer, tmp_path)
-    assert [(item.what, item.reason) for item in gallery.failed] == [
-        ("plots/c2_phi_0.0.png", "ValueError: no ink")
-    ]
+    assert [(item.what, item.reason) for item in gallery.failed] == [("plots/c2_phi_0.0.png", "ValueError: no ink")]
     assert len(list(tmp_path.iterdir())) == 5
 
 
@@ -135,7 +129,5 @@ def test_given_no_robust_errors_and_a_constant_scaling_then_pictures_are_still_m
         robust_contrast_uncertainty=None,
         robust_offset_uncertainty=None,
     )
-    answer = replace(
-        answer, fit=replace(answer.fit, scaling=scaling), run=sample_run(truth={"contrast": 0.2})
-    )
+    answer = replace(answer, fit=replace(answer.fit, scaling=scaling), run=sample_run(truth={"contrast": 0.2}))
     assert drawn(answer, tmp_path)[0].failed == []

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hpcxpcs.results import chain_plots, posterior_plots, shard_plots
+from hpcxpcs.results import posterior_plots
 from hpcxpcs.results.comparison import compared
 from hpcxpcs.results.gallery import Gallery
 from tests.results.sample import sample_answer
@@ -40,9 +40,7 @@ def size(png):
 def only(posterior, chosen):
     """The posterior of a few of its parameters."""
     summary = posterior.summary
-    columns = {
-        name: getattr(summary, name)[chosen] for name in vars(summary) if name != "hdi_probability"
-    }
+    columns = {name: getattr(summary, name)[chosen] for name in vars(summary) if name != "hdi_probability"}
     shards = tuple(replace(one, mean=one.mean[chosen], std=one.std[chosen]) for one in posterior.shards)
     return replace(
         posterior,
@@ -77,7 +75,7 @@ def test_given_a_picture_that_fails_then_the_others_are_made_and_the_error_is_ke
     def failing(found):
         raise ValueError("no ink")
 
-    monkeypatch.setattr(chain_plots, "trace", failing)
+    monkeypatch.setattr(posterior_plots, "trace", failing)
     gallery = drawn(answer, tmp_path)
     assert [(item.what, item.reason) for item in gallery.failed] == [("plots/trace.png", "ValueError: no ink")]
     assert PICTURES - {path.name for path in tmp_path.iterdir()} == {"trace.png"}
@@ -95,9 +93,9 @@ def test_given_one_chain_of_one_parameter_then_pictures_are_still_made(answer):
         posterior_plots.posterior(answer, posterior, {}),
         posterior_plots.forest(answer, posterior, {}),
         posterior_plots.pair(posterior, {}),
-        shard_plots.shard_forest(posterior, {}),
-        *(draw(posterior) for draw in (chain_plots.trace, chain_plots.rank, chain_plots.autocorrelation)),
-        *(draw(posterior) for draw in (chain_plots.energy, chain_plots.ess)),
+        posterior_plots.shard_forest(posterior, {}),
+        *(draw(posterior) for draw in (posterior_plots.trace, posterior_plots.rank, posterior_plots.autocorrelation)),
+        *(draw(posterior) for draw in (posterior_plots.energy, posterior_plots.ess)),
     ]
     assert all(size(png)[0] > 300 for png in pictures)
 
@@ -110,9 +108,9 @@ def test_given_a_parameter_that_never_moved_then_pictures_are_still_made(answer)
     for png in (
         posterior_plots.posterior(answer, posterior, {}),
         posterior_plots.pair(posterior, {}),
-        chain_plots.trace(posterior),
-        chain_plots.rank(posterior),
-        chain_plots.autocorrelation(posterior),
+        posterior_plots.trace(posterior),
+        posterior_plots.rank(posterior),
+        posterior_plots.autocorrelation(posterior),
     ):
         assert size(png)[0] > 300
 
@@ -139,7 +137,7 @@ def test_given_a_histogram_then_contours_hold_their_share_of_it():
 
 
 def test_given_longer_chains_then_effective_draws_grow(answer):
-    lengths, counts = chain_plots.ess_growth(answer.posterior.statistics.draws)
+    lengths, counts = posterior_plots.ess_growth(answer.posterior.statistics.draws)
     assert lengths.tolist() == [25, 50, 75, 100, 125, 150, 175, 200, 225, 250]
     assert counts.shape == (10, len(SAMPLED))
     assert np.all(counts[-1] > 3 * counts[0])
@@ -153,6 +151,4 @@ def test_given_a_bound_thousands_of_units_wide_or_tiny_then_axes_stay_readable(a
         **{name: (getattr(posterior.summary, name).T * scale).T for name in ("mean", "std", "hdi", "point_value")},
     )
     wide = replace(posterior, draws=posterior.draws * scale, summary=summary)
-    assert size(posterior_plots.posterior(answer, wide, {})) == size(
-        posterior_plots.posterior(answer, posterior, {})
-    )
+    assert size(posterior_plots.posterior(answer, wide, {})) == size(posterior_plots.posterior(answer, posterior, {}))

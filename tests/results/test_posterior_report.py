@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from hpcxpcs.results.posterior_report import POSTERIOR_PICTURES
 from hpcxpcs.results.records import WrittenResults
-from hpcxpcs.results.report import report_html
+from hpcxpcs.results.report import POSTERIOR_PICTURES, report_html
 from tests.results.sample import sample_answer, sample_run
 from tests.results.sample_posterior import SAMPLED, rejected, sampled_answer
 from tests.results.test_report import Page

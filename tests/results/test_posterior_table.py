@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hpcxpcs.results.posterior_table import parameter_rows, posterior_text, scaling_rows
+from hpcxpcs.results.table import parameter_rows, posterior_text, scaling_rows
 from tests.results.sample import NAMES, PHI, TRUTH, sample_data
 from tests.results.sample_posterior import rejected, sample_posterior, sampled_answer
 
@@ -24,7 +24,7 @@ def with_numbers(mean, std, median, hdi):
 
 
 def first_row(*numbers, truth=None):
-    return next(parameter_rows(with_numbers(*numbers), {"D0": truth} if truth else {}))
+    return parameter_rows(with_numbers(*numbers), {"D0": truth} if truth else {})[0]
 
 
 def test_given_numbers_then_all_have_the_last_digit_that_the_deviation_leaves():
@@ -48,7 +48,7 @@ def test_given_a_posterior_that_is_no_number_then_the_row_says_so():
 
 
 def test_given_angles_then_contrast_and_offset_have_a_row_each():
-    rows = list(scaling_rows(sample_posterior(), sample_data(), {"contrast": 0.23, "offset": [1.0, 1.0, 1.0]}))
+    rows = scaling_rows(sample_posterior(), sample_data(), {"contrast": 0.23, "offset": [1.0, 1.0, 1.0]})
     expected = [f"{name} {phi:g}°" for name in ("contrast", "offset") for phi in PHI]
     assert [row.name for row in rows] == expected
     assert (rows[0].truth, rows[3].truth) == ("0.23", "1")

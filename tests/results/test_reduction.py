@@ -3,14 +3,8 @@
 import numpy as np
 import pytest
 
-from hpcxpcs.results import reduction
-from hpcxpcs.results.reduction import (
-    RESIDUAL_EDGES,
-    lag_groups,
-    mean_by_lag,
-    residual_counts,
-    thinned,
-)
+from hpcxpcs.results import plots
+from hpcxpcs.results.plots import RESIDUAL_EDGES, lag_groups, mean_by_lag, residual_counts, thinned
 from tests.results.sample import reduced, sample_answer, whole
 
 
@@ -32,7 +26,7 @@ def block_means(values, size):
 def test_given_more_frames_than_pixels_then_each_pixel_is_the_mean_of_its_frames(
     answer, monkeypatch, pixels, block_points
 ):
-    monkeypatch.setattr(reduction, "PIXELS", pixels)
+    monkeypatch.setattr(plots, "PIXELS", pixels)
     summary, parts = reduced(answer, 1, block_points), whole(answer, 1)
     residual = np.where(parts["good"], parts["normalized"], np.nan)
     size = summary.frames_per_pixel
@@ -63,7 +57,7 @@ def test_given_an_angle_then_neighbours_are_products_of_residuals_that_share_a_f
     products, counts = reduced(answer, 2, 7 * 61).neighbours.T
     parts = whole(answer, 2)
     residual = np.where(parts["good"], parts["normalized"], 0.0)
-    for k, distance in enumerate(reduction.DISTANCES):
+    for k, distance in enumerate(plots.DISTANCES):
         pairs = parts["good"][:, :-distance] & parts["good"][:, distance:]
         assert counts[k] == pairs.sum()
         assert products[k] == pytest.approx((residual[:, :-distance] * residual[:, distance:]).sum())

@@ -147,11 +147,9 @@ def test_given_a_failing_picture_then_no_number_is_lost_and_everyone_is_told(ans
     assert "RuntimeError: no ink" in written.report.read_text()
 
 
-def test_given_fitted_data_above_the_limit_then_the_summary_says_why_there_are_none(
-    answer, tmp_path, monkeypatch
-):
+def test_given_fitted_data_above_the_limit_then_the_summary_says_why_there_are_none(answer, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        writer, "reason_to_skip", lambda path, data: fitted.reason_to_skip(path, data, limit=10)
+        writer, "reason_to_skip", lambda path, data, matrices: fitted.reason_to_skip(path, data, matrices, limit=10)
     )
     write_pictures(write_numbers(tmp_path, answer), answer, plots=False)
     skipped = record(tmp_path, "summary.json")["files_skipped"]
@@ -161,7 +159,7 @@ def test_given_fitted_data_above_the_limit_then_the_summary_says_why_there_are_n
 
 
 def test_given_a_disk_that_is_full_for_fitted_data_then_the_rest_is_written(answer, tmp_path, monkeypatch):
-    def failing(path, answer, fault=None):
+    def failing(path, answer, posterior):
         raise OutputError(f"{path}: {os.strerror(errno.ENOSPC)}")
 
     monkeypatch.setattr(writer, "write_fitted_data", failing)
@@ -181,6 +179,7 @@ WRITE_AND_DIE = textwrap.dedent(
     import os, signal, sys
     from dataclasses import replace
     from pathlib import Path
+    from hpcxpcs.files import atomic
     from hpcxpcs.results.write import write_numbers, write_pictures
     from tests.results.sample import sample_answer, sample_run
 
@@ -191,8 +190,8 @@ WRITE_AND_DIE = textwrap.dedent(
             os.kill(os.getpid(), signal.SIGKILL)
 
     answer = replace(sample_answer(), run=sample_run(exit_code=3))
-    written = write_numbers(folder, answer, fault=fault)
-    write_pictures(written, answer, plots=False, report=False, fault=fault)
+    atomic.reached = fault
+    write_pictures(write_numbers(folder, answer), answer, plots=False, report=False)
     """
 )
 
@@ -206,18 +205,12 @@ WRITE_AND_DIE = textwrap.dedent(
         ("written fitted_data.npz", 3, NUMBERS),
     ],
 )
-def test_given_a_kill_while_results_are_replaced_then_a_whole_set_is_there(
-    answer, tmp_path, step, code, files
-):
+def test_given_a_kill_while_results_are_replaced_then_a_whole_set_is_there(answer, tmp_path, step, code, files):
     folder = tmp_path / "results"
     write_numbers(folder, answer)
-    child = subprocess.run(
-        [sys.executable, "-c", WRITE_AND_DIE, str(folder), step], cwd=ROOT, check=False
-    )
+    child = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(folder), step], cwd=ROOT, check=False)
     assert child.returncode == -signal.SIGKILL
-    assert {
-        name for name in names(folder) if not any(part.startswith(".") for part in Path(name).parts)
-    } == files
+    assert {name for name in names(folder) if not any(part.startswith(".") for part in Path(name).parts)} == files
     assert record(folder, "summary.json")["exit_code"] == code
     known = json.loads((folder / "provenance.json").read_text())["sha256"]
     for name, digest in known.items():

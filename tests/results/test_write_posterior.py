@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from hpcxpcs.results import chain_plots, fitted
+from hpcxpcs.results import fitted, posterior_plots
 from hpcxpcs.results import write as writer
 from hpcxpcs.results.write import write_numbers, write_pictures
 from tests.results.sample import sample_answer, sample_run, strictly_parsed
@@ -80,7 +80,7 @@ def test_given_a_failing_picture_then_no_number_is_lost(answer, tmp_path, monkey
     def failing(found):
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(chain_plots, "energy", failing)
+    monkeypatch.setattr(posterior_plots, "energy", failing)
     written = write_pictures(write_numbers(tmp_path, answer), answer, fitted_data=False)
     assert names(tmp_path) >= NUMBERS | {"plots/trace.png", "report.html"}
     assert [item.what for item in written.plots_failed] == ["plots/energy.png"]
@@ -90,7 +90,7 @@ def test_given_a_failing_picture_then_no_number_is_lost(answer, tmp_path, monkey
 def test_given_bands_above_the_limit_then_the_summary_says_why_there_are_none(answer, tmp_path, monkeypatch):
     size = 6 * 3 * 20**2 * 4
     monkeypatch.setattr(
-        writer, "reason_to_skip", lambda path, data, matrices=5: fitted.reason_to_skip(path, data, size, matrices)
+        writer, "reason_to_skip", lambda path, data, matrices: fitted.reason_to_skip(path, data, matrices, size)
     )
     write_pictures(write_numbers(tmp_path, answer), answer, plots=False, report=False)
     skipped = record(tmp_path, "summary.json")["files_skipped"]

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from hpcxpcs import cli
-from hpcxpcs.runtime.events import read_events
-from hpcxpcs.runtime.run import Run
-from hpcxpcs.runtime.schedulers.jobs import JobRequest, Resources, TaskLook
-from hpcxpcs.runtime.schedulers.scripts import script_text
-from hpcxpcs.runtime.schedulers.slurm import Slurm
-from hpcxpcs.runtime.status import read_status
-from tests.runtime import toy
+from hpcxpcs.batch.jobs import Job, Resources, TaskLook
+from hpcxpcs.batch.scripts import script_text
+from hpcxpcs.batch.slurm import Slurm
+from hpcxpcs.runs.events import read_events
+from hpcxpcs.runs.run import Run
+from hpcxpcs.runs.status import read_status
 from tests.slurm.lab import Lab
+from tests.workers import toy
 
 ROOT = Path(__file__).parents[2]
-TOY = (sys.executable, "-m", "tests.runtime.toy")
+TOY = (sys.executable, "-m", "tests.workers.toy")
 PRODUCT = (sys.executable, "-m", "hpcxpcs")
 TEN_MINUTES = 600
 
@@ -51,16 +51,17 @@ class Batch:
         **settings: Any,
     ) -> str:
         """Submit `COMMAND RUN OPTIONS` with the script that the product makes; returns the job's id."""
-        request = JobRequest(
+        job = Job(
+            scheduler="slurm",
             **{"kind": "array", "name": "test"} | settings,
             command=(*command, str(run), *(str(option) for option in options)),
             run=run,
             resources=Resources(walltime=walltime, nodes=nodes, processes=processes),
             environment={"PYTHONPATH": str(ROOT)},
         )
-        script = run / "submit" / f"{request.kind}-{len(list(run.glob('submit/*')))}.sh"
+        script = run / "submit" / f"{job.kind}-{len(list(run.glob('submit/*')))}.sh"
         script.parent.mkdir(exist_ok=True)
-        script.write_text(script_text("slurm", request))
+        script.write_text(script_text(job))
         return self.slurm.submit(script, after=after)
 
     def looks(self, *jobs: str) -> list[TaskLook]:
@@ -78,9 +79,7 @@ class Batch:
     def until_done(self, run: Run, *jobs: str) -> None:
         """Wait for the end of jobs, while the run folder and Slurm agree; all must have succeeded."""
         self.until(lambda: self.agreed(run, *jobs) and not self.states(*jobs) & {"waiting", "running"})
-        assert {(look.word, look.exit_code) for look in self.looks(*jobs)} == {("COMPLETED", 0)}, self.told(
-            run
-        )
+        assert {(look.word, look.exit_code) for look in self.looks(*jobs)} == {("COMPLETED", 0)}, self.told(run)
         assert status_of(run)["state"] == "done"
         assert toy.digest(run) == toy.expected_digest(len(run.plan.tasks), run.plan.extra["blocks"])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcxpcs.runtime.schedulers.slurm import Slurm
+from hpcxpcs.batch.slurm import Slurm
 from tests.slurm.batch import Batch
 from tests.slurm.lab import Lab, missing_programs
 

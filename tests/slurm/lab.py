@@ -321,9 +321,7 @@ class Lab:
         for place in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 variables = (place / "environ").read_bytes().split(b"\0")
-                if self._mark.encode() in variables and any(
-                    name.startswith(b"SLURM_JOB_ID=") for name in variables
-                ):
+                if self._mark.encode() in variables and any(name.startswith(b"SLURM_JOB_ID=") for name in variables):
                     found.append(int(place.name))
         return tuple(found)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.runtime import toy
 from tests.slurm.batch import events_of, status_of, steps
+from tests.workers import toy
 
 
 def test_given_an_array_of_8_over_20_shards_then_they_are_done_once_each_and_status_agrees_with_squeue(batch):
@@ -70,9 +70,7 @@ def test_given_a_task_that_is_cancelled_then_the_others_do_its_shards(batch):
 
 
 @pytest.mark.parametrize("tasks", [1, 3])
-def test_given_a_job_that_is_cancelled_then_everything_stops_with_what_it_has_and_a_new_one_goes_on(
-    batch, tasks
-):
+def test_given_a_job_that_is_cancelled_then_everything_stops_with_what_it_has_and_a_new_one_goes_on(batch, tasks):
     run = batch.toy_run(3, held=True)
     job = batch.submit(run.folder, tasks=tasks)
     batch.until(lambda: len(batch.running(job)) == tasks and steps(run) >= tasks * toy.DRAWS)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpcxpcs.runtime.status import read_status
-from tests.runtime import toy
+from hpcxpcs.runs.status import read_status
 from tests.slurm.batch import Batch, events_of, status_of, steps
+from tests.workers import toy
 
 
 def begun(batch: Batch, run, job: str, tasks: int) -> None:
@@ -27,7 +27,7 @@ def test_given_a_requeue_in_mid_run_then_the_task_saves_waits_and_helps_again(ba
     run = batch.toy_run(8, held=True)
     job = batch.submit(run.folder, tasks=3)
     begun(batch, run, job, 3)
-    batch.slurm.requeue([f"{job}_1"])
+    batch.lab.ask("scontrol", "requeue", f"{job}_1")
     batch.until(lambda: batch.agreed(run, job) and batch.looks(job)[1].state == "waiting")
     assert batch.looks(job)[1].reason == "BeginTime"
     assert len(events_of(run, "stopped")) == 1
@@ -75,9 +75,7 @@ def test_given_a_node_that_goes_down_then_its_tasks_are_requeued_and_the_others_
     batch.lab.set_node("n2", "down")
     batch.until(lambda: len(batch.running(job)) == 4)
     assert {look.node for look in batch.looks(job) if look.state == "running"} == {"n1"}
-    batch.until(
-        lambda: status_of(run)["counts"]["shard"]["running"] <= 4
-    )  # Slurm does not wait for their end
+    batch.until(lambda: status_of(run)["counts"]["shard"]["running"] <= 4)  # Slurm does not wait for their end
     toy.let_go(run)
     batch.until_done(run, job)
     assert len(events_of(run, "stopped")) == 4, "they were warned, and saved what they had"

@@ -1,4 +1,4 @@
-"""A newcomer's path: the lines of the README's page on clusters, one after the other, on a real Slurm."""
+"""A newcomer's path: the lines of the page on clusters, one after the other, on a real Slurm."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow
 
 
 def lines_of_the_readme() -> Iterator[str]:
-    """The commands of the README under "On your cluster", Slurm, without their comments."""
-    page = (ROOT / "README.md").read_text().partition("## On your cluster")[2]
+    """The commands of docs/clusters.md, Slurm, without their comments."""
+    page = (ROOT / "docs" / "clusters.md").read_text()
     block = re.search(r"\*\*Slurm\*\*\n\n```\n(.*?)```", page, re.DOTALL)
     assert block is not None
     for line in block[1].splitlines():

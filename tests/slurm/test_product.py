@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcxpcs.runtime.run import Run
+from hpcxpcs.runs.run import Run
 from tests.acceptance.jobs import MPIEXEC, Jobs, copied, digest, hooked
 from tests.slurm.batch import PRODUCT, Batch, events_of, status_of, steps
 from tests.small_problem import small_problem
@@ -52,7 +52,7 @@ def test_given_an_array_with_a_requeue_in_mid_run_and_a_gather_job_then_the_resu
     array = batch.submit(run.folder, command=(*slowly, "work"), tasks=2)
     gather = batch.submit(run.folder, "--here", command=(*PRODUCT, "resume"), kind="gather", after=array)
     batch.until(lambda: batch.agreed(run, array) and len(batch.running(array)) == 2 and steps(run) >= 20)
-    batch.slurm.requeue([array])
+    batch.lab.ask("scontrol", "requeue", array)
     batch.until(lambda: batch.agreed(run, array) and batch.states(array) == {"waiting"})
     assert status_of(run)["counts"]["shard"]["running"] == 0
     assert batch.states(gather) == {"waiting"}, "an array that is requeued has not ended"

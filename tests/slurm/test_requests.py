@@ -62,20 +62,6 @@ def test_when_jobs_are_cancelled_then_ended_and_unknown_ones_are_no_error(batch,
     assert [look.state for look in batch.looks(ended, waiting)] == ["done", "cancelled"]
 
 
-def test_when_jobs_are_requeued_then_ended_ones_run_again_waiting_ones_wait_and_unknown_ones_are_an_error(
-    batch, script
-):
-    ended = batch.slurm.submit(write(script, "true"))
-    waiting = batch.slurm.submit(write(script, "true", "--hold"))
-    batch.until(lambda: batch.states(ended) == {"done"})
-    batch.slurm.requeue([ended, waiting])
-    assert batch.states(ended) == {"waiting"}
-    with pytest.raises(
-        SchedulerProblem, match=r"requeue 9999999: exit code 1: .*: jobs that Slurm has forgotten"
-    ):
-        batch.slurm.requeue(["9999999"])
-
-
 def test_given_a_queue_that_is_not_there_then_slurm_s_own_words_are_told(batch, script):
     with pytest.raises(SchedulerProblem, match=r"sbatch --parsable .*: exit code 1: .*invalid partition"):
         batch.slurm.submit(write(script, "true", "--partition=fast"))
@@ -85,7 +71,5 @@ def test_given_programs_that_fail_then_looking_is_an_error_and_not_a_gone_job(ba
     broken = batch.folder / "slurm.conf"
     broken.write_text("ClusterName=lab\nNonsense=1\n")
     monkeypatch.setenv("SLURM_CONF", str(broken))
-    with pytest.raises(
-        SchedulerProblem, match=r"(?s)squeue .*: exit code 1: .*Nonsense.*: see whether squeue works"
-    ):
+    with pytest.raises(SchedulerProblem, match=r"(?s)squeue .*: exit code 1: .*Nonsense.*: see whether squeue works"):
         batch.slurm.look(["1"])

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from tests.runtime import toy
 from tests.slurm.batch import events_of, status_of
+from tests.workers import toy
 
 DEADLINE = """
 import json, sys
-from hpcxpcs.runtime.batch_job import batch_job
-from hpcxpcs.runtime.preemption import find_deadline
+from hpcxpcs.runs.job import batch_job
+from hpcxpcs.workers.preemption import find_deadline
 found = find_deadline()
 print(json.dumps({"seconds": found.remaining(), "source": found.source, **batch_job()}))
 """

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from hpcxpcs.config.dialects.rules import Fate
-from hpcxpcs.config.dialects.work import Work
+from hpcxpcs.config.dialects.work import Fate, Work, said
 from hpcxpcs.config.problems import KeyPath, dotted
 
 _CACHE_SUFFIXES = (".npz", ".npy", ".h5", ".hdf", ".hdf5")
@@ -94,10 +93,11 @@ def _preprocessing(work: Work) -> None:
     section = work.section(_TREATED)
     origin: KeyPath = (_TREATED, "enabled")
     if not work.switch(origin, False):
-        for key in section:
-            if key != "enabled":
-                why = "preprocessing.enabled is not true: the data are fitted as they were measured"
-                work.tell((_TREATED, key), Fate.DROPPED, why=why)
+        for key in [key for key in section if key != "enabled"]:
+            work.drop(
+                (_TREATED, key),
+                "preprocessing.enabled is not true: the data are fitted as they were measured",
+            )
         return
     stages = work.section(_TREATED, "stages")
     silent = "normalize_data" not in stages
@@ -107,14 +107,12 @@ def _preprocessing(work: Work) -> None:
             "unless told otherwise it divided by c2(0, 0), which is shot noise; switch stages.normalize_data off "
             "(enabled: false), or name its method: mean, minmax or statistical"
         )
-    work.tell(origin, Fate.DROPPED, why=why, changes_answer=silent)
+    work.drop(origin, why, changes_answer=silent)
     for name, stage in _STAGES.items():
         _one_stage(work, name, stage)
     for name in stages:
         if name not in (*_STAGES, *_IDLE):
-            known = ", ".join(_STAGES)
-            why = f"no stage; give one of {known}"
-            work.tell((_TREATED, "stages", name), Fate.UNKNOWN, why=why, changes_answer=True)
+            work.disown((_TREATED, "stages", name), f"no stage; give one of {', '.join(_STAGES)}")
 
 
 def _one_stage(work: Work, name: str, stage: _Stage) -> None:
@@ -123,17 +121,15 @@ def _one_stage(work: Work, name: str, stage: _Stage) -> None:
     options = work.section(_TREATED, "stages", name)
     if work.given(*path) is None:
         if stage.on and len(stage.methods) == 1:
-            ours = stage.methods[stage.usual]
-            work.put(target, ours, (_TREATED, "enabled"))
-            work.tell_absent(dotted(path), _said(target, ours), "homodyne's stage is on unless it is off")
+            why = "homodyne's stage is on unless it is off"
+            work.assume(dotted(path), target, stage.methods[stage.usual], why, (_TREATED, "enabled"))
         return
     if not work.switch((*path, "enabled"), stage.on):
         origin = (*path, "enabled") if "enabled" in options else path
-        work.put(target, stage.off, origin)
-        work.tell(origin, Fate.REPLACED, _said(target, stage.off), "the stage is off")
+        work.replace(origin, target, stage.off, "the stage is off")
         for key in options if origin != path else ():
             if key != "enabled":
-                work.tell((*path, key), Fate.DROPPED, why="the stage is off")
+                work.drop((*path, key), "the stage is off")
         return
     _method(work, path, stage, options)
 
@@ -150,12 +146,10 @@ def _method(work: Work, path: KeyPath, stage: _Stage, options: Mapping[str, Any]
     ours = stage.methods[method]
     alters = stage.key in ("normalization", "noise_reduction") and ours != "none"
     if ours is None:
-        work.tell(origin, Fate.DROPPED, why=_NO_COUNTERPART[method], changes_answer=True)
+        work.drop(origin, _NO_COUNTERPART[method], changes_answer=True)
     else:
-        work.put(target, ours, origin)
         differs = alters and stage.key == "noise_reduction"
-        why = _OTHERWISE.get(ours, "") if isinstance(ours, str) else ""
-        work.tell(origin, Fate.REPLACED, _said(target, ours), why, changes_answer=differs)
+        work.replace(origin, target, ours, _OTHERWISE.get(ours, ""), changes_answer=differs)
     if origin == path:
         return
     for key, value in options.items():
@@ -163,25 +157,20 @@ def _method(work: Work, path: KeyPath, stage: _Stage, options: Mapping[str, Any]
         if place == origin:
             continue
         if key == "enabled":
-            work.tell(place, Fate.DROPPED, why=f"{dotted(target)} says it")
+            work.drop(place, f"{dotted(target)} says it")
         elif key in _WINDOWS and ours in ("statistical", "median", "gaussian"):
             _window(work, place, value, rank=int(alters))
         else:
-            work.tell(place, Fate.DROPPED, why=_NO_OPTION, changes_answer=alters)
+            work.drop(place, _NO_OPTION, changes_answer=alters)
 
 
 def _window(work: Work, origin: KeyPath, value: Any, rank: int) -> None:
     """The one window of ours; that of a noise filter before that of the diagonal."""
     fits = isinstance(value, int) and not isinstance(value, bool) and value % 2 == 1 and 3 <= value <= 101
-    if fits and work.put((_TREATED, "window"), value, origin, rank):
-        work.tell(origin, Fate.RENAMED, f"{_TREATED}.window")
+    if fits:
+        work.rename(origin, (_TREATED, "window"), value, rank=rank)
     else:
-        why = (
-            f"{dotted(work.origins[_TREATED, 'window'])} wins"
-            if fits
-            else "window is odd here, from 3 to 101"
-        )
-        work.tell(origin, Fate.DROPPED, why=why, changes_answer=bool(rank) and not fits)
+        work.drop(origin, "window is odd here, from 3 to 101", changes_answer=bool(rank))
 
 
 def _quality(work: Work) -> None:
@@ -192,21 +181,17 @@ def _quality(work: Work) -> None:
     homodyne = work.dialect == "homodyne"
     if not on:
         if section.get("enabled") is False:
-            work.put((_JUDGED, "level"), "none", origin)
-            work.tell(origin, Fate.REPLACED, f"{_JUDGED}.level: none", "nothing is judged")
+            work.replace(origin, (_JUDGED, "level"), "none", "nothing is judged")
         for key in ("validation_level", "auto_repair") if homodyne else ():
             if key in section:
-                work.tell((_JUDGED, key), Fate.DROPPED, why="quality_control.enabled is not true")
+                work.drop((_JUDGED, key), "quality_control.enabled is not true")
         return
     level = section.get("validation_level") if homodyne else None
     if level is None:
-        work.put((_JUDGED, "level"), "standard", origin)
-        why = "" if homodyne else "there nothing read it"
-        work.tell(origin, Fate.REPLACED, f"{_JUDGED}.level: standard", why)
+        work.replace(origin, (_JUDGED, "level"), "standard", "" if homodyne else "there nothing read it")
     else:
-        work.tell(origin, Fate.DROPPED, why=f"{_JUDGED}.level says it")
-        work.put((_JUDGED, "level"), _lower(level), (_JUDGED, "validation_level"))
-        work.tell((_JUDGED, "validation_level"), Fate.RENAMED, f"{_JUDGED}.level")
+        work.drop(origin, f"{_JUDGED}.level says it")
+        work.rename((_JUDGED, "validation_level"), (_JUDGED, "level"), _lower(level))
     if homodyne:
         _repair(work, section, judged=_lower(level) != "none")
 
@@ -218,13 +203,11 @@ def _repair(work: Work, section: Mapping[str, Any], judged: bool) -> None:
     if not judged:
         for path in (target, negatives):
             if path[1] in section:
-                work.tell(path, Fate.DROPPED, why="at level none nothing is judged or repaired")
+                work.drop(path, "at level none nothing is judged or repaired")
         return
     if named is None:
-        work.put(target, "conservative", (_JUDGED, "enabled"))
-        work.tell_absent(
-            dotted(target), f"{dotted(target)}: conservative", f"homodyne repaired by itself; {_MASKS}"
-        )
+        why = f"homodyne repaired by itself; {_MASKS}"
+        work.assume(dotted(target), target, "conservative", why, (_JUDGED, "enabled"))
     ours, why = _lower(named or "conservative"), _MASKS
     thorough = ours == "aggressive" and section.get("repair_negative_correlations") is True
     if ours == "aggressive":
@@ -233,42 +216,38 @@ def _repair(work: Work, section: Mapping[str, Any], judged: bool) -> None:
         if not thorough:
             why = "without repair_negative_correlations it did no more than conservative"
     if named is not None:
-        work.put(target, ours, target)
-        work.tell(target, Fate.REPLACED, _said(target, ours), "" if ours == "disabled" else why)
+        work.replace(target, target, ours, "" if ours == "disabled" else why)
     if thorough:
-        work.tell(negatives, Fate.REPLACED, _said(target, ours))
+        work.tell(negatives, Fate.REPLACED, said(target, ours))
     elif negatives[1] in section:
-        work.tell(negatives, Fate.DROPPED, why="it counted only with auto_repair: aggressive")
+        work.drop(negatives, "it counted only with auto_repair: aggressive")
 
 
 def _cache(work: Work) -> None:
     """A folder for the cache that is not simply that of the data, where both programs wrote it, and no cache at all."""
     target: KeyPath = ("runtime", "data_cache")
     strategy: KeyPath = ("v2_features", "cache_strategy")
-    said = _lower(work.given(*strategy)) if work.dialect == "homodyne" else None
-    if said == "none":
-        work.put(target, None, strategy, rank=1)
-        work.tell(strategy, Fate.REPLACED, f"{dotted(target)}: null", "nothing is kept")
-    elif said is not None:
-        work.tell(strategy, Fate.DROPPED, why="what is too large for the memory is kept, by its content")
+    named = _lower(work.given(*strategy)) if work.dialect == "homodyne" else None
+    if named == "none":
+        work.replace(strategy, target, None, "nothing is kept", rank=1)
+    elif named is not None:
+        work.drop(strategy, "what is too large for the memory is kept, by its content")
     origin: KeyPath = ("experimental_data", "cache_file_path")
     given = work.section("experimental_data").get("cache_file_path")
     if given is None:
         return
-    named = isinstance(given, str) and _is_a_file(work, given)
-    folder = os.path.dirname(given) if named else given  # noqa: PTH120
+    is_file = isinstance(given, str) and _is_a_file(work, given)
+    folder = os.path.dirname(given) if is_file else given  # noqa: PTH120
     if given == "":
-        work.tell(origin, Fate.DROPPED, why="is empty")
-    elif named and not folder:
-        work.tell(origin, Fate.DROPPED, why=f"names a file, and no folder; {_IN_RUN}")
+        work.drop(origin, "is empty")
+    elif is_file and not folder:
+        work.drop(origin, f"names a file, and no folder; {_IN_RUN}")
     elif isinstance(folder, str) and os.path.normpath(folder) in _data_folders(work):
-        work.tell(origin, Fate.DROPPED, why=f"beside the data; {_IN_RUN}")
-    elif not work.put(target, folder, origin):
-        work.tell(origin, Fate.DROPPED, why=f"{dotted(strategy)} wins")
-    elif named:
-        work.tell(origin, Fate.REPLACED, _said(target, folder), "named a file; its folder is meant")
+        work.drop(origin, f"beside the data; {_IN_RUN}")
+    elif is_file:
+        work.replace(origin, target, folder, "named a file; its folder is meant")
     else:
-        work.tell(origin, Fate.RENAMED, dotted(target))
+        work.rename(origin, target, folder)
 
 
 def _is_a_file(work: Work, path: str) -> bool:
@@ -289,8 +268,3 @@ def _data_folders(work: Work) -> set[str]:
 
 def _lower(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
-
-
-def _said(target: KeyPath, value: Any) -> str:
-    """A key of ours with its value, as it stands in a file."""
-    return f"{dotted(target)}: {str(value).lower() if isinstance(value, bool) else value}"

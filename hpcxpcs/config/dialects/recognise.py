@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-DIALECTS = ("homodyne", "heterodyne")
 _MARKS = (
     *("metadata.config_version", "phi_filtering", "analysis_settings", "noise_estimation", "plotting"),
     *("temporal", "parameters", "v2_features", "optimization_config", "q_tolerance_fraction"),

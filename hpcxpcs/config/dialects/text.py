@@ -8,9 +8,8 @@ from typing import Any
 
 import yaml
 
-from hpcxpcs.config.dialects.rules import Fate, Record, Rule, always
-from hpcxpcs.config.dialects.translate import TABLES, Translation
-from hpcxpcs.config.dialects.work import NOT_THERE
+from hpcxpcs.config.dialects.translate import Translation
+from hpcxpcs.config.dialects.work import NOT_THERE, TABLES, Fate, Record, Rule
 from hpcxpcs.config.problems import KeyPath, dotted
 from hpcxpcs.config.schema import Config
 
@@ -38,10 +37,7 @@ other parameters of the model, at the end of their values for starts from the da
 def table(translation: Translation) -> Iterator[str]:
     """One aligned line per key: its line, the key, its value, what became of it, and why."""
     rows = [("line", "key", "value", "becomes")]
-    rows += [
-        (str(record.line or "-"), record.key, _value(record), _becomes(record))
-        for record in translation.records
-    ]
+    rows += [(str(record.line or "-"), record.key, _value(record), _becomes(record)) for record in translation.records]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         cells = [row[0].rjust(widths[0]), row[1].ljust(widths[1]), row[2].ljust(widths[2]), row[3]]
@@ -77,7 +73,7 @@ def page() -> str:
 
 def _fate(rule: Rule, quote: str = "") -> tuple[str, str]:
     """What becomes of a key, and what there is to say about it."""
-    accept = "" if rule.harmless is always else "other values change the answer and take --accept"
+    accept = "" if rule.harmless is None else "other values change the answer and take --accept"
     becomes = f"{rule.fate} {quote}{rule.to}{quote}" if rule.to else str(rule.fate)
     return becomes, "; ".join(filter(None, (rule.why, accept)))
 

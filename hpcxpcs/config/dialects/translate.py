@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from hpcxpcs.config.dialects.heterodyne_keys import HETERODYNE
-from hpcxpcs.config.dialects.homodyne_keys import HOMODYNE
-from hpcxpcs.config.dialects.logs import translate_logging
-from hpcxpcs.config.dialects.measurement import translate_measurement
+from hpcxpcs.config.dialects.measurement import translate_logging, translate_measurement
+from hpcxpcs.config.dialects.parameters import translate_parameters
 from hpcxpcs.config.dialects.preparation import translate_preparation
-from hpcxpcs.config.dialects.rules import Fate, Record, Rule, rule_for
-from hpcxpcs.config.dialects.starts import translate_parameters
-from hpcxpcs.config.dialects.work import NOT_THERE, Work
+from hpcxpcs.config.dialects.work import NOT_THERE, TABLES, Fate, Record, Rule, Work, rule_for, said
 from hpcxpcs.config.document import Document
-from hpcxpcs.config.numbers import read_number
 from hpcxpcs.config.parameters import MODEL_NAMES, model_named
-from hpcxpcs.config.posterior_sections import PerShardMcmc
-from hpcxpcs.config.problems import KeyPath, Problem, dotted
+from hpcxpcs.config.problems import NO_VALUE, KeyPath, Problem, config_error, dotted
+from hpcxpcs.config.sections import PerShardMcmc
+from hpcxpcs.config.values import read_number
 
-TABLES: Mapping[str, Mapping[str, Rule]] = {"homodyne": HOMODYNE, "heterodyne": HETERODYNE}
-"""The rules of every dialect, by dotted key."""
-SCALING_MODES = {"constant_averaged": "constant"}
 _TYPO = 0.8
 _ANY_SHARE = 0.999
 """Share of divergent draws that accepts practically every chain: ours is less than 1."""
-_NLSQ = "optimization.nlsq"
+_MODE: KeyPath = ("analysis_mode",)
+_NLSQ: KeyPath = ("optimization", "nlsq")
+_CMC: KeyPath = ("optimization", "cmc")
+_METHOD: KeyPath = ("optimization", "method")
 
 
 @dataclass(frozen=True)
@@ -79,25 +76,22 @@ def _model(work: Work) -> str | None:
             work.problems.append(Problem((), f"analysis_mode is missing; give one of {known}"))
         else:
             work.refuse(origin, f"is not a model; give one of {known}")
-        return None
-    work.put(("analysis_mode",), name, origin)
-    if work.at(*origin) is NOT_THERE:
-        work.tell_absent("analysis_mode", f"analysis_mode: {name}", "heterodyne took it for granted")
+    elif work.at(*origin) is NOT_THERE:
+        work.assume("analysis_mode", _MODE, name, "heterodyne took it for granted", origin)
+    elif origin == _MODE and mode == name:
+        work.keep(_MODE, name)
     else:
-        fate = Fate.KEPT if origin == ("analysis_mode",) and mode == name else Fate.RENAMED
-        work.tell(origin, fate, "" if fate is Fate.KEPT else "analysis_mode")
+        work.rename(origin, _MODE, name)
     return name
 
 
 def _mode(work: Work) -> tuple[KeyPath, Any]:
     """Where the model is named, and how."""
-    places: list[KeyPath] = [("analysis_mode",), ("optimization", "nlsq", "analysis_mode")]
-    if work.dialect == "homodyne":
-        places = [("analysis_mode",), ("parameter_space", "model")]
-    for origin in places:
+    other = ("parameter_space", "model") if work.dialect == "homodyne" else (*_NLSQ, "analysis_mode")
+    for origin in (_MODE, other):
         if (value := work.given(*origin)) is not None:
             return origin, value
-    return places[0], "two_component" if work.dialect == "heterodyne" else None
+    return _MODE, "two_component" if work.dialect == "heterodyne" else None
 
 
 def _model_name(mode: Any, dialect: str) -> str | None:
@@ -110,109 +104,94 @@ def _model_name(mode: Any, dialect: str) -> str | None:
 
 def _conventions(work: Work, model: str) -> None:
     """Name the formulas of the older program, so that parameters keep their meaning."""
-    origin: KeyPath = ("analysis_mode",)
+    time_origin = ("analyzer_parameters", "time_origin")
     if model == "laminar_flow":
-        work.put(("conventions", "shear_law"), "homodyne-2", origin)
         why = "its sinc⁴ with rates 2.22 times larger; couette is the physical law"
-        work.tell_absent("(formula)", "conventions.shear_law: homodyne-2", why)
+        work.assume("(formula)", ("conventions", "shear_law"), "homodyne-2", why, _MODE)
     elif work.dialect == "heterodyne":
-        work.put(("conventions", "heterodyne"), "heterodyne-2", origin)
         why = "its cos(phi + phi0) and soft clip; physical has cos(phi - phi0)"
-        work.tell_absent("(formula)", "conventions.heterodyne: heterodyne-2", why)
+        work.assume("(formula)", ("conventions", "heterodyne"), "heterodyne-2", why, _MODE)
         why = "the first frame is t = 0; it was t = dt: amplitudes at 1 s refer to a time one frame later"
-        work.tell_absent("(time)", "analyzer_parameters.time_origin: window", why)
-    work.put(("analyzer_parameters", "time_origin"), "window", origin)
-    work.put(("conventions", "integrator"), "exact", origin)
+        work.tell_absent("(time)", said(time_origin, "window"), why)
+    work.put(time_origin, "window", _MODE)
     why = "the same integral without its error near t = 0; trapezoid is that program's sum, for method nlsq"
-    work.tell_absent("(integral)", "conventions.integrator: exact", why)
+    work.assume("(integral)", ("conventions", "integrator"), "exact", why, _MODE)
 
 
 def _scaling(work: Work) -> None:
     """One of the old per-angle modes: that of the method used, or of nlsq."""
-    nlsq: KeyPath = ("optimization", "nlsq", "per_angle_mode")
-    if work.dialect == "homodyne":
-        nlsq = ("optimization", "nlsq", "anti_degeneracy", "per_angle_mode")
-    cmc: list[KeyPath] = [("optimization", "cmc", "per_angle_mode")]
+    by_fit: list[KeyPath] = [(*_NLSQ, "anti_degeneracy", "per_angle_mode")]
+    by_cmc: list[KeyPath] = [(*_CMC, "per_angle_mode")]
     if work.dialect == "heterodyne":
-        cmc.append(("optimization", "cmc", "per_angle", "per_angle_mode"))
-    plain: list[KeyPath] = []
-    if work.dialect == "heterodyne":
-        plain = [("scaling", "mode"), ("analysis", "scaling_mode"), ("scaling_mode",)]
-    asked = next((value for place in _methods(work) if (value := work.given(*place)) is not None), None)
-    by_cmc = asked not in (None, "nlsq")
-    places = [*cmc, nlsq, *plain] if by_cmc else [nlsq, *plain, *cmc]
+        by_fit = [
+            (*_NLSQ, "per_angle_mode"),
+            ("scaling", "mode"),
+            ("analysis", "scaling_mode"),
+            ("scaling_mode",),
+        ]
+        by_cmc.append((*_CMC, "per_angle", "per_angle_mode"))
+    places = [*by_fit, *by_cmc] if _asked_method(work) in (None, "nlsq") else [*by_cmc, *by_fit]
     winner = next((place for place in places if work.given(*place) is not None), None)
     for place in places:
         if work.at(*place) is NOT_THERE:
             continue
         if place != winner:
-            why = f"{dotted(winner)} wins" if winner else "is null"
-            work.tell(place, Fate.DROPPED, why=why)
+            work.drop(place, f"{dotted(winner)} wins" if winner else "is null")
             continue
         mode = work.given(*place)
-        ours = SCALING_MODES.get(mode, mode) if isinstance(mode, str) else mode
+        ours = "constant" if mode == "constant_averaged" else mode
         if not work.put(("scaling", "mode"), ours, place):
-            work.tell(place, Fate.DROPPED, why="contrast and offset are held, which wins")
+            work.drop(place, "contrast and offset are held, which wins")
             continue
         why = "per angle with a learned spread; averaged and individual are its two ends"
         work.tell(place, Fate.REPLACED, f"scaling.mode: {ours}", why if ours == "auto" else "")
-    if work.new.get("scaling", {}).get("mode") != "constant":
-        return
-    if "constant" in work.new["scaling"]:
+    scaling = work.new.get("scaling", {})
+    if scaling.get("mode") == "constant" and "constant" in scaling:
         work.tell_absent("(scaling)", "scaling.constant", "contrast and offset are held at their values")
 
 
 def _starts(work: Work) -> None:
     """The number of starts counts only when multi-start was on."""
+    switch, origin = (*_NLSQ, "multistart"), (*_NLSQ, "multistart_n")
     if work.dialect == "homodyne":
-        enabled = work.given("optimization", "nlsq", "multi_start", "enable")
-        origin: KeyPath = ("optimization", "nlsq", "multi_start", "n_starts")
-    else:
-        enabled = work.given("optimization", "nlsq", "multistart")
-        origin = ("optimization", "nlsq", "multistart_n")
-    if work.given(*origin) is not None and enabled is not True:
-        work.tell(origin, Fate.DROPPED, why="multi-start was off; ours always starts from several places")
+        switch, origin = (*_NLSQ, "multi_start", "enable"), (*_NLSQ, "multi_start", "n_starts")
+    if work.given(*origin) is not None and work.given(*switch) is not True:
+        work.drop(origin, "multi-start was off; ours always starts from several places")
 
 
-def _methods(work: Work) -> tuple[KeyPath, ...]:
-    """Where the method is named, the place that decides first."""
-    short: tuple[KeyPath, ...] = (("analysis", "method"), ("method",))
-    return (("optimization", "method"), *(short if work.dialect == "heterodyne" else ()))
+def _asked_method(work: Work) -> Any:
+    """The method that the file names, by the place that decides first; None when it names none."""
+    short: tuple[KeyPath, ...] = (("analysis", "method"), ("method",)) if work.dialect == "heterodyne" else ()
+    return next((value for place in (_METHOD, *short) if (value := work.given(*place)) is not None), None)
 
 
 def _method(work: Work) -> None:
     """Both programs fit by nlsq unless told otherwise."""
-    if all(work.given(*place) is None for place in _methods(work)):
-        work.put(("optimization", "method"), "nlsq", ("optimization",))
-        work.tell_absent("optimization.method", "optimization.method: nlsq", f"{work.dialect} began with it")
+    if _asked_method(work) is None:
+        work.assume(dotted(_METHOD), _METHOD, "nlsq", f"{work.dialect} began with it", ("optimization",))
 
 
 def _divergences(work: Work) -> None:
     """A number of divergent draws as their share of a shard's draws."""
-    section: KeyPath = ("optimization", "cmc")
-    places: list[KeyPath] = [(*section, "validation", "max_divergences"), (*section, "max_divergences")]
-    for place in places if work.dialect == "heterodyne" else []:
-        if work.given(*place) is None:
+    for place in ((*_CMC, "validation", "max_divergences"), (*_CMC, "max_divergences")):
+        given = work.given(*place)
+        if given is None or work.dialect != "heterodyne":
             continue
         try:
-            count = read_number(work.given(*place))
+            count = read_number(given)
             draws = math.prod(_sampler(work, key) for key in ("num_samples", "num_chains"))
         except ValueError as error:
             work.refuse(place, f"{error}; give the number of divergent draws of a shard")
             continue
         share = min(count / draws, _ANY_SHARE) if draws > 0 else count
-        target = ("optimization", "cmc", "validation", "max_divergence_rate")
-        if work.put(target, share, place, rank=-1):
-            why = f"{count:g} of the {draws:g} draws of a shard"
-            work.tell(place, Fate.REPLACED, f"{dotted(target)}: {share:.3g}", why)
-        else:
-            work.tell(place, Fate.DROPPED, why=f"{dotted(work.origins[target])} wins")
+        why = f"{count:g} of the {draws:g} draws of a shard"
+        work.replace(place, (*_CMC, "validation", "max_divergence_rate"), share, why, rank=-1)
 
 
 def _sampler(work: Work, key: str) -> float:
     """A number of NUTS as it will be: the flat key, the nested one, or the default."""
     for place in ((key,), ("per_shard_mcmc", key)):
-        if (value := work.given("optimization", "cmc", *place)) is not None:
+        if (value := work.given(*_CMC, *place)) is not None:
             return read_number(value)
     return float(getattr(PerShardMcmc(), key))
 
@@ -223,50 +202,37 @@ def _everything_else(work: Work) -> None:
     for path in work.leaves():
         if work.is_told(path):
             continue
-        key = dotted(path)
-        value = work.given(*path)
+        key, value = dotted(path), work.given(*path)
         rule = rule_for(table, key)
-        if _is_section(table, key):
+        if key not in table and any(known.startswith(f"{key}.") for known in table):
             if value is None or value == {}:
-                work.tell(path, Fate.DROPPED, why="is empty")
+                work.drop(path, "is empty")
             else:
                 work.refuse(path, "must be a section of keys")
-            continue
-        if rule is None:
+        elif rule is None:
             _unknown(work, path, table)
         elif rule.fate is Fate.DROPPED:
-            work.tell(path, Fate.DROPPED, why=rule.why, changes_answer=not rule.harmless(value))
+            work.drop(path, rule.why, changes_answer=not rule.may_go(value))
         else:
             _translate(work, path, rule, value)
-
-
-def _is_section(table: Mapping[str, Rule], key: str) -> bool:
-    return any(known.startswith(f"{key}.") for known in table) and key not in table
 
 
 def _translate(work: Work, path: KeyPath, rule: Rule, value: Any) -> None:
     """Put a value to its new place; what a section has put there already is left alone."""
     to = rule.to or dotted(path)
     target: KeyPath = tuple(to.split("."))
-    fate = rule.fate
-    if value is None and fate is not Fate.KEPT and rule.read(None) is None:
-        work.tell(path, Fate.DROPPED, why="is null, which means the default")
-        return
-    if value is None and fate is Fate.KEPT and target[0] not in ("initial_parameters", "parameter_space"):
-        work.tell(path, Fate.DROPPED, why="is null, which means the default")
-        return
-    if target[0] in ("initial_parameters", "parameter_space"):
-        work.tell(path, fate, rule.to, rule.why)
-        return
     ours = rule.read(value)
-    if not work.put(target, ours, path, rule.rank):
-        work.tell(path, Fate.DROPPED, why=f"{dotted(work.origins[target])} wins")
-        return
-    if ours == value and to == dotted(path):
+    is_there = target[0] in ("initial_parameters", "parameter_space")
+    if value is None and ours is None and not (is_there and rule.fate is Fate.KEPT):
+        work.drop(path, "is null, which means the default")
+    elif is_there:
+        work.tell(path, rule.fate, rule.to, rule.why)
+    elif not work.put(target, ours, path, rule.rank):
+        work.drop(path, f"{dotted(work.origins[target])} wins")
+    elif ours == value and to == dotted(path):
         work.tell(path, Fate.KEPT)
     else:
-        shown = f"{to}: {ours}" if fate is Fate.REPLACED else rule.to
-        work.tell(path, fate, shown, "" if fate is Fate.KEPT else rule.why)
+        work.tell(path, rule.fate, f"{to}: {ours}" if rule.fate is Fate.REPLACED else rule.to, rule.why)
 
 
 def _unknown(work: Work, path: KeyPath, table: Mapping[str, Rule]) -> None:
@@ -285,3 +251,50 @@ def _beside(table: Mapping[str, Rule], section: list[str]) -> set[str]:
     length = len(section)
     keys = (key.split(".") for key in table)
     return {parts[length] for parts in keys if len(parts) > length and parts[:length] == section}
+
+
+def from_old(document: Document, base: Path | None, dialect: str, *, accept: bool = False) -> Translation:
+    """The translation of an old document; ConfigError when it is not to be had.
+
+    Without `accept` a dropped key that would change the answer is an error.
+    """
+    translation = translated(document, dialect, base)
+    problems = [*translation.problems, *([] if accept else answer_changes(translation, document))]
+    if problems:
+        ordered = sorted(problems, key=lambda problem: document.lines.get(problem.path, 0))
+        raise config_error(ordered, document.place, document.name or "the configuration")
+    return translation
+
+
+def answer_changes(translation: Translation, document: Document) -> list[Problem]:
+    """What would go and change the answer, each with the remedy."""
+    command = f"{_migrating(document)} -o NEW --accept"
+    by_key = {dotted(path): path for path in document.lines}
+    problems = []
+    for record in translation.records:
+        if record.changes_answer:
+            stays = record.fate in (Fate.RENAMED, Fate.REPLACED)
+            verb = "is" if record.fate is Fate.UNKNOWN else "has no counterpart that gives the same answer:"
+            way = "take what is nearest with" if stays else "leave it behind with"
+            text = f"{verb} {record.why}; take it out, or {way} `{command}`"
+            path = by_key.get(record.key, tuple(record.key.split(".")))
+            value = NO_VALUE if isinstance(record.value, (dict, list)) else record.value
+            problems.append(Problem(path, text, value))
+    return problems
+
+
+def warning(translation: Translation, document: Document) -> str:
+    """One line that says what was read and how to see what became of it."""
+    name = document.name or "the mapping"
+    gone = sum(record.fate is Fate.DROPPED for record in translation.records)
+    prefix = {Fate.UNKNOWN: "", Fate.DROPPED: "dropped: ", Fate.REPLACED: "not given: "}
+    aloud = [f"; {one.key} is {prefix[one.fate]}{one.why}" for one in translation.records if one.aloud]
+    return (
+        f"{name} is a configuration of {translation.dialect}, read with {translation.changes} changes "
+        f"({gone} keys are not needed){''.join(aloud)}; `{_migrating(document)}` shows them"
+    )
+
+
+def _migrating(document: Document) -> str:
+    """The command that accounts for every key of a file."""
+    return f"hpcxpcs config migrate {shlex.quote(document.name) if document.name else 'OLD'}"

@@ -43,9 +43,7 @@ G2_RESULTS = ("xpcs/multitau/normalized_g2", "exchange/norm-0-g2", "xpcs/g2/g2",
 
 def _module(name: str) -> ModuleType:
     if name not in FORMATS:
-        raise FormatError(
-            f"experimental_data.format: {name!r} is not a known format; known: {', '.join(FORMATS)}"
-        )
+        raise FormatError(f"experimental_data.format: {name!r} is not a known format; known: {', '.join(FORMATS)}")
     return FORMATS[name]
 
 
@@ -76,9 +74,7 @@ def open_layout(source: Source, name: str = "auto") -> Layout:
     if name == "auto":
         name = _detect_in(source)
     elif not _module(name).detect(source):
-        raise FormatError(
-            f"experimental_data.format is {name}, but the file has no {_module(name).LOOKS_FOR}"
-        )
+        raise FormatError(f"experimental_data.format is {name}, but the file has no {_module(name).LOOKS_FOR}")
     layout: Layout = _module(name).open_layout(source)
     return layout
 
@@ -89,9 +85,7 @@ def open_file(path: Path, name: str = "auto") -> Iterator[Layout]:
     with named(path), opened(path) as source:
         layout = open_layout(source, name)
         if path.suffix == UNFINISHED:
-            layout = replace(
-                layout, notes=(*layout.notes, f"warning: {path.name} may still be being written")
-            )
+            layout = replace(layout, notes=(*layout.notes, f"warning: {path.name} may still be being written"))
         yield layout
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +12,20 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcxpcs.data.formats.arrangement import Order, arrangement
-from hpcxpcs.data.formats.filters import compression
-from hpcxpcs.data.formats.layout import BinInfo, Layout, Stack, read_matrix
-from hpcxpcs.data.formats.one_file import values_of
-from hpcxpcs.data.formats.source import Source, dataset, place_of
+from hpcxpcs.data.formats.layout import (
+    BinInfo,
+    Layout,
+    Order,
+    Place,
+    Stack,
+    TimeStep,
+    arrangement,
+    bins_at,
+    read_matrix,
+    step_of_times,
+)
+from hpcxpcs.data.formats.source import Source, dataset, place_of, quantity, text, values_at
 from hpcxpcs.data.formats.truth import NPZ_KEY, truth_text, write_truth
-from hpcxpcs.data.formats.units import quantity, text
 from hpcxpcs.errors import FormatError
 
 NAME = "cube"
@@ -51,55 +58,34 @@ ENOUGH_FRAMES = 500
 DOUBLED = 1.75
 """A typical value above this is no offset of 1 with any contrast that is measured."""
 
-UNEVEN = 1e-3
-"""Largest deviation of a time step from the mean step, as a fraction, that still counts as a uniform grid."""
 
-
-def _names(source: Source) -> Names | None:
-    return next((n for n in FLAVOURS if all(path in source for path in (n.c2, n.phi, n.q))), None)
+def _flavours(source: Source) -> Iterator[Names]:
+    return (names for names in FLAVOURS if all(path in source for path in (names.c2, names.phi, names.q)))
 
 
 def detect(source: Source) -> bool:
     """Tell whether the file has an array of matrices with angles and q beside it."""
-    return _names(source) is not None
+    return any(_flavours(source))
 
 
 def open_layout(source: Source) -> Layout:
     """Describe the file: every matrix of the cube with its q and φ, whichever axis the bins are on."""
-    names = _names(source)
-    if names is None:
-        raise FormatError(f"the file has no {LOOKS_FOR}")
+    names = next(_flavours(source))
     cube = dataset(source, names.c2)
     order, grid = arrangement(cube, names.c2)
     q_list, phi_list = quantity(source, names.q, "q"), quantity(source, names.phi, "angle")
     q, phi = _per_bin(q_list.values, phi_list.values, grid)
-    bins = tuple(
-        BinInfo(
-            index,
-            index + 1,
-            float(q[index]),
-            float(phi[index]),
-            names.c2,
-            lead=tuple(map(int, position)) if order == "q_first" else (),
-            trail=tuple(map(int, position)) if order == "q_last" else (),
-        )
-        for index, position in enumerate(np.ndindex(*grid))
-    )
+    places = [
+        Place(label, names.c2, lead=position) if order == "q_first" else Place(label, names.c2, trail=position)
+        for label, position in enumerate(np.ndindex(*grid), start=1)
+    ]
+    bins = bins_at(places, q, phi)
     n_frames = int(cube.shape[-1] if order == "q_first" else cube.shape[0])
-    dt, dt_source, t_unit = _time_step(source, names.t, n_frames)
+    step = _time_step(source, names.t, n_frames)
     notes = [f"bins are on the {'first' if order == 'q_first' else 'last'} axis"] if grid else []
-    return Layout(
-        format=NAME,
-        bins=bins,
-        n_frames=n_frames,
-        dt=dt,
-        dt_source=dt_source,
-        dtype=str(cube.dtype),
-        compression=compression(cube),
-        notes=(*notes, *(_cache_notes(source, bins[0], n_frames) if names == CACHE else ())),
-        units={"q": q_list.unit, "phi": phi_list.unit, "time": t_unit},
-        source=source,
-    )
+    if names == CACHE:
+        notes += _cache_notes(source, bins[0], n_frames)
+    return Layout.of(NAME, source, bins, n_frames, (q_list.unit, phi_list.unit), step, notes=notes)
 
 
 def _per_bin(q: NDArray[Any], phi: NDArray[Any], grid: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -108,42 +94,22 @@ def _per_bin(q: NDArray[Any], phi: NDArray[Any], grid: tuple[int, ...]) -> tuple
         return np.repeat(q, grid[1]), np.tile(phi, grid[0])
     count = int(np.prod(grid, dtype=int))
     if len(q) not in (1, count) or len(phi) not in (1, count):
-        raise FormatError(
-            f"{len(q)} values of q and {len(phi)} angles do not fit the bin axes {grid} of the matrices"
-        )
+        raise FormatError(f"{len(q)} values of q and {len(phi)} angles do not fit the bin axes {grid} of the matrices")
     return np.broadcast_to(q, count), np.broadcast_to(phi, count)
 
 
-def _time_step(source: Source, path: str, n_frames: int) -> tuple[float | None, str, str]:
-    """Return the step of the times (s), where it is from, and the unit in which the times are stored."""
+def _time_step(source: Source, path: str, n_frames: int) -> TimeStep:
     place = place_of(source, path)
     if path not in source:
         what = "" if place == f"/{path}" else ", which would hold the times (s),"
-        return None, f"{place}{what} is missing", "unknown"
+        return TimeStep(None, f"{place}{what} is missing", "unknown")
     stored = tuple(dataset(source, path).shape)
     if len(stored) > 1 and max(stored) != np.prod(stored):
         raise FormatError(
             f"{place} has shape {stored}: times on a grid, as old caches hold them; a list (N,) is needed: "
             f"keep one axis, or write the file again"
         )
-    t, unit = quantity(source, path, "time")
-    if len(t) != n_frames:
-        raise FormatError(f"{place} has {len(t)} times for {n_frames} frames")
-    if n_frames < 2:
-        return None, f"{place} has a single time", unit
-    return even_step(t, place), f"spacing of {place}", unit
-
-
-def even_step(t: NDArray[np.float64], place: str) -> float:
-    """Return the spacing (s) of equally spaced, ascending times (N,) in s; refuse any others."""
-    with np.errstate(invalid="ignore", over="ignore"):  # times that are no numbers are no even steps
-        steps = np.diff(t)
-        dt = float((t[-1] - t[0]) / (len(t) - 1))
-    if not 0 < dt < np.inf or not np.all(np.abs(steps - dt) <= UNEVEN * dt):
-        raise FormatError(
-            f"{place}: the times are not equally spaced (steps {steps.min():g}…{steps.max():g} s)"
-        )
-    return dt
+    return step_of_times(quantity(source, path, "time"), place, n_frames)
 
 
 def _doubled(matrix: NDArray[Any]) -> bool:
@@ -155,17 +121,13 @@ def _doubled(matrix: NDArray[Any]) -> bool:
     return bool(values.size) and bool(np.median(values) > DOUBLED)
 
 
-def _stored(source: Source, path: str) -> NDArray[Any]:
-    return values_of(dataset(source, path), path)
-
-
 def _cache_notes(source: Source, first: BinInfo, n_frames: int) -> list[str]:
     """Say what a cache cannot be asked: which frames, which q and which time step it was made with."""
     notes = [
         "this is a cache of homodyne: frames count from its own first frame, its time step is the one of the "
         "configuration that wrote it, and the full matrices are as that program completed them"
     ]
-    if "t2" in source and not np.array_equal(_stored(source, "t2"), _stored(source, CACHE.t)):
+    if "t2" in source and not np.array_equal(values_at(source, "t2"), values_at(source, CACHE.t)):
         raise FormatError("/t1 and /t2 differ: the matrices are not on one grid of times")
     if _doubled(read_matrix(source, first)):
         notes.append(
@@ -175,7 +137,7 @@ def _cache_notes(source: Source, first: BinInfo, n_frames: int) -> list[str]:
     if CACHE_METADATA not in source:
         return notes
     try:
-        told = json.loads(text(_stored(source, CACHE_METADATA)))
+        told = json.loads(text(values_at(source, CACHE_METADATA)))
         start, end, asked = told.get("start_frame"), told.get("end_frame"), told.get("config_wavevector_q")
     except (ValueError, AttributeError) as error:
         raise FormatError(
@@ -197,16 +159,11 @@ def write(path: Path, stack: Stack, *, order: Order = "q_first", names: Names = 
     if path.suffix == ".npz":
         _write_npz(path, stack, np.stack([first, *matrices], axis=0 if order == "q_first" else -1))
         return
-    n_bins, n = len(stack.q), len(first)
     with h5py.File(path, "w") as file:
-        shape = (n_bins, n, n) if order == "q_first" else (n, n, n_bins)
-        options = stack.dataset_options((n_bins, n, n), usual="lzf")
-        if order == "q_last":
-            options["chunks"] = (*options["chunks"][1:], 1)
-        stored = file.create_dataset(names.c2, shape, dtype=stack.dtype, **options)
+        stored = stack.create(file, names.c2, len(first), order)
         for index, matrix in enumerate(chain([first], matrices)):
             stored[index if order == "q_first" else (..., index)] = matrix
-        file[names.t], file[names.phi], file[names.q] = np.arange(n) * stack.dt, stack.phi, stack.q
+        file[names.t], file[names.phi], file[names.q] = np.arange(len(first)) * stack.dt, stack.phi, stack.q
         write_truth(file, stack.truth)
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import re
 from pathlib import Path
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcxpcs.data.formats.filters import compression
-from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack
-from hpcxpcs.data.formats.source import Source, group, matrix, members, scalar, whole_numbers
+from hpcxpcs.data.formats.layout import Layout, Place, Stack, bins_at, bins_without, step_of_frames
+from hpcxpcs.data.formats.source import Source, matrix, numbered, quantity, whole_numbers
 from hpcxpcs.data.formats.truth import write_truth
-from hpcxpcs.data.formats.units import quantity
 from hpcxpcs.errors import FormatError
 
 NAME = "legacy"
@@ -32,54 +28,25 @@ def detect(source: Source) -> bool:
 
 def open_layout(source: Source) -> Layout:
     """Describe the file: every matrix with the q and φ of its bin."""
-    q_list, q_unit = quantity(source, "xpcs/dqlist", "q")
-    phi_list, phi_unit = quantity(source, "xpcs/dphilist", "angle")
-    if len(q_list) != len(phi_list):
-        raise FormatError(f"/xpcs/dqlist has {len(q_list)} entries, /xpcs/dphilist {len(phi_list)}")
-    numbered = _numbered(source)
+    q, phi = quantity(source, "xpcs/dqlist", "q"), quantity(source, "xpcs/dphilist", "angle")
+    if len(q.values) != len(phi.values):
+        raise FormatError(f"/xpcs/dqlist has {len(q.values)} entries, /xpcs/dphilist {len(phi.values)}")
+    names = numbered(source, MATRICES, r"(\d+)$", "a name that ends in a number")
     processed = whole_numbers(source, PROCESSED).tolist() if PROCESSED in source else None
-    labels = bin_labels(sorted(numbered), processed, len(q_list))
-    bins = []
-    for index, number in enumerate(sorted(numbered)):
-        label = labels[number]
-        dataset = f"{MATRICES}/{numbered[number]}"
-        bins.append(BinInfo(index, label, float(q_list[label - 1]), float(phi_list[label - 1]), dataset))
+    labels = bin_labels(list(names), processed, len(q.values))
+    places = [Place(labels[number], f"{MATRICES}/{name}") for number, name in names.items()]
     notes: list[str] = []
-    dt, dt_source = _time_step(source, notes)
-    first = matrix(source, bins[0].dataset)
-    used = set(labels.values())
-    return Layout(
-        format=NAME,
-        bins=tuple(bins),
-        n_frames=int(first.shape[-1]),
-        dt=dt,
-        dt_source=dt_source,
-        dtype=str(first.dtype),
-        compression=compression(first),
-        absent=tuple(
-            AbsentBin(float(q), float(phi), "not processed")
-            for label, (q, phi) in enumerate(zip(q_list, phi_list, strict=True), start=1)
-            if label not in used
-        ),
-        notes=tuple(notes),
-        units={"q": q_unit, "phi": phi_unit, "time": "s (that of the layout)"},
-        source=source,
+    step = step_of_frames(source, PERIOD, ["xpcs/stride_frames"], ["xpcs/avg_frames"], notes, "g")
+    return Layout.of(
+        NAME,
+        source,
+        bins_at(places, q.values, phi.values),
+        n_frames=int(matrix(source, places[0].dataset).shape[-1]),
+        units=(q.unit, phi.unit),
+        step=step,
+        absent=bins_without(labels.values(), q.values, phi.values),
+        notes=notes,
     )
-
-
-def _numbered(source: Source) -> dict[int, str]:
-    """Return the dataset names by the number they end in (text order would put "10" before "2")."""
-    numbered: dict[int, str] = {}
-    for name in members(group(source, MATRICES)):
-        match = re.search(r"(\d+)$", name)
-        if match is None:
-            raise FormatError(f"/{MATRICES}/{name}: expected a name that ends in a number")
-        if int(match.group(1)) in numbered:
-            raise FormatError(f"/{MATRICES}: {name} and {numbered[int(match.group(1))]} have the same number")
-        numbered[int(match.group(1))] = name
-    if not numbered:
-        raise FormatError(f"/{MATRICES} holds no matrices")
-    return numbered
 
 
 def bin_labels(numbers: list[int], processed: list[int] | None, n_bins: int) -> dict[int, int]:
@@ -103,17 +70,13 @@ def bin_labels(numbers: list[int], processed: list[int] | None, n_bins: int) -> 
             f"/xpcs/dqlist, and /{PROCESSED}, which would say which bins these are, is missing"
         )
     if not all(1 <= label <= n_bins for label in labels):
-        raise FormatError(
-            f"/{MATRICES}: bins {min(labels)}…{max(labels)}, but /xpcs/dqlist has {n_bins} entries"
-        )
+        raise FormatError(f"/{MATRICES}: bins {min(labels)}…{max(labels)}, but /xpcs/dqlist has {n_bins} entries")
     return dict(zip(numbers, labels, strict=True))
 
 
 def _labels_from_list(numbers: list[int], processed: list[int], consecutive: bool) -> list[int]:
     if len(processed) != len(numbers):
-        raise FormatError(
-            f"/{MATRICES} has {len(numbers)} matrices, but /{PROCESSED} names {len(processed)} bins"
-        )
+        raise FormatError(f"/{MATRICES} has {len(numbers)} matrices, but /{PROCESSED} names {len(processed)} bins")
     by_label = numbers == sorted(processed)
     if by_label and consecutive and processed != numbers:
         raise FormatError(
@@ -129,30 +92,12 @@ def _labels_from_list(numbers: list[int], processed: list[int], consecutive: boo
     )
 
 
-def _time_step(source: Source, notes: list[str]) -> tuple[float | None, str]:
-    """Return the step of the processed frames (s): exposure period x stride x average."""
-    period = scalar(source, PERIOD)
-    if period is None or not period > 0:
-        return None, f"/{PERIOD} is missing" if period is None else f"/{PERIOD} is {period}"
-    factors = {}
-    for name in ("stride_frames", "avg_frames"):
-        value = scalar(source, f"xpcs/{name}")
-        if value is None:
-            notes.append(f"/xpcs/{name} is missing: taken as 1")
-        factors[name] = 1 if value is None else value
-    dt = float(period * factors["stride_frames"] * factors["avg_frames"])
-    stride, average = factors["stride_frames"], factors["avg_frames"]
-    known = dt if math.isfinite(dt) and min(factors.values()) >= 1 else None
-    return known, f"exposure_period {period:g} s x stride {stride:g} x average {average:g}"
-
-
 def write(path: Path, stack: Stack) -> None:
     """Write a stack as the 8-ID pipeline did: matrices numbered by bin label, (1, 1) scalars."""
     with h5py.File(path, "w") as file:
         labels = _write_lists(file, stack)
         for label, stored in zip(labels, stack.stored_matrices(), strict=True):
-            options = stack.dataset_options(stored.shape, usual="gzip")
-            file.create_dataset(f"{MATRICES}/g2_{label:05d}", data=stored, **options)
+            stack.create(file, f"{MATRICES}/g2_{label:05d}", len(stored), None, usual="gzip")[...] = stored
         file[PROCESSED] = np.sort(labels)[None, :]
         for name, value in (
             (PERIOD, stack.frame_time),
@@ -167,13 +112,9 @@ def write(path: Path, stack: Stack) -> None:
 
 def _write_lists(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
     """Write the q and φ lists, ordered by q then φ, and return the 1-based label of every matrix."""
-    extra = np.asarray(stack.unprocessed, dtype=np.float64).reshape(-1, 2)
-    all_q, all_phi = np.concatenate([stack.q, extra[:, 0]]), np.concatenate([stack.phi, extra[:, 1]])
-    order = np.lexsort((all_phi, all_q))
-    file["xpcs/dqlist"] = all_q[order][None, :]
-    file["xpcs/dphilist"] = all_phi[order][None, :]
-    file["xpcs/dnoq"] = np.full((1, 1), float(len(np.unique(all_q))))
-    file["xpcs/dnophi"] = np.full((1, 1), float(len(np.unique(all_phi))))
-    labels = np.empty(len(order), dtype=np.int64)
-    labels[order] = np.arange(1, len(order) + 1)
-    return labels[: len(stack.q)]
+    q, phi, labels = stack.ordered_bins()
+    file["xpcs/dqlist"] = q[None, :]
+    file["xpcs/dphilist"] = phi[None, :]
+    file["xpcs/dnoq"] = np.full((1, 1), float(len(np.unique(q))))
+    file["xpcs/dnophi"] = np.full((1, 1), float(len(np.unique(phi))))
+    return labels

@@ -7,9 +7,7 @@ Four attributes say how the matrices are stored: `storage_mode`, `baseline_refer
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,13 +15,38 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcxpcs.data.formats.arrangement import arrangement, blank_triangles, diagonal_from_corner
-from hpcxpcs.data.formats.filters import compression
-from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Form, Layout, Stack, Triangle, read_matrix
-from hpcxpcs.data.formats.one_file import attribute
-from hpcxpcs.data.formats.source import Source, dataset, group, members, scalar, whole_numbers
+from hpcxpcs.data.formats.hdf5 import attribute
+from hpcxpcs.data.formats.layout import (
+    BinInfo,
+    Form,
+    Layout,
+    Order,
+    Place,
+    Stack,
+    TimeStep,
+    Triangle,
+    arrangement,
+    bins_at,
+    bins_without,
+    blank_triangles,
+    diagonal_from_corner,
+    lists_of_bins,
+    read_matrix,
+)
+from hpcxpcs.data.formats.source import (
+    Quantity,
+    Source,
+    dataset,
+    factor_of,
+    group,
+    members,
+    numbered,
+    scalar,
+    stated_unit,
+    text,
+    whole_numbers,
+)
 from hpcxpcs.data.formats.truth import write_truth
-from hpcxpcs.data.formats.units import Quantity, factor_of, quantity, stated_unit, text
 from hpcxpcs.errors import FormatError
 
 NAME = "nxxpcs"
@@ -39,83 +62,47 @@ LOOKED_AT = 64
 """Frames on a side of the part of a matrix that is read to see which way up it is."""
 
 
-@dataclass(frozen=True)
-class _Array:
-    """One stored matrix before its form is known: the dataset, and its place on the axes that are not frames."""
-
-    label: int
-    dataset: str
-    lead: tuple[int, ...] = ()
-    trail: tuple[int, ...] = ()
-
-
-def _entry(source: Source) -> str | None:
-    """Return the name of the first entry with two-time matrices; it is usually "entry"."""
-    if not isinstance(source, h5py.File):
-        return None
-    names = sorted(source, key=lambda name: (name != "entry", str(name)))
-    return next((name for name in names if f"{name}/twotime/two_time_corr_func" in source), None)
+def _entries(source: Source) -> Iterator[str]:
+    """Yield the names of the entries with two-time matrices; the usual one, "entry", is the first."""
+    names = sorted(source, key=lambda name: (name != "entry", str(name))) if isinstance(source, h5py.File) else []
+    return (name for name in names if f"{name}/twotime/two_time_corr_func" in source)
 
 
 def detect(source: Source) -> bool:
     """Tell whether the file has an entry with two-time matrices in this layout."""
-    return _entry(source) is not None
+    return any(_entries(source))
 
 
 def open_layout(source: Source) -> Layout:
     """Describe the file: every matrix with the q and φ of its region, and the form it is stored in."""
-    entry = _entry(source)
-    if entry is None:
-        raise FormatError(f"the file has no {LOOKS_FOR}")
+    entry = next(_entries(source))
     path, masks = f"{entry}/twotime/two_time_corr_func", f"{entry}/instrument/masks"
     q, phi = _lists(source, masks)
     regions = _regions(source, masks)
-    arrays = _arrays(source, path, regions, len(q.values))
-    first = dataset(source, arrays[0].dataset)
-    if len(first.shape) != len(arrays[0].lead) + 2 + len(arrays[0].trail) or 0 in first.shape:
-        raise FormatError(f"/{arrays[0].dataset} has shape {tuple(first.shape)}; a matrix (N, N) is needed")
-    n_frames = int(first.shape[len(arrays[0].lead)])
+    places = _places(source, path, regions, len(q.values))
+    shape = tuple(dataset(source, places[0].dataset).shape)
+    if len(shape) != len(places[0].lead) + 2 + len(places[0].trail) or 0 in shape:
+        raise FormatError(f"/{places[0].dataset} has shape {shape}; a matrix (N, N) is needed")
+    n_frames = int(shape[len(places[0].lead)])
     notes: list[str] = []
-    form = _form(source, path, arrays[len(arrays) // 2], n_frames, notes)
-    dt, dt_source, t_unit = _time_step(source, entry, notes)
-    used = {array.label for array in arrays}
-    values = list(zip(q.values.tolist(), phi.values.tolist(), strict=True))
-    return Layout(
-        format=NAME,
-        bins=tuple(
-            BinInfo(k, item.label, *values[item.label - 1], item.dataset, item.lead, item.trail, form)
-            for k, item in enumerate(arrays)
-        ),
-        n_frames=n_frames,
-        dt=dt,
-        dt_source=dt_source,
-        dtype=str(first.dtype),
-        compression=compression(first),
-        absent=tuple(
-            AbsentBin(*pair, "not processed" if regions is None or label in regions else "not populated")
-            for label, pair in enumerate(values, start=1)
-            if label not in used
-        ),
-        notes=tuple(notes),
-        units={"q": q.unit, "phi": phi.unit, "time": t_unit},
-        source=source,
+    form = _form(source, path, places[len(places) // 2], n_frames, notes)
+    return Layout.of(
+        NAME,
+        source,
+        bins_at(places, q.values, phi.values, form),
+        n_frames,
+        units=(q.unit, phi.unit),
+        step=_time_step(source, entry, notes),
+        absent=bins_without((at.label for at in places), q.values, phi.values, regions),
+        notes=notes,
     )
 
 
 def _lists(source: Source, masks: str) -> tuple[Quantity, Quantity]:
     """Return q and φ of every region, in the order of the region numbers."""
     if f"{masks}/dynamic_phi_list" not in source and f"{masks}/dynamic_q_list" in source:
-        raise FormatError(
-            f"/{masks}/dynamic_phi_list is missing: write the angle of every region (for full rings, 0)"
-        )
-    q = quantity(source, f"{masks}/dynamic_q_list", "q", required=True)
-    phi = quantity(source, f"{masks}/dynamic_phi_list", "angle", required=True)
-    if len(q.values) != len(phi.values):
-        raise FormatError(
-            f"/{masks}: dynamic_q_list has {len(q.values)} entries, dynamic_phi_list {len(phi.values)}; "
-            "both need one for every region of dynamic_roi_map"
-        )
-    return q, phi
+        raise FormatError(f"/{masks}/dynamic_phi_list is missing: write the angle of every region (for full rings, 0)")
+    return lists_of_bins(source, masks, "dynamic_q_list", "dynamic_phi_list", "every region of dynamic_roi_map")
 
 
 def _regions(source: Source, masks: str) -> list[int] | None:
@@ -127,7 +114,7 @@ def _regions(source: Source, masks: str) -> list[int] | None:
     return [int(label) for label in labels if label > 0]
 
 
-def _arrays(source: Any, path: str, regions: list[int] | None, n_lists: int) -> list[_Array]:
+def _places(source: Any, path: str, regions: list[int] | None, n_lists: int) -> list[Place]:
     """Find every matrix and the number of the region it belongs to."""
     item = source[path] if isinstance(source[path], h5py.Group) else dataset(source, path)
     mode = _attribute(item, path, "storage_mode", get_args(Storage), required=False)
@@ -135,32 +122,20 @@ def _arrays(source: Any, path: str, regions: list[int] | None, n_lists: int) -> 
     if mode is not None and grouped != (mode == "data_exchange_keys"):
         kind = "a group" if grouped else "one array"
         raise FormatError(f"/{path} is {kind}, but its attribute storage_mode says {mode}")
-    arrays = list(_keys(item, path)) if grouped else _slices(item, path, mode, regions, n_lists)
-    outside = [array.label for array in arrays if not 1 <= array.label <= n_lists]
+    if grouped:
+        names = numbered(source, path, r"(\d+)$", "names that end in the number of their region")
+        places = [Place(number, f"{path}/{name}") for number, name in names.items()]
+    else:
+        places = _slices(item, path, mode, regions, n_lists)
+    outside = [at.label for at in places if not 1 <= at.label <= n_lists]
     if outside:
         raise FormatError(
             f"/{path} has matrices of the regions {outside[:5]}, but dynamic_q_list has {n_lists} entries"
         )
-    return arrays
+    return places
 
 
-def _keys(matrices: h5py.Group, path: str) -> Iterator[_Array]:
-    """Yield one matrix for every key; the number it ends in is that of the region."""
-    numbered: dict[int, str] = {}
-    for name in members(matrices):
-        match = re.search(r"(\d+)$", name)
-        if match is None or int(match.group(1)) in numbered:
-            raise FormatError(f"/{path}/{name}: expected names that end in the number of their region")
-        numbered[int(match.group(1))] = name
-    if not numbered:
-        raise FormatError(f"/{path} holds no matrices")
-    for number in sorted(numbered):
-        yield _Array(number, f"{path}/{numbered[number]}")
-
-
-def _slices(
-    item: h5py.Dataset, path: str, mode: str | None, regions: list[int] | None, n_lists: int
-) -> list[_Array]:
+def _slices(item: h5py.Dataset, path: str, mode: str | None, regions: list[int] | None, n_lists: int) -> list[Place]:
     """Return the matrices of one array (q, N, N) or (N, N, q): the k-th is that of the k-th region with pixels."""
     shape = tuple(item.shape)
     if mode is None:
@@ -185,12 +160,12 @@ def _slices(
             "of dynamic_roi_map with pixels: it cannot be told which regions these are"
         )
     return [
-        _Array(label, path, (k,) if order == "q_first" else (), (k,) if order == "q_last" else ())
+        Place(label, path, (k,) if order == "q_first" else (), (k,) if order == "q_last" else ())
         for k, label in enumerate(labels)
     ]
 
 
-def _form(source: Any, path: str, sample: _Array, n: int, notes: list[str]) -> Form:
+def _form(source: Any, path: str, sample: Place, n: int, notes: list[str]) -> Form:
     """Return the form that the attributes state, corrected by what the middle of one matrix shows."""
     item = source[path]
     baseline = _attribute(item, path, "baseline_reference", ("0", "1"), required=True)
@@ -254,24 +229,23 @@ def _attribute(item: Any, path: str, name: str, allowed: tuple[str, ...], *, req
     return value
 
 
-def _time_step(source: Any, entry: str, notes: list[str]) -> tuple[float | None, str, str]:
-    """Return the frame time (s), where it is from, and the unit it is stored in."""
+def _time_step(source: Any, entry: str, notes: list[str]) -> TimeStep:
+    """Return the frame time of the detector."""
     instrument = group(source, f"{entry}/instrument")
-    names = sorted(
-        name for name in members(instrument) if f"{entry}/instrument/{name}/frame_time" in source
-    )
+    names = sorted(name for name in members(instrument) if f"{entry}/instrument/{name}/frame_time" in source)
     if not names:
-        return None, f"/{entry}/instrument/<detector>/frame_time is missing", "unknown"
+        return TimeStep(None, f"/{entry}/instrument/<detector>/frame_time is missing", "unknown")
     path = f"{entry}/instrument/{names[0]}/frame_time"
     value, unit = scalar(source, path), stated_unit(source, path)
     if value is None or not 0 < value < math.inf:
-        return None, f"/{path} is {value}", unit or "unknown"
+        return TimeStep(None, f"/{path} is {value}", unit or "unknown")
     dt = float(value) * (1.0 if unit is None else factor_of(unit, "time", path))
     notes.append(
         "dt is the frame time of the detector: this layout has no place for skipped or averaged frames; "
         "set analyzer_parameters.dt if the matrices have fewer"
     )
-    return dt, f"frame_time {value:g} {unit or 's'}", f"{unit} (stated)" if unit else "s (by definition)"
+    words = f"{unit} (stated)" if unit else "s (by definition)"
+    return TimeStep(dt, f"frame_time {value:g} {unit or 's'}", words)
 
 
 def write(
@@ -283,14 +257,14 @@ def write(
     origin: Origin = "upper_left",
 ) -> None:
     """Write what a simulation knows of an NXxpcs file: matrices, regions with q and φ, frame time."""
-    triangle = stack.triangle if stack.half else None
+    triangle = stack.stored_triangle
     form = Form(baseline, origin == "lower_left", triangle)
     averages: dict[int, NDArray[np.float64]] = {}
     with h5py.File(path, "w") as file:
         labels = _write_regions(file, stack)
         ranks = np.argsort(np.argsort(labels))
         for label, rank, matrix in zip(labels, ranks, stack.stored_matrices(), strict=True):
-            place = _place(file, stack, storage, int(rank), int(label), len(matrix))
+            place = _created(file, stack, storage, int(rank), int(label), len(matrix))
             file[place.dataset][(*place.lead, ..., *place.trail)] = form.applied(matrix)
             averages[int(rank)] = stack.diagonal_means(matrix) - (1 - baseline)
         file[f"{TWOTIME}/two_time_corr_func"].attrs.update(
@@ -301,30 +275,25 @@ def write(
                 "populated_elements": np.bytes_("all" if triangle is None else f"{triangle}_half"),
             }
         )
-        file[f"{TWOTIME}/g2_from_two_time_corr_func"] = np.stack(
-            [averages[rank] for rank in sorted(averages)], axis=1
-        )
+        file[f"{TWOTIME}/g2_from_two_time_corr_func"] = np.stack([averages[rank] for rank in sorted(averages)], axis=1)
         file[f"{TWOTIME}/g2_from_two_time_corr_func"].attrs.update(
             {"storage_mode": "one_array_q_last", "baseline_reference": baseline, "first_point_for_fit": 0}
         )
         write_truth(file, stack.truth)
 
 
-def _place(file: h5py.File, stack: Stack, storage: Storage, index: int, label: int, n: int) -> _Array:
+def _created(file: h5py.File, stack: Stack, storage: Storage, index: int, label: int, n: int) -> Place:
     """Return where a matrix (n, n) is put; its dataset is made when it is not there yet."""
-    path, count = f"{TWOTIME}/two_time_corr_func", len(stack.q)
+    path = f"{TWOTIME}/two_time_corr_func"
+    axis: Order | None
     if storage == "data_exchange_keys":
-        place = _Array(label, f"{path}/c2_{label:05d}")
-        shape: tuple[int, ...] = (n, n)
+        axis, place = None, Place(label, f"{path}/c2_{label:05d}")
     elif storage == "one_array_q_first":
-        place, shape = _Array(label, path, lead=(index,)), (count, n, n)
+        axis, place = "q_first", Place(label, path, lead=(index,))
     else:
-        place, shape = _Array(label, path, trail=(index,)), (n, n, count)
+        axis, place = "q_last", Place(label, path, trail=(index,))
     if place.dataset not in file:
-        options = stack.dataset_options((n, n) if len(shape) == 2 else (count, n, n), usual="lzf")
-        if place.trail:
-            options["chunks"] = (*options["chunks"][1:], 1)
-        file.create_dataset(place.dataset, shape, dtype=stack.dtype, **options)
+        stack.create(file, place.dataset, n, axis)
     return place
 
 
@@ -333,12 +302,7 @@ def _write_regions(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
 
     The map of regions has one pixel for every region with a matrix.
     """
-    extra = np.asarray(stack.unprocessed, dtype=np.float64).reshape(-1, 2)
-    all_q, all_phi = np.concatenate([stack.q, extra[:, 0]]), np.concatenate([stack.phi, extra[:, 1]])
-    order = np.lexsort((all_phi, all_q))
-    numbers = np.empty(len(order), dtype=np.int64)
-    numbers[order] = np.arange(1, len(order) + 1)
-    labels = numbers[: len(stack.q)]
+    q, phi, labels = stack.ordered_bins()
     for name, kind in (
         ("entry", "NXentry"),
         (TWOTIME, "NXdata"),
@@ -349,8 +313,8 @@ def _write_regions(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
         file.require_group(name).attrs["NX_class"] = kind
     file["entry/definition"] = "NXxpcs"
     for name, value, unit in (
-        (f"{MASKS}/dynamic_q_list", all_q[order], "1/angstrom"),
-        (f"{MASKS}/dynamic_phi_list", all_phi[order], "deg"),
+        (f"{MASKS}/dynamic_q_list", q, "1/angstrom"),
+        (f"{MASKS}/dynamic_phi_list", phi, "deg"),
         (f"{MASKS}/dynamic_roi_map", np.sort(labels)[None, :], "au"),
         ("entry/instrument/detector/frame_time", stack.dt, "s"),
     ):

@@ -1,23 +1,32 @@
-"""Opening data files: HDF5 read-only without locks, NPZ and NPY without pickles, errors a user can act on."""
+"""Reading data files: HDF5 without locks, NPZ and NPY without pickles, lists in our units, errors a user can act on."""
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 import traceback
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcxpcs.data.formats.chunks import checked
-from hpcxpcs.data.formats.filters import require_filters
-from hpcxpcs.data.formats.one_file import OneFile, refuse_elsewhere, refuse_outside, values_of
+from hpcxpcs.data.formats.hdf5 import (
+    OneFile,
+    attribute,
+    checked,
+    refuse_elsewhere,
+    refuse_outside,
+    require_filters,
+    values_of,
+)
 from hpcxpcs.errors import DataError, FormatError
 from hpcxpcs.files.places import not_a_file
 
@@ -70,9 +79,7 @@ def opened(path: Path) -> Iterator[Source]:
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         if not isinstance(error, OSError | RuntimeError | KeyError) and not _raised_by_h5py(error):
             raise
-        raise DataError(
-            f"{path}: reading failed, the file is damaged or incomplete ({_first_line(error)})"
-        ) from error
+        raise DataError(f"{path}: reading failed, the file is damaged or incomplete ({_first_line(error)})") from error
     finally:
         file.close()
 
@@ -192,10 +199,13 @@ def dataset(source: Any, path: str) -> Any:
     refuse_outside(item, path)
     require_filters(item, path)
     if getattr(item, "shape", None) is None:
-        raise FormatError(
-            f"/{path} is {'a group' if isinstance(item, h5py.Group) else 'empty'}; an array is needed"
-        )
+        raise FormatError(f"/{path} is {'a group' if isinstance(item, h5py.Group) else 'empty'}; an array is needed")
     return checked(item, path)
+
+
+def values_at(source: Any, path: str) -> NDArray[Any]:
+    """Return all values of the list or number at a path."""
+    return values_of(dataset(source, path), path)
 
 
 def matrix(source: Any, path: str) -> Any:
@@ -234,7 +244,7 @@ def scalar(source: Source, *paths: str) -> float | None:
 
 def vector(source: Source, path: str) -> NDArray[Any]:
     """Return a dataset as a 1-D array, whether it is stored as (n,), (1, n) or (n, 1)."""
-    values = values_of(dataset(source, path), path)
+    values = values_at(source, path)
     if values.ndim > 1 and max(values.shape) != values.size:
         raise FormatError(f"/{path}: expected a list, found shape {values.shape}")
     return values.reshape(-1)
@@ -242,7 +252,7 @@ def vector(source: Source, path: str) -> NDArray[Any]:
 
 def whole_numbers(source: Source, path: str) -> NDArray[np.int64]:
     """Return a dataset of whole numbers, of whatever type and shape, as a list (n,)."""
-    values = values_of(dataset(source, path), path).reshape(-1)
+    values = values_at(source, path).reshape(-1)
     if values.dtype.kind not in "fiu":
         raise FormatError(f"/{path} holds values of type {values.dtype}; whole numbers are needed")
     if values.dtype.kind == "f":
@@ -250,6 +260,21 @@ def whole_numbers(source: Source, path: str) -> NDArray[np.int64]:
     if not np.all((values == np.round(values)) & (np.abs(values) < LARGEST_WHOLE)):
         raise FormatError(f"/{path} holds values that are not whole numbers below {LARGEST_WHOLE}")
     return values.astype(np.int64)
+
+
+def numbered(source: Any, path: str, pattern: str, expected: str) -> dict[int, str]:
+    """Return the names in a group by the number in them (text order would put "10" before "2")."""
+    found: dict[int, str] = {}
+    for name in members(group(source, path)):
+        match = re.search(pattern, name)
+        if match is None:
+            raise FormatError(f"/{path}/{name}: expected {expected}")
+        if int(match.group(1)) in found:
+            raise FormatError(f"/{path}: {name} and {found[int(match.group(1))]} have the same number")
+        found[int(match.group(1))] = name
+    if not found:
+        raise FormatError(f"/{path} holds no matrices")
+    return {number: found[number] for number in sorted(found)}
 
 
 def members(group: Any) -> list[str]:
@@ -281,3 +306,84 @@ def top_of_tree(source: Source, depth: int = 3, limit: int = 40) -> list[str]:
 
     walk(source, "", depth)
     return lines if len(lines) <= limit else [*lines[:limit], f"… and {len(lines) - limit} more"]
+
+
+Kind = Literal["q", "angle", "time"]
+
+OURS: dict[Kind, str] = {"q": "Å⁻¹", "angle": "degrees", "time": "s"}
+
+_LENGTHS = {"å": 1.0, "a": 1.0, "ang": 1.0, "angstrom": 1.0, "angstroms": 1.0, "nm": 0.1, "m": 1e-10}
+_FACTORS: dict[Kind, dict[str, float]] = {
+    "q": {
+        spelling: factor
+        for length, factor in _LENGTHS.items()
+        for spelling in (f"{length}-1", f"1/{length}", f"/{length}")
+    },
+    "angle": {
+        **dict.fromkeys(("deg", "degs", "degree", "degrees", "°"), 1.0),
+        **dict.fromkeys(("rad", "rads", "radian", "radians"), 180.0 / math.pi),
+    },
+    "time": {
+        **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+        **dict.fromkeys(("ms", "millisecond", "milliseconds"), 1e-3),
+        **dict.fromkeys(("us", "μs", "microsecond", "microseconds"), 1e-6),
+        **dict.fromkeys(("ns", "nanosecond", "nanoseconds"), 1e-9),
+    },
+}
+_EXAMPLES: dict[Kind, str] = {"q": "1/angstrom or 1/nm", "angle": "deg or rad", "time": "s or ms"}
+_FILLERS = str.maketrans({"−": "-", "⁻": "-", **dict.fromkeys(" ^*{}()[]_", "")})
+
+
+class Quantity(NamedTuple):
+    """Values (n,) in Å⁻¹, degrees or seconds, and in words the unit they were stored in."""
+
+    values: NDArray[np.float64]
+    unit: str
+
+
+def quantity(
+    source: Source, path: str, kind: Kind, *, required: bool = False, elsewhere: str | None = None
+) -> Quantity:
+    """Return a list of a file in our unit: converted from the one its attribute `units` (or `unit`) states.
+
+    Without the attribute, the unit that the file states `elsewhere` holds, or else the layout's own (which is
+    ours), unless it is `required`.
+    """
+    values = vector(source, path)
+    if values.dtype.kind not in "fiu":
+        raise FormatError(f"/{path} holds values of type {values.dtype}; numbers are needed")
+    stated = stated_unit(source, path) or elsewhere
+    if stated is None and required:
+        raise FormatError(
+            f"/{path} has no attribute units, and its unit is not guessed: state it, for example in Python "
+            f"with h5py.File(…, 'r+')['{path}'].attrs['units'] = '{_EXAMPLES[kind].split()[0]}'"
+        )
+    if stated is None:
+        return Quantity(values.astype(np.float64), f"{OURS[kind]} (not stated: that of the layout)")
+    factor = factor_of(stated, kind, path)
+    told = f"{stated} (stated)" if factor == 1.0 else f"{stated} (stated), converted to {OURS[kind]}"
+    return Quantity(values.astype(np.float64) * factor, told)
+
+
+def factor_of(unit: str, kind: Kind, path: str) -> float:
+    """Return by what a number in a unit, however it is spelled, is multiplied to be in Å⁻¹, degrees or s."""
+    spelled = unicodedata.normalize("NFKC", unit).strip().lower().translate(_FILLERS)
+    if spelled not in _FACTORS[kind]:
+        raise FormatError(f"/{path}: the unit {unit!r} is not understood here; use {_EXAMPLES[kind]}")
+    return _FACTORS[kind][spelled]
+
+
+def stated_unit(source: Source, path: str) -> str | None:
+    """Return the unit that a dataset's attribute `units` or `unit` states, None when there is none."""
+    for name in ("units", "unit"):
+        stored = attribute(source[path], name)
+        if stored is not None and (unit := text(stored).strip()):
+            return unit
+    return None
+
+
+def text(value: Any) -> str:
+    """Return an attribute as text, whether it is stored as text, bytes or an array of one of them."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(-1)[0]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -10,9 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpcxpcs.data.formats.one_file import attribute
-from hpcxpcs.data.formats.source import named, opened
-from hpcxpcs.data.formats.units import text
+from hpcxpcs.data.formats.hdf5 import attribute
+from hpcxpcs.data.formats.source import Source, named, opened, text
 from hpcxpcs.errors import DataError, FormatError
 
 GROUP = "truth"
@@ -33,9 +32,7 @@ def truth_text(truth: Mapping[str, Any]) -> str:
     """Return the truth as JSON text."""
     told = json.dumps(dict(truth), default=_plain, sort_keys=True)
     if len(told.encode()) > LARGEST_ATTRIBUTE:
-        raise DataError(
-            f"truth: {len(told)} characters of JSON do not fit into an HDF5 attribute; leave out arrays"
-        )
+        raise DataError(f"truth: {len(told)} characters of JSON do not fit into an HDF5 attribute; leave out arrays")
     return told
 
 
@@ -56,20 +53,23 @@ def _is_numeric_list(value: Any) -> bool:
 
 
 def has_truth(path: Path) -> bool:
-    """Tell whether a file holds the truth of simulated data, without reading it."""
+    """Tell whether a file holds the truth of simulated data, whatever is in it."""
     with named(path), opened(path) as source:
-        if not isinstance(source, h5py.File):
-            return NPZ_KEY in source
-        return GROUP in source and attribute(source[GROUP], "json") is not None
+        return _stored(source) is not None
 
 
 def read_truth(path: Path) -> dict[str, Any] | None:
     """Return the truth stored in a simulated file, or None when it has none."""
     with named(path), opened(path) as source:
-        if not isinstance(source, h5py.File):
-            return _understood(path, source[NPZ_KEY]) if NPZ_KEY in source else None
-        told = attribute(source[GROUP], "json") if GROUP in source else None
+        told = _stored(source)
         return None if told is None else _understood(path, told)
+
+
+def _stored(source: Source) -> Any:
+    """The text as the file keeps it, None when there is none."""
+    if not isinstance(source, h5py.File):
+        return source.get(NPZ_KEY)
+    return attribute(source[GROUP], "json") if GROUP in source else None
 
 
 def _understood(path: Path, stored: Any) -> dict[str, Any]:

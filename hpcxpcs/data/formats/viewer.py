@@ -12,12 +12,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcxpcs.data.formats.cube import even_step
-from hpcxpcs.data.formats.filters import compression
-from hpcxpcs.data.formats.layout import AbsentBin, BinInfo, Layout, Stack
-from hpcxpcs.data.formats.source import Source, dataset, whole_numbers
+from hpcxpcs.data.formats.layout import (
+    Layout,
+    Place,
+    Stack,
+    bins_at,
+    bins_without,
+    lists_of_bins,
+    step_of_times,
+)
+from hpcxpcs.data.formats.source import Source, dataset, quantity, whole_numbers
 from hpcxpcs.data.formats.truth import write_truth
-from hpcxpcs.data.formats.units import Quantity, quantity
 from hpcxpcs.errors import FormatError
 
 NAME = "viewer"
@@ -40,34 +45,18 @@ def open_layout(source: Source) -> Layout:
     shape = tuple(cube.shape)
     if len(shape) != 3 or shape[1] != shape[2] or 0 in shape:
         raise FormatError(f"/{MATRICES} has shape {shape}; (bins, N, N) is needed")
-    q = quantity(source, f"{TWOTIME}/q_values", "q", required=True)
-    phi = quantity(source, f"{TWOTIME}/phi_values", "angle", required=True)
-    if len(q.values) != len(phi.values):
-        raise FormatError(
-            f"/{TWOTIME}: q_values has {len(q.values)} entries, phi_values {len(phi.values)}; "
-            "both need one for every bin"
-        )
+    q, phi = lists_of_bins(source, TWOTIME, "q_values", "phi_values", "every bin")
     labels = _labels(source, shape[0], len(q.values))
     times = quantity(source, TIMES, "time", required=True)
-    values = list(zip(q.values.tolist(), phi.values.tolist(), strict=True))
-    dt, dt_source = _time_step(times, shape[1])
-    return Layout(
-        format=NAME,
-        bins=tuple(
-            BinInfo(k, label, *values[label - 1], MATRICES, lead=(k,)) for k, label in enumerate(labels)
-        ),
+    places = [Place(label, MATRICES, lead=(k,)) for k, label in enumerate(labels)]
+    return Layout.of(
+        NAME,
+        source,
+        bins_at(places, q.values, phi.values),
         n_frames=shape[1],
-        dt=dt,
-        dt_source=dt_source,
-        dtype=str(cube.dtype),
-        compression=compression(cube),
-        absent=tuple(
-            AbsentBin(*pair, "not processed")
-            for label, pair in enumerate(values, start=1)
-            if label not in set(labels)
-        ),
-        units={"q": q.unit, "phi": phi.unit, "time": times.unit},
-        source=source,
+        units=(q.unit, phi.unit),
+        step=step_of_times(times, f"/{TIMES}", shape[1]),
+        absent=bins_without(labels, q.values, phi.values),
     )
 
 
@@ -88,25 +77,14 @@ def _labels(source: Source, count: int, n_bins: int) -> list[int]:
     return labels
 
 
-def _time_step(times: Quantity, n_frames: int) -> tuple[float | None, str]:
-    if len(times.values) != n_frames:
-        raise FormatError(f"/{TIMES} has {len(times.values)} times for {n_frames} frames")
-    if n_frames < 2:
-        return None, f"/{TIMES} has a single time"
-    return even_step(times.values, f"/{TIMES}"), f"spacing of /{TIMES}"
-
-
 def write(path: Path, stack: Stack) -> None:
     """Write a stack in this schema: matrices, their g2 by lag, and a q-map of one pixel for every bin."""
-    extra = np.asarray(stack.unprocessed, dtype=np.float64).reshape(-1, 2)
-    q, phi = np.concatenate([stack.q, extra[:, 0]]), np.concatenate([stack.phi, extra[:, 1]])
+    q, phi = stack.all_bins
     g2, errors = [], []
     with h5py.File(path, "w") as file:
         for index, matrix in enumerate(stack.stored_matrices()):
             if index == 0:
-                shape = (len(stack.q), *matrix.shape)
-                options = stack.dataset_options(shape, usual="lzf")
-                file.create_dataset(MATRICES, shape, dtype=stack.dtype, **options)
+                stack.create(file, MATRICES, len(matrix), "q_first")
             file[MATRICES][index] = matrix
             g2.append(stack.diagonal_means(matrix))
             errors.append(_standard_errors(matrix, stack))
@@ -134,6 +112,5 @@ def _put(file: h5py.File, path: str, values: NDArray[np.floating[Any]], unit: st
 
 def _standard_errors(matrix: NDArray[Any], stack: Stack) -> NDArray[np.float64]:
     """Return the standard error of the mean of every diagonal (N,); NaN where it has a single element."""
-    upper = matrix.T if stack.half and stack.triangle == "lower" else matrix
-    diagonals = [upper.diagonal(lag).astype(np.float64) for lag in range(len(upper))]
+    diagonals = [diagonal.astype(np.float64) for diagonal in stack.diagonals(matrix)]
     return np.array([d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.nan for d in diagonals])

@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcxpcs.data.formats.one_file import values_of
+from hpcxpcs.data.formats.hdf5 import values_of
+from hpcxpcs.data.formats.nexus import (
+    AVERAGE,
+    BIN_MEANS,
+    FRAME_MEANS,
+    MEAN_IMAGE,
+    PIXEL_MAP,
+    STATIC_MAP,
+    STRIDE,
+)
 from hpcxpcs.data.formats.source import Source, dataset, named, opened, scalar
 from hpcxpcs.data.twotime import TwoTime
-
-PIXEL_MAP = "xpcs/qmap/dynamic_roi_map"
-"""Image (H, W) of bin labels, 0 outside of all bins."""
-
-STATIC_MAP = "xpcs/qmap/static_roi_map"
-"""The same for the finer bins of the mean intensities."""
-
-MEAN_IMAGE, BIN_MEANS = "xpcs/temporal_mean/scattering_2d", "xpcs/temporal_mean/scattering_1d"
-"""Mean counts per raw frame: of every pixel (1, H, W), of every static bin (1, bins)."""
-
-FRAME_MEANS = "xpcs/spatial_mean/intensity_vs_time"
-"""Number of every raw frame, and mean counts of its pixels (2, frames)."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +44,14 @@ def counted(data: TwoTime) -> Counted | None:
     if "file" not in data.provenance or "bins" not in data.provenance:
         return None
     path, labels = Path(data.provenance["file"]), list(data.provenance["bins"])
-    pixels = pixel_counts(path, labels)
-    if pixels is None:
-        return None
     with named(path), opened(path) as source:
-        bins = values_of(dataset(source, PIXEL_MAP), PIXEL_MAP).reshape(-1)
+        bins = _pixel_map(source)
+        if bins is None:
+            return None
         image = _mean_counts(source, bins.size)
-        stride, average = (
-            scalar(source, *(f"xpcs/{kind}/config/{name}_frame" for kind in ("twotime", "multitau"))) or 1.0
-            for name in ("stride", "avg")
-        )
+        stride, average = (scalar(source, *paths) or 1.0 for paths in (STRIDE, AVERAGE))
         drift = _drift(source, data) if stride == average == 1.0 else None
+    pixels = _count(bins, labels)
     photons = np.full(len(labels), np.nan)
     if image is not None:
         for k, label in enumerate(labels):
@@ -108,14 +103,23 @@ def _numbers(source: Source, path: str) -> NDArray[np.float64] | None:
 def pixel_counts(path: Path, labels: Sequence[int]) -> tuple[int, ...] | None:
     """Return the number of pixels of each bin, None when the file has no map of them."""
     with named(path), opened(path) as source:
-        if not isinstance(source, h5py.File) or PIXEL_MAP not in source:
-            return None
-        pixels = dataset(source, PIXEL_MAP)
-        if pixels.dtype.kind not in "iu" or len(pixels.shape) != 2:
-            return None
-        bins = values_of(pixels, PIXEL_MAP).reshape(-1)
-        bins = bins[(bins >= 0) & (bins <= max(labels))].astype(np.int64)
-        counts = np.bincount(bins, minlength=max(labels) + 1)
+        bins = _pixel_map(source)
+    return None if bins is None else _count(bins, labels)
+
+
+def _pixel_map(source: Source) -> NDArray[Any] | None:
+    """The bin labels of all pixels, None when the file has no map of them."""
+    if not isinstance(source, h5py.File) or PIXEL_MAP not in source:
+        return None
+    pixels = dataset(source, PIXEL_MAP)
+    if pixels.dtype.kind not in "iu" or len(pixels.shape) != 2:
+        return None
+    return values_of(pixels, PIXEL_MAP).reshape(-1)
+
+
+def _count(bins: NDArray[Any], labels: Sequence[int]) -> tuple[int, ...]:
+    known = bins[(bins >= 0) & (bins <= max(labels))].astype(np.int64)
+    counts = np.bincount(known, minlength=max(labels) + 1)
     return tuple(int(counts[label]) for label in labels)
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hpcxpcs.data.formats import open_file
-from hpcxpcs.data.quality.deductions import Surroundings, deductions, signal_to_noise
-from hpcxpcs.data.quality.findings import Finding
-from hpcxpcs.data.quality.levels import EXCELLENT, PASS, STAGES, WARN, Level, covers, grade
+from hpcxpcs.data.quality.deductions import Deduction, Surroundings, deductions, signal_to_noise
 from hpcxpcs.data.quality.photons import pixel_counts
-from hpcxpcs.data.quality.survey import Survey, survey
+from hpcxpcs.data.quality.survey import EXCELLENT, PASS, STAGES, WARN, Level, Survey, covers, grade, survey
 from hpcxpcs.data.select import rings
 from hpcxpcs.data.twotime import TwoTime
 
@@ -24,11 +22,11 @@ FULL = 100.0
 
 @dataclass(frozen=True)
 class QualityReport:
-    """The findings of one level on one record, with the survey of each angle."""
+    """The deductions of one level on one record, with the survey of each angle."""
 
     level: Level
     repair: str
-    findings: tuple[Finding, ...]
+    deductions: tuple[Deduction, ...]
     surveys: tuple[Survey, ...]
     q: float
     frames: tuple[int, int]
@@ -50,7 +48,7 @@ class QualityReport:
         left = FULL
         scores: dict[str, float] = {}
         for stage in STAGES:
-            left -= sum(item.points for item in self.findings if item.stage == stage)
+            left -= sum(item.points for item in self.deductions if item.stage == stage)
             scores[stage] = round(max(0.0, left), 2)
         return scores
 
@@ -67,7 +65,7 @@ class QualityReport:
             "grade": self.grade,
             "thresholds": {"pass": PASS, "warn": WARN, "excellent": EXCELLENT},
             "stages": self.stage_scores,
-            "deductions": [asdict(item) for item in self.findings],
+            "deductions": [asdict(item) for item in self.deductions],
             "angles": [_measured(item) for item in self.surveys],
             "repairs": [
                 {"phi": item.phi, "action": "masked", **asdict(touched)}
@@ -98,7 +96,7 @@ def examine(
     return QualityReport(
         level=level,
         repair=data.screening.repair,
-        findings=deductions(surveys, level, around),
+        deductions=deductions(surveys, level, around),
         surveys=tuple(surveys),
         q=data.q,
         frames=data.frames,

@@ -11,6 +11,10 @@ import pytest
 import yaml
 
 from hpcxpcs.config import Config, config_from_mapping
+from hpcxpcs.config.dialects.recognise import dialect_of
+from hpcxpcs.config.dialects.translate import Translation, from_old
+from hpcxpcs.config.dialects.work import Record
+from hpcxpcs.config.document import Document
 from hpcxpcs.errors import ConfigError, OldConfigurationWarning
 
 HERE = Path(__file__).parent
@@ -43,6 +47,19 @@ def read(name: str, **changes: Any) -> Config:
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     with pytest.warns(OldConfigurationWarning):
         return config_from_mapping(with_changes(name, dotted))
+
+
+def translation_of(old: Document | Mapping[str, Any], *, accept: bool = False) -> Translation:
+    """What becomes of an old file, given as it was read or as the mapping it holds."""
+    document = old if isinstance(old, Document) else Document(old, "old.yaml")
+    dialect = dialect_of(document.data)
+    assert dialect is not None
+    return from_old(document, HERE, dialect, accept=accept)
+
+
+def records_of(data: Mapping[str, Any], *, accept: bool = False) -> dict[str, Record]:
+    """What becomes of every key of an old file, by its name."""
+    return {record.key: record for record in translation_of(data, accept=accept).records}
 
 
 def refused(name: str, **changes: Any) -> str:

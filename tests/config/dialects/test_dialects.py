@@ -9,12 +9,21 @@ import pytest
 import yaml
 
 from hpcxpcs.config import Config, load_config, parameter_choices
-from hpcxpcs.config.dialects import TABLES, Fate, dialect_of, from_old
-from hpcxpcs.config.dialects.rules import rule_for
-from hpcxpcs.config.document import Document, read_document
+from hpcxpcs.config.dialects.recognise import dialect_of
+from hpcxpcs.config.dialects.work import TABLES, Fate, rule_for
+from hpcxpcs.config.document import read_document
 from hpcxpcs.config.template import template
 from hpcxpcs.errors import OldConfigurationWarning
-from tests.config.dialects.old_files import EXAMPLES, HERE, example, leaves, read, refused, with_changes
+from tests.config.dialects.old_files import (
+    EXAMPLES,
+    HERE,
+    example,
+    leaves,
+    read,
+    refused,
+    translation_of,
+    with_changes,
+)
 
 
 @pytest.mark.parametrize("dialect", ["homodyne", "heterodyne"])
@@ -34,7 +43,7 @@ def test_given_every_rule_when_it_drops_a_key_then_it_says_why(dialect: str) -> 
 
 @pytest.mark.parametrize("dialect", ["homodyne", "heterodyne"])
 def test_given_every_target_of_a_rule_when_looked_up_then_our_schema_has_it(dialect: str) -> None:
-    from hpcxpcs.config.field_types import leaf_paths
+    from hpcxpcs.config.section import leaf_paths
 
     ours = {".".join(map(str, path)) for path in leaf_paths(Config)}
     ours |= {"parameter_space.bounds", "data_filtering.phi_ranges", "scaling.constant"}
@@ -46,8 +55,7 @@ def test_given_every_target_of_a_rule_when_looked_up_then_our_schema_has_it(dial
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_given_an_example_when_loaded_then_every_key_is_accounted_for_once(name: str) -> None:
     document = read_document(HERE / f"{name}.yaml")
-    translation = from_old(document, HERE)
-    assert translation is not None
+    translation = translation_of(document)
     keys = [record.key for record in translation.records]
     assert len(keys) == len(set(keys))
     for path in leaves(document.data):
@@ -137,9 +145,7 @@ def test_given_contrast_and_offset_held_when_read_then_scaling_is_constant() -> 
     assert config.scaling.mode == "constant"
     assert config.scaling.constant is not None
     assert (config.scaling.constant.contrast, config.scaling.constant.offset) == (0.2, 1.0)
-    assert "alone cannot be held" in refused(
-        "homodyne_static", initial_parameters__fixed_parameters={"contrast": 0.2}
-    )
+    assert "alone cannot be held" in refused("homodyne_static", initial_parameters__fixed_parameters={"contrast": 0.2})
 
 
 @pytest.mark.parametrize("limits", [(-180, 180), (0, 360), (170, -170), (-10, 10)])
@@ -157,12 +163,8 @@ def test_given_the_filter_off_when_read_then_all_angles_are_used() -> None:
     assert read("heterodyne_flat", phi_filtering__enabled=...).data_filtering.phi_ranges[0].min == 170
 
 
-@pytest.mark.parametrize(
-    ("name", "last", "ours"), [("homodyne_static", -7, -1), ("heterodyne_flat", 100_000, -1)]
-)
-def test_given_a_way_to_say_all_frames_when_read_then_ours_is_minus_one(
-    name: str, last: int, ours: int
-) -> None:
+@pytest.mark.parametrize(("name", "last", "ours"), [("homodyne_static", -7, -1), ("heterodyne_flat", 100_000, -1)])
+def test_given_a_way_to_say_all_frames_when_read_then_ours_is_minus_one(name: str, last: int, ours: int) -> None:
     assert read(name, analyzer_parameters__end_frame=last).analyzer_parameters.end_frame == ours
 
 
@@ -179,8 +181,7 @@ def test_given_the_filter_of_the_loader_when_read_then_it_selects_and_beside_ano
 
 def test_given_what_heterodyne_took_for_granted_when_read_then_it_is_told() -> None:
     changes = {"temporal": ..., "analyzer_parameters.scattering.wavevector_q": 0.0054}
-    translation = from_old(Document(with_changes("heterodyne_grouped", changes), "old.yaml"), None)
-    assert translation is not None
+    translation = translation_of(with_changes("heterodyne_grouped", changes))
     told = {record.key: record.why for record in translation.records if record.line is None}
     assert "heterodyne took frame 2000" in told["analyzer_parameters.end_frame"]
     assert "heterodyne took 0.001 s" in told["analyzer_parameters.dt"]

@@ -10,12 +10,23 @@ import numpy as np
 import pytest
 
 from hpcxpcs.config import config_from_mapping, load_config, parameter_choices
-from hpcxpcs.config.dialects import Fate, Record, dialect_of, from_old, warning
+from hpcxpcs.config.dialects.recognise import dialect_of
 from hpcxpcs.config.dialects.text import page
+from hpcxpcs.config.dialects.translate import warning
+from hpcxpcs.config.dialects.work import Fate, Record
 from hpcxpcs.config.document import Document, read_document
 from hpcxpcs.data.select import in_phi_ranges
 from hpcxpcs.errors import OldConfigurationWarning
-from tests.config.dialects.old_files import HERE, example, leaves, read, refused, with_changes
+from tests.config.dialects.old_files import (
+    HERE,
+    example,
+    leaves,
+    read,
+    records_of,
+    refused,
+    translation_of,
+    with_changes,
+)
 
 DOCUMENTS = ("homodyne_document", "heterodyne_document", "heterodyne_document_flat")
 PAGE = Path(__file__).parents[3] / "docs" / "old-configurations.md"
@@ -24,9 +35,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "old-configurations.md"
 def told(name: str, **changes: Any) -> dict[str, Record]:
     """What becomes of every key of an example with changes (dots written as __), by its name."""
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
-    translation = from_old(Document(with_changes(name, dotted), "old.yaml"), None, accept=True)
-    assert translation is not None
-    return {record.key: record for record in translation.records}
+    return records_of(with_changes(name, dotted), accept=True)
 
 
 def ranges(name: str, **changes: Any) -> list[tuple[float, float]]:
@@ -45,8 +54,7 @@ def test_given_a_documents_example_when_read_then_every_key_is_accounted_for_and
 ) -> None:
     document = read_document(HERE / f"{name}.yaml")
     assert dialect_of(document.data) == name.split("_")[0]
-    translation = from_old(document, HERE)
-    assert translation is not None
+    translation = translation_of(document)
     keys = [record.key for record in translation.records]
     assert len(keys) == len(set(keys))
     for path in leaves(document.data):
@@ -108,27 +116,21 @@ def test_given_a_range_without_the_q_that_is_asked_for_when_read_then_it_is_refu
 def test_given_no_word_on_whether_filters_count_when_read_then_they_do_and_it_is_said_aloud() -> None:
     changes = {"data_filtering.enabled": ...}
     document = Document(with_changes("homodyne_document", changes), "old.yaml")
-    translation = from_old(document, None)
-    assert translation is not None
+    translation = translation_of(document)
     assert translation.document.data["data_filtering"]["phi_ranges"] == [{"min": -90, "max": 90}]
     assert "data_filtering.enabled is not given: its document filters" in warning(translation, document)
     assert ranges("homodyne_document", data_filtering__enabled=False) == [(-180, 180)]
     assert "must be true or false" in refused("homodyne_document", data_filtering__enabled="no")
 
 
-def test_given_ranges_and_no_word_on_whether_they_count_when_read_then_it_is_said_aloud_that_they_do_not() -> (
-    None
-):
+def test_given_ranges_and_no_word_on_whether_they_count_when_read_then_it_is_said_aloud_that_they_do_not() -> None:
     section = {"target_ranges": [{"min_angle": -10, "max_angle": 10}]}
     document = Document(with_changes("homodyne_document", {"phi_filtering": section}), "old.yaml")
-    translation = from_old(document, None)
-    assert translation is not None
+    translation = translation_of(document)
     assert "phi_filtering.target_ranges is dropped: phi_filtering.enabled" in warning(translation, document)
-    off = Document(
-        with_changes("homodyne_document", {"phi_filtering": {**section, "enabled": False}}), "old.yaml"
-    )
-    translation = from_old(off, None)
-    assert translation is not None and "target_ranges" not in warning(translation, off)
+    off = Document(with_changes("homodyne_document", {"phi_filtering": {**section, "enabled": False}}), "old.yaml")
+    translation = translation_of(off)
+    assert "target_ranges" not in warning(translation, off)
 
 
 def test_given_filters_of_which_any_is_enough_when_read_then_several_are_refused() -> None:
@@ -201,9 +203,7 @@ def test_given_explicit_angles_and_some_left_out_when_read_then_the_others_are_u
         ({"phi_filtering": {"exclude_angles": [0], "enabled": "maybe"}}, "must be true or false"),
     ],
 )
-def test_given_angles_that_cannot_be_meant_when_read_then_they_are_refused(
-    changes: dict[str, Any], said: str
-) -> None:
+def test_given_angles_that_cannot_be_meant_when_read_then_they_are_refused(changes: dict[str, Any], said: str) -> None:
     assert said in refused("heterodyne_document", **changes)
 
 
@@ -229,9 +229,7 @@ def test_given_heterodynes_words_for_shards_when_read_then_they_are_ours() -> No
         ({"validation": {"max_divergences": 40, "max_divergence_rate": 0.2}}, 0.2),
     ],
 )
-def test_given_a_number_of_divergences_when_read_then_it_is_their_share(
-    cmc: dict[str, Any], rate: float
-) -> None:
+def test_given_a_number_of_divergences_when_read_then_it_is_their_share(cmc: dict[str, Any], rate: float) -> None:
     found = read("heterodyne_document", optimization__cmc=cmc).optimization.cmc.validation
     assert found.max_divergence_rate == rate
 
@@ -310,17 +308,14 @@ def test_given_a_cache_without_a_suffix_when_a_file_is_there_then_its_folder_is_
         ("wavevector_q", "did you mean analyzer_parameters.scattering.wavevector_q?"),
     ],
 )
-def test_given_an_unknown_key_in_a_section_of_the_program_when_read_then_it_is_refused(
-    key: str, said: str
-) -> None:
+def test_given_an_unknown_key_in_a_section_of_the_program_when_read_then_it_is_refused(key: str, said: str) -> None:
     message = refused("heterodyne_document", **{key.replace(".", "__"): 3})
     assert f"{key}: 3 is of unknown meaning; {said}" in message and "--accept" in message
 
 
 def test_given_a_section_of_ones_own_when_read_then_it_is_left_and_named() -> None:
     document = Document({**example("homodyne_document"), "notes": {"method": "mine"}}, "old.yaml")
-    translation = from_old(document, None)
-    assert translation is not None
+    translation = translation_of(document)
     assert "; notes.method is of unknown meaning; nothing is done with it;" in warning(translation, document)
 
 

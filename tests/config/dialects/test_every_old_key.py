@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hpcxpcs.config.dialects import TABLES, Fate, Record, Translation, from_old
+from hpcxpcs.config.dialects.translate import Translation, from_old
+from hpcxpcs.config.dialects.work import TABLES, Fate, Record
 from hpcxpcs.config.document import Document
 from hpcxpcs.config.load import validated
 from hpcxpcs.errors import ConfigError
@@ -183,8 +184,7 @@ def old_file(dialect: str, changes: Mapping[str, Any]) -> dict[str, Any]:
 def translated(dialect: str, changes: Mapping[str, Any]) -> Translation:
     """What becomes of an old file."""
     document = Document(old_file(dialect, changes), "old.yaml")
-    translation = from_old(document, None, accept=True, dialect=dialect)
-    assert translation is not None
+    translation = from_old(document, None, dialect, accept=True)
     return translation
 
 
@@ -210,12 +210,7 @@ def record_of(key: str, translation: Translation) -> Record:
     return next(records[name] for name in names if name in records)
 
 
-LIVING = [
-    (dialect, key)
-    for dialect, table in TABLES.items()
-    for key, rule in table.items()
-    if rule.fate in LIVES_ON
-]
+LIVING = [(dialect, key) for dialect, table in TABLES.items() for key, rule in table.items() if rule.fate in LIVES_ON]
 
 
 @pytest.mark.parametrize(("dialect", "key"), LIVING)

@@ -6,19 +6,15 @@ from typing import Any
 
 import pytest
 
-from hpcxpcs.config.dialects import from_old
-from hpcxpcs.config.dialects.rules import Fate, Record
-from hpcxpcs.config.document import Document
-from tests.config.dialects.old_files import read, refused, with_changes
+from hpcxpcs.config.dialects.work import Fate, Record
+from tests.config.dialects.old_files import read, records_of, refused, with_changes
 
 BOTH = pytest.mark.parametrize("name", ["homodyne_static", "heterodyne_grouped"])
 
 
 def told(logging: Any, name: str = "homodyne_static") -> dict[str, Record]:
     """What becomes of every key, by its name."""
-    translation = from_old(Document(with_changes(name, {"logging": logging}), "old.yaml"), None)
-    assert translation is not None
-    return {record.key: record for record in translation.records}
+    return records_of(with_changes(name, {"logging": logging}))
 
 
 @BOTH
@@ -60,9 +56,7 @@ def test_given_two_levels_when_read_then_the_one_that_shows_less_wins(
 
 @BOTH
 @pytest.mark.parametrize("off", [{"enabled": False}, {"console": {"enabled": False}}])
-def test_given_a_log_that_is_off_when_read_then_the_terminal_shows_errors_alone(
-    name: str, off: dict[str, Any]
-) -> None:
+def test_given_a_log_that_is_off_when_read_then_the_terminal_shows_errors_alone(name: str, off: dict[str, Any]) -> None:
     section = {"level": "DEBUG", **off}
     assert read(name, logging=section).logging.level == "error"
     assert told(section, name)["logging.level"].why.endswith("enabled is false")

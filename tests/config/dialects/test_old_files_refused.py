@@ -12,10 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpcxpcs.config import config_from_mapping, load_config, parameter_choices
-from hpcxpcs.config.dialects import Fate, from_old
+from hpcxpcs.config.dialects.work import Fate
 from hpcxpcs.config.document import Document
 from hpcxpcs.errors import ConfigError, OldConfigurationWarning
-from tests.config.dialects.old_files import EXAMPLES, HERE, example, leaves, refused, with_changes
+from tests.config.dialects.old_files import (
+    EXAMPLES,
+    HERE,
+    example,
+    leaves,
+    refused,
+    translation_of,
+    with_changes,
+)
 
 NEEDED = {"analysis_mode", "experimental_data", "analyzer_parameters", "metadata"}
 
@@ -34,9 +42,7 @@ NEEDED = {"analysis_mode", "experimental_data", "analyzer_parameters", "metadata
         ),
     ],
 )
-def test_given_what_would_change_the_answer_when_read_then_it_is_refused(
-    change: dict[str, Any], said: str
-) -> None:
+def test_given_what_would_change_the_answer_when_read_then_it_is_refused(change: dict[str, Any], said: str) -> None:
     message = refused("homodyne_laminar", **change)
     assert said in message
     assert "--accept" in message
@@ -44,8 +50,7 @@ def test_given_what_would_change_the_answer_when_read_then_it_is_refused(
 
 def test_given_a_key_of_no_meaning_when_read_then_it_is_told_and_left() -> None:
     document = Document(with_changes("homodyne_static", {"notes.of": "mine"}), "old.yaml")
-    translation = from_old(document, None)
-    assert translation is not None
+    translation = translation_of(document)
     unknown = [record for record in translation.records if record.fate is Fate.UNKNOWN]
     assert [record.key for record in unknown] == ["notes.of"]
 
@@ -72,9 +77,7 @@ def test_given_a_key_of_no_meaning_when_read_then_it_is_told_and_left() -> None:
         ({"optimization__mcmc__num_chains": 0}, "must be at least 2"),
     ],
 )
-def test_given_a_malformed_value_when_read_then_it_is_refused_with_a_remedy(
-    change: dict[str, Any], said: str
-) -> None:
+def test_given_a_malformed_value_when_read_then_it_is_refused_with_a_remedy(change: dict[str, Any], said: str) -> None:
     assert said in refused("homodyne_laminar", **change)
 
 
@@ -95,14 +98,8 @@ def test_given_errors_in_an_old_file_when_loaded_then_lines_and_keys_are_those_o
 
 
 MALFORMED = [
-    *(
-        ("yaml", text)
-        for text in ("analysis_mode: [static\n", "metadata: {config_version: 2\n", "\t- x\n", "")
-    ),
-    *(
-        ("json", text)
-        for text in ('{"analysis_mode": "static"', '{"analysis_mode": "static"} x', "[1, 2]", "")
-    ),
+    *(("yaml", text) for text in ("analysis_mode: [static\n", "metadata: {config_version: 2\n", "\t- x\n", "")),
+    *(("json", text) for text in ('{"analysis_mode": "static"', '{"analysis_mode": "static"} x', "[1, 2]", "")),
 ]
 
 
@@ -148,9 +145,7 @@ def test_given_any_value_at_any_key_when_read_then_it_is_a_configuration_or_one_
     data: st.DataObject, name: str
 ) -> None:
     left = example(name)
-    junk = st.sampled_from(
-        [None, True, -1, 0, 1e300, "text", "", [], {}, [1, "x"], {"a": {"b": 1}}, [{}], "1e-3"]
-    )
+    junk = st.sampled_from([None, True, -1, 0, 1e300, "text", "", [], {}, [1, "x"], {"a": {"b": 1}}, [{}], "1e-3"])
     for path in data.draw(st.lists(st.sampled_from(leaves(left)), min_size=1, max_size=4, unique=True)):
         here = left
         for part in path[:-1]:

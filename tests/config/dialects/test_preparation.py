@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from hpcxpcs.config.dialects import from_old
-from hpcxpcs.config.dialects.rules import Fate, Record
-from hpcxpcs.config.document import Document
-from tests.config.dialects.old_files import read, refused, with_changes
+from hpcxpcs.config.dialects.work import Fate, Record
+from tests.config.dialects.old_files import read, records_of, refused, with_changes
 
 OFF = {"normalize_data": {"enabled": False}}
 """The stage that changes the answer when nothing is said of it."""
@@ -22,9 +20,7 @@ def stages(**options: Any) -> dict[str, Any]:
 
 def told(section: str, options: dict[str, Any], name: str = "homodyne_static") -> dict[str, Record]:
     """What becomes of every key, by its name; changes of the answer are accepted."""
-    translation = from_old(Document(with_changes(name, {section: options}), "old.yaml"), None, accept=True)
-    assert translation is not None
-    return {record.key: record for record in translation.records}
+    return records_of(with_changes(name, {section: options}), accept=True)
 
 
 def test_given_no_word_on_preprocessing_when_read_then_no_stage_is_on() -> None:
@@ -77,18 +73,14 @@ def test_given_preprocessing_that_normalises_by_default_when_read_then_it_is_ref
 @pytest.mark.parametrize("method", ["median", "gaussian", "wiener", "savgol"])
 def test_given_a_noise_filter_that_is_on_when_read_then_it_needs_an_accept(method: str) -> None:
     section = stages(reduce_noise={"enabled": True, "method": method})
-    assert f'reduce_noise.method: "{method}" has no counterpart' in refused(
-        "homodyne_static", preprocessing=section
-    )
+    assert f'reduce_noise.method: "{method}" has no counterpart' in refused("homodyne_static", preprocessing=section)
     record = told("preprocessing", section)["preprocessing.stages.reduce_noise.method"]
     kept = method in ("median", "gaussian")
     assert record.to == (f"preprocessing.noise_reduction: {method}" if kept else "")
     assert record.changes_answer
 
 
-@pytest.mark.parametrize(
-    "options", [{"enabled": False, "method": "median"}, {"method": "median"}, {"enabled": True}]
-)
+@pytest.mark.parametrize("options", [{"enabled": False, "method": "median"}, {"method": "median"}, {"enabled": True}])
 def test_given_a_noise_filter_that_did_nothing_when_read_then_there_is_none(options: dict[str, Any]) -> None:
     found = read("homodyne_static", preprocessing=stages(reduce_noise=options)).preprocessing
     assert found.noise_reduction == "none"
@@ -169,9 +161,7 @@ def test_given_quality_control_that_is_off_when_read_then_nothing_is_judged(sect
         ({"auto_repair": "conservative", "repair_negative_correlations": True}, "conservative"),
     ],
 )
-def test_given_a_repair_when_read_then_what_it_filled_in_is_masked(
-    options: dict[str, Any], ours: str
-) -> None:
+def test_given_a_repair_when_read_then_what_it_filled_in_is_masked(options: dict[str, Any], ours: str) -> None:
     section = {"enabled": True, **options}
     assert read("homodyne_static", quality_control=section).quality_control.auto_repair == ours
     assert told("quality_control", section)["quality_control.auto_repair"].to.endswith(f": {ours}")
@@ -181,10 +171,7 @@ def test_given_a_repair_when_read_then_what_it_filled_in_is_masked(
 def test_given_heterodynes_switch_when_read_then_the_data_are_judged_and_nothing_is_masked(name: str) -> None:
     found = read(name, quality_control={"enabled": True}).quality_control
     assert (found.level, found.auto_repair) == ("standard", "disabled")
-    assert (
-        told("quality_control", {"enabled": True}, name)["quality_control.enabled"].why
-        == "there nothing read it"
-    )
+    assert told("quality_control", {"enabled": True}, name)["quality_control.enabled"].why == "there nothing read it"
 
 
 @pytest.mark.parametrize(

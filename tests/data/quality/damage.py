@@ -26,18 +26,13 @@ def lag_and_age(n: int = N) -> tuple[Stack, Stack]:
     return np.abs(t[:, None] - t[None, :]), (t[:, None] + t[None, :]) / 2
 
 
-def clean_stack(
-    seed: int = 1, sigma: float = SIGMA, phi: Stack = PHI, n: int = N, contrast: float = CONTRAST
-) -> Stack:
+def clean_stack(seed: int = 1, sigma: float = SIGMA, phi: Stack = PHI, n: int = N, contrast: float = CONTRAST) -> Stack:
     """Matrices (angles, n, n): diffusion and shear, symmetric noise, shot noise on the diagonal."""
     rng = np.random.default_rng(seed)
     lag, age = lag_and_age(n)
     stack = []
     for angle in phi:
-        decay = (
-            np.exp(-lag / 12.0)
-            * np.sinc(0.08 * np.cos(np.deg2rad(angle - 20.0)) * lag * (1 + age / (4 * n))) ** 2
-        )
+        decay = np.exp(-lag / 12.0) * np.sinc(0.08 * np.cos(np.deg2rad(angle - 20.0)) * lag * (1 + age / (4 * n))) ** 2
         noise = np.triu(sigma * rng.standard_normal((n, n)), 1)
         stack.append(1.0 + contrast * decay + noise + noise.T + 0.4 * np.eye(n))
     return np.array(stack)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hpcxpcs.data.quality.findings import RULES
-from hpcxpcs.data.quality.levels import LEVELS, STAGES, covers
+from hpcxpcs.data.quality.deductions import CHECKS
 from hpcxpcs.data.quality.report import examine
+from hpcxpcs.data.quality.survey import LEVELS, STAGES, covers
 from hpcxpcs.errors import DataError
 from tests.data.quality.damage import DAMAGES, PHI, case, damaged
 
@@ -20,13 +20,13 @@ ELSEWHERE = {"missing_bins", "photon_noise", *PREPROCESSING}
 
 
 def found(record, level="comprehensive"):
-    return {item.check: item for item in examine(record, level, shear=True).findings}
+    return {item.check: item for item in examine(record, level, shear=True).deductions}
 
 
 @pytest.mark.parametrize("level", LEVELS[1:])
 def test_given_good_data_then_nothing_is_suspected(level):
     report = examine(case().record(), level, shear=True)
-    assert [item.check for item in report.findings] == []
+    assert [item.check for item in report.deductions] == []
     assert (report.score, report.grade) == (100.0, "excellent")
 
 
@@ -35,7 +35,7 @@ def test_given_damage_then_it_is_found_named_and_costs_points_from_its_level_on(
     check = DAMAGES[name][1]
     for level in LEVELS[1:]:
         items = found(damaged(name).record(), level)
-        assert (check in items) == covers(level, RULES[check].level), level
+        assert (check in items) == covers(level, CHECKS[check].level), level
     item = items[check]
     assert item.points > 0 and item.reason and item.remedy and item.stage in STAGES
     assert "{" not in item.reason
@@ -74,7 +74,7 @@ def test_given_damage_then_what_a_fit_refuses_is_poor_and_what_it_takes_is_not_r
         else:
             record.angle(k)
     assert not refused or report.grade == "poor"
-    assert not refused or {item.check for item in report.findings} & FATAL
+    assert not refused or {item.check for item in report.deductions} & FATAL
 
 
 def test_given_level_none_then_nothing_is_read():
@@ -86,7 +86,7 @@ def test_given_level_none_then_nothing_is_read():
 
 
 def test_every_check_has_a_damage_that_it_finds():
-    assert set(RULES) == {check for _, check in DAMAGES.values()} | ELSEWHERE
+    assert set(CHECKS) == {check for _, check in DAMAGES.values()} | ELSEWHERE
 
 
 def test_given_stages_then_their_scores_fall_to_the_final_one_and_deductions_add_up():
@@ -94,4 +94,4 @@ def test_given_stages_then_their_scores_fall_to_the_final_one_and_deductions_add
         report = examine(damaged(name).record(), "comprehensive", shear=True)
         scores = list(report.stage_scores.values())
         assert scores == sorted(scores, reverse=True)
-        assert report.score == pytest.approx(max(0.0, 100.0 - sum(item.points for item in report.findings)))
+        assert report.score == pytest.approx(max(0.0, 100.0 - sum(item.points for item in report.deductions)))

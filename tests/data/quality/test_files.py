@@ -8,17 +8,11 @@ import pytest
 import hpcxpcs
 from hpcxpcs.config import load_config
 from hpcxpcs.data.formats import FORMATS
-from hpcxpcs.data.noise import NoiseSpec
-from hpcxpcs.data.quality.levels import EXCELLENT
-from hpcxpcs.data.quality.photons import (
-    FRAME_MEANS,
-    MEAN_IMAGE,
-    PIXEL_MAP,
-    counted,
-    photon_sigma,
-    pixel_counts,
-)
+from hpcxpcs.data.formats.nexus import FRAME_MEANS, MEAN_IMAGE, PIXEL_MAP
+from hpcxpcs.data.quality.photons import counted, photon_sigma, pixel_counts
 from hpcxpcs.data.quality.report import examine
+from hpcxpcs.data.quality.survey import EXCELLENT
+from hpcxpcs.data.simulate import NoiseSpec
 from tests.data.stacks import edited
 
 
@@ -34,7 +28,7 @@ def simulated(folder, model="laminar_flow", **settings):
 @pytest.mark.parametrize("model", ["static", "laminar_flow", "two_component"])
 def test_given_a_good_file_of_any_format_and_model_then_it_is_excellent(name, model, tmp_path):
     report = examine(simulated(tmp_path, model, format=name), "comprehensive", shear=model == "laminar_flow")
-    assert report.score >= EXCELLENT, report.findings
+    assert report.score >= EXCELLENT, report.deductions
 
 
 @pytest.mark.parametrize("noise", ["iid", "frame", "photon"])
@@ -43,14 +37,14 @@ def test_given_any_noise_then_a_good_file_is_excellent_and_shared_noise_is_told(
     spread = {"offset_spread": 0.0} if noise == "photon" else {}
     record = simulated(tmp_path, angles=4, frames=150, noise=NoiseSpec(noise), seed=seed, **spread)
     report = examine(record, "comprehensive", shear=True)
-    assert report.score >= EXCELLENT, report.findings
-    told = "frame_noise" in {item.check for item in report.findings}
+    assert report.score >= EXCELLENT, report.deductions
+    told = "frame_noise" in {item.check for item in report.deductions}
     assert told == (noise == "frame") or noise == "photon"
 
 
 def test_given_bins_without_a_matrix_then_they_are_counted(tmp_path):
     record = simulated(tmp_path, missing_bins=(3, 6), extra_q=1)
-    (item,) = [item for item in examine(record, "basic").findings if item.check == "missing_bins"]
+    (item,) = [item for item in examine(record, "basic").deductions if item.check == "missing_bins"]
     assert item.value == pytest.approx(2 / 8) and item.stage == "filtered"
 
 
@@ -58,9 +52,7 @@ def test_given_bins_without_a_matrix_then_they_are_counted(tmp_path):
 def photons(tmp_path):
     """A file made of photons, and the folder; its bins have 400 pixels."""
     noise = NoiseSpec("photon", photons=0.2, pixels=400)
-    return simulated(
-        tmp_path, "static", angles=3, frames=120, noise=noise, offset_spread=0.0
-    ), tmp_path / "a.hdf"
+    return simulated(tmp_path, "static", angles=3, frames=120, noise=noise, offset_spread=0.0), tmp_path / "a.hdf"
 
 
 def with_pixels(path, count):
@@ -77,7 +69,7 @@ def test_given_a_pixel_map_then_the_noise_is_compared_with_that_of_the_photons(p
     with_pixels(path, pixels)
     record = hpcxpcs.load(load_config(path.with_suffix(".yaml")))
     assert pixel_counts(path, (1, 2, 3)) == (None if pixels is None else (pixels,) * 3)
-    checks = {item.check for item in examine(record, "comprehensive").findings}
+    checks = {item.check for item in examine(record, "comprehensive").deductions}
     assert ("photon_noise" in checks) == suspected
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from hpcxpcs.config.sections import Preprocessing
 from hpcxpcs.data import inspect
 from hpcxpcs.data.formats import Stack, write
-from hpcxpcs.data.preprocess import Processing
 from hpcxpcs.data.quality.report import examine
 from hpcxpcs.data.quality.survey import survey
 from tests.data.quality.damage import case, clean_stack
@@ -79,7 +79,7 @@ def peak_of(work):
 
 
 @pytest.mark.parametrize(
-    "processing", [Processing(), Processing(normalization="z_score", noise_reduction="gaussian")]
+    "processing", [Preprocessing(), Preprocessing(normalization="z_score", noise_reduction="gaussian")]
 )
 def test_given_many_angles_then_each_is_read_once_and_memory_does_not_grow_with_them(processing):
     n, peaks = 240, {}
@@ -94,10 +94,10 @@ def test_given_many_angles_then_each_is_read_once_and_memory_does_not_grow_with_
 @pytest.mark.parametrize(
     ("sizes", "repair", "processing"),
     [
-        (3, "disabled", Processing()),
-        (4, "aggressive", Processing()),
-        (4, "disabled", Processing(normalization="z_score")),
-        (4, "conservative", Processing(normalization="baseline", noise_reduction="median")),
+        (3, "disabled", Preprocessing()),
+        (4, "aggressive", Preprocessing()),
+        (4, "disabled", Preprocessing(normalization="z_score")),
+        (4, "conservative", Preprocessing(normalization="baseline", noise_reduction="median")),
     ],
 )
 def test_given_a_large_matrix_then_judging_it_needs_three_of_its_sizes_and_four_to_change_it(
@@ -111,9 +111,7 @@ def test_given_a_large_matrix_then_judging_it_needs_three_of_its_sizes_and_four_
     assert peak < sizes * large.nbytes
 
 
-def test_given_a_large_matrix_then_inspecting_its_file_needs_hardly_more_than_two_of_its_sizes(
-    large, tmp_path
-):
+def test_given_a_large_matrix_then_inspecting_its_file_needs_hardly_more_than_two_of_its_sizes(large, tmp_path):
     path = tmp_path / "large.h5"
     stack = Stack([large], np.array([0.005]), np.zeros(1), 0.1, half=False, compression="none")
     write("nexus", path, stack)

@@ -74,7 +74,7 @@ def test_given_what_repair_can_take_away_then_the_final_data_have_it_no_more_and
     check = DAMAGES[name][1]
     before = examine(damaged(name).record(), "standard")
     after = examine(damaged(name).record(repair=MENDED[name]), "standard")
-    left = [item for item in after.findings if item.check == check]
+    left = [item for item in after.deductions if item.check == check]
     assert all(item.repaired for item in left) and after.score > before.score
     assert after.score >= 70.0
     assert after.to_mapping()["repairs"]
@@ -82,7 +82,7 @@ def test_given_what_repair_can_take_away_then_the_final_data_have_it_no_more_and
 
 def test_given_spikes_when_repair_is_conservative_then_they_stay_and_are_named():
     report = examine(damaged("spikes").record(repair="conservative"), "standard")
-    assert "spikes" in {item.check for item in report.findings}
+    assert "spikes" in {item.check for item in report.deductions}
     assert report.to_mapping()["repairs"] == []
 
 
@@ -96,7 +96,5 @@ def test_given_frames_that_are_listed_or_found_to_be_dead_then_they_are_not_call
 
 def test_given_repair_then_the_fingerprint_is_another_and_without_it_the_same_as_ever():
     assert case().record().fingerprint() == case().record(repair="disabled").fingerprint()
-    prints = {
-        case().record(repair=repair).fingerprint() for repair in ("disabled", "conservative", "aggressive")
-    }
+    prints = {case().record(repair=repair).fingerprint() for repair in ("disabled", "conservative", "aggressive")}
     assert len(prints) == 3

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcxpcs.data.quality.levels import covers, grade
 from hpcxpcs.data.quality.report import examine
+from hpcxpcs.data.quality.survey import covers, grade
 from tests.data.quality.damage import CONTRAST, PHI, Case, N, both, clean_stack, lag_and_age
 
 FEW = PHI[::3]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hpcxpcs.data.preprocess import Processing
-from hpcxpcs.data.quality import treatment
-from hpcxpcs.data.quality.findings import RULES
+from hpcxpcs.config.sections import Preprocessing
+from hpcxpcs.data.quality import survey
+from hpcxpcs.data.quality.deductions import CHECKS
 from hpcxpcs.data.quality.report import examine
 from tests.data.quality.damage import CONTRAST, PHI, SIGMA, Case, clean_stack, lag_and_age
 
@@ -34,12 +34,12 @@ FOUND = {
 
 def judged(stack, level="standard", **stages):
     """The report on three angles with some stages on."""
-    return examine(Case(stack, FEW, {}).record(processing=Processing(**stages)), level)
+    return examine(Case(stack, FEW, {}).record(processing=Preprocessing(**stages)), level)
 
 
 def checks(report):
-    """Findings by their names."""
-    return {item.check: item for item in report.findings}
+    """Deductions by their names."""
+    return {item.check: item for item in report.deductions}
 
 
 @pytest.mark.parametrize("sigma", [SIGMA, 0.03])
@@ -50,11 +50,11 @@ def test_given_good_data_when_treated_then_what_the_stage_costs_is_found_and_not
     assert set(found) == {"changed_data", *FOUND[name]}
     for check, item in found.items():
         assert item.stage == "preprocessed" and item.points > 0.0 and item.remedy
-        assert "{" not in item.reason and RULES[check].stage == "preprocessed"
+        assert "{" not in item.reason and CHECKS[check].stage == "preprocessed"
     assert set(checks(judged(stack, "basic", **STAGES[name]))) == {"changed_data"}
 
 
-@pytest.mark.parametrize("stages", [{}, {"diagonal": "statistical"}, {"validate": True}])
+@pytest.mark.parametrize("stages", [{}, {"diagonal": "statistical"}, {"validate_result": True}])
 def test_given_no_stage_that_changes_a_fit_then_nothing_is_compared(stages):
     report = judged(clean_stack(phi=FEW), **stages)
     assert all(item.treated is None for item in report.surveys)
@@ -96,7 +96,7 @@ def test_given_a_stage_that_loses_values_then_the_lost_pairs_are_found_at_every_
         after[10, 20:25] = after[20:25, 10] = np.inf
         return after, 1.0
 
-    monkeypatch.setattr(treatment, "processed", lossy)
+    monkeypatch.setattr(survey, "processed", lossy)
     for level in ("basic", "standard", "comprehensive"):
         report = judged(clean_stack(phi=FEW), level, normalization="mean")
         assert [item.treated.lost for item in report.surveys] == [5, 5, 5]
@@ -111,7 +111,7 @@ def test_given_a_stage_that_cannot_be_done_then_the_angle_counts_as_refused():
 
 def test_given_stages_when_judged_then_the_record_is_as_it_was():
     stack = clean_stack(phi=FEW)
-    before, record = stack.copy(), Case(stack, FEW, {}).record(processing=Processing(normalization="z_score"))
+    before, record = stack.copy(), Case(stack, FEW, {}).record(processing=Preprocessing(normalization="z_score"))
     fingerprint, notes = record.fingerprint(), list(record.provenance["notes"])
     examine(record, "comprehensive")
     np.testing.assert_array_equal(stack, before)

@@ -1,0 +1,1 @@
+"""What processes say: lines, their files and how these are read, and the log of one process."""

@@ -1,1 +1,0 @@
-"""Where tasks run: in this process, in worker processes on this machine, or in MPI ranks."""
