@@ -138,7 +138,7 @@ def scatter_of_pairs(measurement: Measurement, model: Model, estimate: Estimate,
         lifts = lifted(len(estimate.free), design)
         speckle = speckle_score_covariance(measurement, model, estimate, residuals, parts, lifts)
         chosen, parts = choose_covariance(speckle, by_frame, parts, inverse, together=together)
-        if parts.errors_from == "frames" and wider is not None:
+        if wider is not None and (parts.errors_from == "frames" or not parts.may_be_speckle):
             chosen, parts = wider, replace(parts, errors_from="angles")
         return chosen, parts, residuals
 
