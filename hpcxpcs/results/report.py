@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from hpcxpcs.answer import fit_verdict, posterior_verdict
@@ -20,6 +19,7 @@ from hpcxpcs.data.preprocess import warnings_of
 from hpcxpcs.files.atomic import atomic_write_text
 from hpcxpcs.files.json_safe import dumps
 from hpcxpcs.results.comparison import ESTIMATED_NOISE
+from hpcxpcs.results.pages import page_template
 from hpcxpcs.results.plots import angle_file_names
 from hpcxpcs.results.records import Answer, WrittenResults
 from hpcxpcs.results.table import (
@@ -107,14 +107,7 @@ def write_report(written: WrittenResults, answer: Answer) -> Path:
 
 def report_html(written: WrittenResults, answer: Answer) -> str:
     """The page as HTML, with the pictures of `written` inside."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
+    return page_template("report.html.j2").render(
         **_verdict(answer),
         fitted=dict(_what_was_fitted(answer)),
         quality=answer.run.quality,

@@ -255,11 +255,11 @@ def _row(
     truth: float | None,
 ) -> Row:
     shown = measurement(value, uncertainty)
-    beside = _beside_truth(float(value), truth, float(uncertainty), "σ")
+    beside = beside_truth(float(value), truth, float(uncertainty), "σ")
     return Row(name, str(shown), matching(shown, robust), unit, remark, *beside)
 
 
-def _beside_truth(value: float, truth: float | None, error: float, unit: str) -> tuple[str, str]:
+def beside_truth(value: float, truth: float | None, error: float, unit: str) -> tuple[str, str]:
     """The truth, and how many error bars a value is away from it."""
     if truth is None:
         return ABSENT, ABSENT
@@ -294,18 +294,19 @@ def _posterior_row(
 ) -> PosteriorRow:
     mean, std = float(found.mean[k]), float(found.std[k])
     shown = measurement(mean, std)
-    low, high = (_as_shown(float(edge), shown) for edge in found.hdi[k])
-    median, interval = _powered(_as_shown(float(found.median[k]), shown), shown), _powered(f"{low} to {high}", shown)
-    return PosteriorRow(name, str(shown), median, interval, unit, r_hat, ess, *_beside_truth(mean, truth, std, "sd"))
+    low, high = (as_shown(float(edge), shown) for edge in found.hdi[k])
+    median, interval = powered(as_shown(float(found.median[k]), shown), shown), powered(f"{low} to {high}", shown)
+    return PosteriorRow(name, str(shown), median, interval, unit, r_hat, ess, *beside_truth(mean, truth, std, "sd"))
 
 
-def _as_shown(value: float, mean: Rounded) -> str:
+def as_shown(value: float, mean: Rounded) -> str:
     """A number with the last decimal of a shown mean, on the mean's power of ten."""
     decimals = len(mean.value.partition(".")[2])
     return f"{value / 10.0**mean.exponent:.{decimals}f}" if math.isfinite(value) else number(value)
 
 
-def _powered(text: str, mean: Rounded) -> str:
+def powered(text: str, mean: Rounded) -> str:
+    """A text of numbers as as_shown gives them, with the mean's power of ten behind it."""
     if not mean.exponent:
         return text
     return f"({text})e{mean.exponent:+03d}" if " " in text else f"{text}e{mean.exponent:+03d}"
