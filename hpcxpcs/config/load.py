@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hpcxpcs.config.campaign import Campaign, variant_settings, with_choices
 from hpcxpcs.config.dialects.recognise import dialect_of
 from hpcxpcs.config.document import Document, as_plain, parse_value, read_document
 from hpcxpcs.config.parameter_sections import InitialParameters, ParameterSpace
@@ -53,18 +54,60 @@ def _ours(document: Document, base: Path | None) -> Document:
 
 def validated(document: Document) -> Config:
     """The Config of a document; ConfigError with every problem when there is one."""
-    model = _model_or_none(document.data)
-    config, problems = read_section(Config, document.data, model)
-    parts = config or _parameter_parts(document.data, model)
-    if parts is not None:
-        problems += parameter_problems(parts)
-    if config is not None:
-        problems += _unit_problems(config)
+    if isinstance(document.data, Mapping) and document.data.get("campaign") is not None:
+        config, problems = _campaign(document.data)
+    else:
+        config, problems = _checked(document.data)
     if problems or config is None:
         name = document.name or "the configuration"
         problems = [replace(one, path=document.as_in_the_file(one.path)) for one in problems]
         raise config_error(_sorted(problems, document), document.place, name)
     return config
+
+
+def _checked(data: Mapping[str, Any]) -> tuple[Config | None, list[Problem]]:
+    """The Config of plain data, None if it is too wrong to make one, and all that is wrong."""
+    model = _model_or_none(data)
+    config, problems = read_section(Config, data, model)
+    parts = config or _parameter_parts(data, model)
+    if parts is not None:
+        problems += parameter_problems(parts)
+    if config is not None:
+        problems += _unit_problems(config)
+    return config, problems
+
+
+def varied(config: Config, combinations: Sequence[tuple[str, Sequence[tuple[str, Any]]]]) -> tuple[Config, ...]:
+    """A campaign's configuration with each of these models and, for dotted keys, these values."""
+    document = Document(data=dict(config.written), name=str(config.source or ""))
+    models = tuple(dict.fromkeys(model for model, _ in combinations))
+    found = []
+    for model, chosen in combinations:
+        settings = with_choices(document.data, model, models, [(tuple(key.split(".")), value) for key, value in chosen])
+        one, problems = _checked(settings)
+        if problems or one is None:
+            raise config_error(problems, document.place, document.name or "the configuration")
+        found.append(one)
+    return tuple(found)
+
+
+def _campaign(data: Mapping[str, Any]) -> tuple[Config | None, list[Problem]]:
+    """The Config of a campaign, which is that of its first item but for what items decide, and all that is wrong."""
+    campaign, found = read_section(Campaign, data["campaign"])
+    problems = [replace(one, path=("campaign", *one.path)) for one in found]
+    configs = []
+    for settings, chosen in variant_settings(data):
+        config, found = _checked(settings)
+        configs.append(config)
+        for one in found:
+            varied = next((path for path, _ in chosen if one.path[: len(path)] == path), None)
+            moved = one if varied is None else replace(one, path=("campaign", "vary", dotted(varied)))
+            if all((moved.path, moved.predicate) != (other.path, other.predicate) for other in problems):
+                problems.append(moved)
+    made = tuple(config for config in configs if config is not None)
+    if campaign is None or len(made) < len(configs):
+        return None, problems
+    return made[0].of_campaign(campaign, made, dict(data)), problems
 
 
 def _unit_problems(config: Config) -> list[Problem]:

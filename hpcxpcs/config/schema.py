@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from hpcxpcs.config import sections
+from hpcxpcs.config.campaign import EXAMPLE, Campaign
 from hpcxpcs.config.parameter_sections import InitialParameters, ParameterSpace
 from hpcxpcs.config.parameters import ALIASES, MODEL_NAMES, model_named
 from hpcxpcs.config.resolve import ParameterChoice, parameter_choices
@@ -17,7 +18,7 @@ from hpcxpcs.config.section import Section
 from hpcxpcs.config.values import read_whole
 
 SCHEMA_VERSION = 1
-_NOT_PART_OF_THE_ANSWER = frozenset({"output", "runtime", "logging", "quality_control", "preprocessing"})
+_NOT_PART_OF_THE_ANSWER = frozenset({"campaign", "output", "runtime", "logging", "quality_control", "preprocessing"})
 _FINGERPRINTED_AS_RESOLVED = frozenset({"parameter_space", "initial_parameters", "experimental_data"})
 
 
@@ -84,15 +85,42 @@ class Config(Section):
     logging: sections.Logging = Field(
         default_factory=sections.Logging, description="the log of a run; never changes the answer"
     )
+    campaign: Campaign | None = Field(
+        default=None, description="many fits in one run, instead of one of file_path", json_schema_extra=EXAMPLE
+    )
 
     _source: Path | None = PrivateAttr(default=None)
     _base: Path | None = PrivateAttr(default=None)
+    _variants: tuple[Config, ...] = PrivateAttr(default=())
+    _written: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     def located(self, source: Path | None, base: Path | None) -> Config:
         """The same configuration, knowing its file and the folder that relative data paths start from."""
         copy = self.model_copy()
         copy._source, copy._base = source, base
+        copy._variants = tuple(one.located(source, base) for one in self._variants)
         return copy
+
+    def of_campaign(self, campaign: Campaign, variants: tuple[Config, ...], written: dict[str, Any]) -> Config:
+        """This configuration as the first of a campaign's, with all of them, and with its text as plain data."""
+        copy = self.model_copy(update={"campaign": campaign})
+        copy._variants, copy._written = variants, written
+        return copy
+
+    @property
+    def variants(self) -> tuple[Config, ...]:
+        """Of a campaign, one configuration for every model and value that varies; empty without a campaign."""
+        return self._variants
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """Of a campaign, what `config_from_mapping` makes it of again."""
+        return self._written
+
+    @property
+    def base(self) -> Path:
+        """The folder that relative paths start at."""
+        return self._base or Path.cwd()
 
     @property
     def source(self) -> Path | None:
@@ -103,7 +131,7 @@ class Config(Section):
     def data_file(self) -> Path:
         """The absolute path of the data file; a relative one starts at the folder of this configuration."""
         written = self.experimental_data.file_as_written()
-        return ((self._base or Path.cwd()) / written.expanduser()).absolute()
+        return (self.base / written.expanduser()).absolute()
 
     def to_mapping(self) -> dict[str, Any]:
         """All settings, defaults included, as plain JSON-able data that `config_from_mapping` reads back."""

@@ -445,6 +445,11 @@ class Output(Section):
     plots: StrictBool = Field(default=True, description="draw plots")
     report: StrictBool = Field(default=True, description="write report.html")
     fitted_data: StrictBool = Field(default=True, description="write fitted_data.npz with data, model and residuals")
+    items: Literal["numbers", "full"] = Field(
+        default="numbers",
+        description="of each item of a campaign. numbers: its row of the table, and what 'hpcxpcs report' draws from; "
+        "full: its pictures and report at once",
+    )
 
 
 class Preprocessing(Section):
