@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcxpcs.cli.session import (
+    Session,
     log_level_option,
     refuse_idle_shards,
     run_argument,
@@ -21,6 +22,7 @@ from hpcxpcs.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from hpcxpcs.config import Config
     from hpcxpcs.pipeline.fit import FitRun
     from hpcxpcs.runs.run import Run
 
@@ -32,6 +34,7 @@ Examples:
   hpcxpcs fit config.yaml --method nlsq
   hpcxpcs fit config.yaml --run runs/tuesday --set analyzer_parameters.end_frame=600
   hpcxpcs fit config.yaml --set scaling.mode=individual --set output.plots=false
+  hpcxpcs fit campaign.yaml --dry-run
 
 \b
 Exit codes:
@@ -81,6 +84,8 @@ saved_time_limit_option = time_limit_option("Stop with everything saved before t
 @shards_option
 @click.option("--fresh", is_flag=True, help="Discard what an earlier run left in the run folder, and start anew.")
 @time_limit_option("Stop before this time is over, a posterior with everything saved.")
+@click.option("--dry-run", is_flag=True, help="Of a campaign: print its items and what they cost, and fit nothing.")
+@click.option("--changed", is_flag=True, help="Of a campaign: fit items anew whose file or settings have changed.")
 @set_option
 @log_level_option
 @click.pass_context
@@ -93,6 +98,8 @@ def fit(
     shards: int | None,
     fresh: bool,
     time_limit: float | None,
+    dry_run: bool,
+    changed: bool,
     overrides: tuple[str, ...],
     log_level: str | None,
 ) -> None:
@@ -100,7 +107,8 @@ def fit(
 
     The same command starts a run, continues one that was stopped or killed, and says so when it is complete. Under
     mpirun or srun the ranks work, as many as there are cores; otherwise worker processes on this machine do. A point
-    fit (--method nlsq) is done by one process, from its beginning every time.
+    fit (--method nlsq) is done by one process, from its beginning every time. Where CONFIG has a section campaign, all
+    its items are fitted, and files that came since are added.
     """
 
     def find(**how: Any) -> FitRun:
@@ -113,8 +121,34 @@ def fit(
     with session("lead", log_level) as current:
         settings = settings_given(config, overrides, method=method, shards=shards, workers=workers)
         refuse_idle_shards(shards, settings)
-        code = current.find_answer(settings, find, time_limit=time_limit, workers=workers)
+        if settings.campaign is None:
+            _refuse_of_campaigns(config, dry_run, changed)
+            code = current.find_answer(settings, find, time_limit=time_limit, workers=workers)
+        else:
+            code = _fit_campaign(
+                current,
+                settings,
+                dry_run=dry_run,
+                **{"run": run, "fresh": fresh, "changed": changed, "time_limit": time_limit, "workers": workers},
+            )
     context.exit(code)
+
+
+def _refuse_of_campaigns(config: Path, dry_run: bool, changed: bool) -> None:
+    """Refuse what a single fit has no use for."""
+    if dry_run or changed:
+        option = "--dry-run" if dry_run else "--changed"
+        raise click.UsageError(f"{option} is for campaigns, and {config} has no section campaign: leave it out")
+
+
+def _fit_campaign(current: Session, settings: Config, *, dry_run: bool, **how: Any) -> int:
+    """Fit the items of a campaign, or show them."""
+    from hpcxpcs.cli.campaign import find_and_print, show_items
+
+    if dry_run:
+        show_items(settings, how["run"])
+        return 0
+    return find_and_print(current, settings, **how)
 
 
 @click.command(epilog=RESUME_EXAMPLES)
@@ -127,6 +161,7 @@ def fit(
     help="Array tasks to submit, for a run that was submitted.  [default: as many as have died]",
 )
 @click.option("--here", is_flag=True, help="Compute here, even if the run was submitted to a scheduler.")
+@click.option("--failed", is_flag=True, help="Of a campaign: try the items again that failed.")
 @log_level_option
 @click.pass_context
 def resume(
@@ -136,6 +171,7 @@ def resume(
     time_limit: float | None,
     tasks: int | None,
     here: bool,
+    failed: bool,
     log_level: str | None,
 ) -> None:
     """Continue the run in the folder RUN to its end and write RUN/results.
@@ -149,6 +185,8 @@ def resume(
     from hpcxpcs.runs.run import Run
 
     opened = Run.open(run)
+    if failed:
+        _retry(opened)
     asked_here = here or workers or time_limit is not None
     record = None if asked_here else submitted_elsewhere(opened)
     if record is not None:
@@ -161,6 +199,19 @@ def resume(
         raise click.UsageError(f"--tasks hands work to a scheduler, but {run} goes on here: {why}; leave --tasks out")
     role = "gather" if batch_job() else "lead"
     context.exit(_finish(opened, role, log_level, time_limit=time_limit, workers=workers))
+
+
+def _retry(run: Run) -> None:
+    """Have the failed items of a campaign tried again."""
+    from hpcxpcs.pipeline.campaign import retry_failed
+    from hpcxpcs.runs.plan import CAMPAIGN
+
+    if run.plan.method != CAMPAIGN:
+        raise click.UsageError(
+            f"--failed is for campaigns, and {run.folder} is one fit: resume tries what failed anyway"
+        )
+    count = retry_failed(run)
+    click.echo(f"{count} failed item{'s' if count != 1 else ''} to try again")
 
 
 @click.command(epilog=GATHER_EXAMPLES)
@@ -200,6 +251,13 @@ def _finish(
 ) -> int:
     """Do here what is left of a run, all of it or the gathering only, and return the exit code."""
     from hpcxpcs.pipeline.settings import config_of
+    from hpcxpcs.runs.plan import CAMPAIGN
+
+    if run.plan.method == CAMPAIGN:
+        from hpcxpcs.cli.campaign import finish_and_print
+
+        with session(role, log_level) as current:
+            return finish_and_print(current, run, time_limit=time_limit, workers=workers, gather_only=gather_only)
 
     def find(**how: Any) -> FitRun:
         from hpcxpcs.pipeline.fit import continued

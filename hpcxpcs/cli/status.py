@@ -52,7 +52,7 @@ def command(run: Path, watch: bool, as_json: bool, queue_too: bool) -> None:
     while True:
         found, complete = read_status(opened), completed(opened) is not None
         queue = _queue(opened, complete) if queue_too else None
-        text = _json(found, queue, compact=watch) if as_json else "\n".join(_lines(found, queue, complete))
+        text = _json(found, queue, compact=watch) if as_json else _text(opened, found, queue, complete)
         if text != shown:
             _show(text, again=watch and bool(shown) and not as_json)
         shown = text
@@ -124,11 +124,21 @@ def _job_states(one: Submission, look: QueueLook) -> str:
     return ", ".join(parts)
 
 
-def _lines(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None, complete: bool) -> Iterator[str]:
+def _text(run: Run, found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None, complete: bool) -> str:
+    return "\n".join(_lines(run, found, queue, complete))
+
+
+def _lines(run: Run, found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None, complete: bool) -> Iterator[str]:
+    from hpcxpcs.runs.plan import CAMPAIGN
+
     yield f"{'run':<9}{found.folder} ({found.method}, begun {found.created})"
     for kind, states in found.counts.items():
         parts = ", ".join(f"{count} {state}" for state, count in states.items() if count or state == "done")
         yield f"{kind:<9}{sum(states.values())} in all: {parts}"
+    if found.method == CAMPAIGN:
+        from hpcxpcs.cli.campaign import status_lines
+
+        yield from status_lines(run, found)
     yield from _progress(found)
     running = [task for task in found.tasks if task.state == "running"]
     for task in running[:MOST_RUNNING]:
@@ -178,7 +188,9 @@ def _advice(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None, comp
     if found.state == "running":
         return "at work"
     if complete:
-        return f"all tasks are done, results are in {found.folder / 'results'}"
+        given_up = sum(task.state == "failed" for task in found.tasks)
+        done = "all tasks are done" if not given_up else f"all tasks are done but {given_up}, which failed"
+        return f"{done}; results are in {found.folder / 'results'}"
     if queue is not None and any(queue[1].alive(one) for one in queue[0].submissions):
         return "its jobs are in the queue"
     if queue is not None and found.state == "waiting" and queue[1].problem is None:

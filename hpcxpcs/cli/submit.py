@@ -18,9 +18,12 @@ from hpcxpcs.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hpcxpcs.batch.jobs import Order
     from hpcxpcs.config import Config
-    from hpcxpcs.data.twotime import TwoTime
+    from hpcxpcs.pipeline.reporter import Reporter
+    from hpcxpcs.runs.run import Run
 
 SUBMIT_EXAMPLES = """\
 \b
@@ -30,6 +33,7 @@ Examples:
   hpcxpcs submit config.yaml --site nersc-perlmutter --queue regular --time 2:00:00
   hpcxpcs submit config.yaml --tasks 8 --wait
   hpcxpcs submit config.yaml --mpi --ranks 64
+  hpcxpcs submit campaign.yaml --method nlsq --tasks 16
 
 \b
 Exit codes:
@@ -51,13 +55,19 @@ Exit codes:
 @click.option("--time", "walltime", metavar="H:MM:SS", help="Time limit of each job.")
 @click.option("--memory", metavar="SIZE", help='Memory per node, for example "8 GiB".')
 @click.option("--cores", type=click.IntRange(min=1), help="Cores of each process.  [default: 1]")
-@click.option("--tasks", type=click.IntRange(min=1), help="Size of the array.  [default: one task per shard]")
+@click.option(
+    "--tasks", type=click.IntRange(min=1), help="Size of the array.  [default: one per shard or item, at most 64]"
+)
 @click.option("--at-once", type=click.IntRange(min=1), help="Most tasks of the array that run together.")
 @click.option("--mpi", is_flag=True, help="One MPI job instead of an array and a job that gathers.")
-@click.option("--ranks", type=click.IntRange(min=1), help="MPI ranks.  [default: one per shard]")
+@click.option("--ranks", type=click.IntRange(min=1), help="MPI ranks.  [default: one per shard or item]")
 @click.option("--nodes", type=click.IntRange(min=1), help="Nodes of the MPI job.")
 @run_option
-@click.option("--method", type=click.Choice(["cmc", "exact"]), help="Overrides optimization.method.")
+@click.option(
+    "--method",
+    type=click.Choice(["nlsq", "cmc", "exact"]),
+    help="Overrides optimization.method; nlsq for campaigns only.",
+)
 @shards_option
 @set_option
 @click.option("--fresh", is_flag=True, help="Discard what an earlier run left in the run folder.")
@@ -91,7 +101,6 @@ def submit(
     from hpcxpcs.cli.jobs import announcement, hand_in, how_to_look, jobs_at_work, show_dry_run, wait_for_jobs
     from hpcxpcs.cli.terminal import PhaseLines
     from hpcxpcs.log.levels import asked_level
-    from hpcxpcs.pipeline.plan import begin, plan_for
     from hpcxpcs.runs.run import PLAN_FILE, Run
     from hpcxpcs.runs.status import refuse_complete
 
@@ -99,10 +108,10 @@ def submit(
     order = _order(asked)
     reporter = PhaseLines()
     settings = settings_given(config, overrides, method=method, shards=shards)
-    data, folder = _loaded(config, settings, run)
     refuse_idle_shards(shards, settings)
     reporter.level = asked_level(order.log_level) or settings.logging.level
-    planned = Run(folder, plan_for(settings, data))
+    planned, begin = _planned(config, settings, run)
+    folder = planned.folder
     if dry_run:
         show_dry_run(planned, order)
         return
@@ -110,7 +119,7 @@ def submit(
     with at_the_scheduler(folder):
         if fresh and (folder / PLAN_FILE).exists():
             jobs_at_work(Run.open(folder), more=False)
-        begun = begin(folder, settings, data, reporter, fresh=fresh)
+        begun = begin(reporter, fresh)
         refuse_complete(begun)
         at_work = jobs_at_work(begun, more)
         offered = offer(begun, order, workers_only=any(one.kind != "array" for one in at_work))
@@ -158,18 +167,25 @@ def _order(asked: dict[str, object]) -> Order:
     return Order(**asked)  # type: ignore[arg-type]
 
 
-def _loaded(config: Path, settings: Config, run: Path | None) -> tuple[TwoTime, Path]:
-    """The data of a configuration and its run folder; ConfigError for a method that has nothing to share out."""
+def _planned(config: Path, settings: Config, run: Path | None) -> tuple[Run, Callable[[Reporter, bool], Run]]:
+    """The run of a configuration as it would begin, and what begins it; ConfigError where nothing is shared out."""
     from hpcxpcs.data.select import load
     from hpcxpcs.errors import ConfigError
+    from hpcxpcs.pipeline.campaign import begin_campaign, planned
+    from hpcxpcs.pipeline.plan import begin, plan_for
     from hpcxpcs.pipeline.settings import run_folder
+    from hpcxpcs.runs.run import Run
 
+    folder = (run or run_folder(settings)).absolute()
+    if settings.campaign is not None:
+        return planned(folder, settings), lambda to, fresh: begin_campaign(folder, settings, to, fresh=fresh)
     if settings.optimization.method == "nlsq":
         raise ConfigError(
             f"{config}: optimization.method is nlsq, which takes seconds and has no shards: 'hpcxpcs fit {config}' "
             "does it here, --method cmc or exact is what a scheduler is for"
         )
-    return load(settings), (run or run_folder(settings)).absolute()
+    data = load(settings)
+    return Run(folder, plan_for(settings, data)), lambda to, fresh: begin(folder, settings, data, to, fresh=fresh)
 
 
 CANCEL_EXAMPLES = """\

@@ -14,6 +14,7 @@ from hpcxpcs.errors import ConfigError
 from hpcxpcs.pipeline.plan import is_prepared
 from hpcxpcs.pipeline.reporter import Reporter
 from hpcxpcs.pipeline.settings import fit_threads, worker_count
+from hpcxpcs.runs.plan import CAMPAIGN
 from hpcxpcs.runs.run import Run
 from hpcxpcs.workers.local import InProcess, LocalWorkers
 from hpcxpcs.workers.machine import topology
@@ -28,6 +29,10 @@ Executor = InProcess | LocalWorkers | MpiRanks
 
 def make_task_function(run: Run) -> TaskFunction:
     """What does the tasks of a run, made when there is the first one to do."""
+    if run.plan.method == CAMPAIGN:
+        from hpcxpcs.pipeline.item_fit import item_function
+
+        return item_function(run)
     from hpcxpcs.pipeline.sample import task_function as made
 
     return made(run)
@@ -38,7 +43,7 @@ def ensure_ready(run: Run, stop: Stop, reporter: Reporter) -> Run:
 
     The run comes back as this process has it open after that, for its tasks.
     """
-    if is_prepared(run):
+    if run.plan.method == CAMPAIGN or is_prepared(run):
         return run
     from hpcxpcs.pipeline.prepare import OpenRun, ensure_prepared
 
@@ -79,8 +84,8 @@ def pin_to_cores(reporter: Reporter) -> Place:
 
 
 def is_point_fit(config: Config) -> bool:
-    """Whether there are no draws to share out."""
-    return config.optimization.method == "nlsq"
+    """Whether there are neither draws nor items to share out."""
+    return config.optimization.method == "nlsq" and config.campaign is None
 
 
 @contextmanager

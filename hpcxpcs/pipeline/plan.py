@@ -48,7 +48,9 @@ def planned_parameters(plan: Plan) -> tuple[ResolvedParameter, ...]:
     return from_record(plan.extra["config"]["analysis_mode"], record)
 
 
-NOT_COMPARED = frozenset({"output", "runtime", "logging", "experimental_data", "quality_control", "preprocessing"})
+NOT_COMPARED = frozenset(
+    {"campaign", "output", "runtime", "logging", "experimental_data", "quality_control", "preprocessing"}
+)
 """Sections that may change between two starts of a run; the fingerprint of the data (as processed) must not."""
 
 RECORDED_PACKAGES = ("hpcxpcs", "jax", "jaxlib", "numpyro", "nlsq", "numpy", "scipy", "h5py", "arviz")
@@ -75,7 +77,7 @@ def plan_for(config: Config, data: TwoTime) -> Plan:
         run_id=new_run_id(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         hpcxpcs_version=__version__,
-        versions=_versions(),
+        versions=versions(),
         stream_version=STREAM_VERSION,
         method=config.optimization.method,
         config=compared,
@@ -110,7 +112,8 @@ def _located(settings: Mapping[str, Any], config: Config) -> dict[str, Any]:
     return {**settings, "experimental_data": place}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions that decide last digits, as plans record them."""
     found = {"python": platform.python_version()}
     for name in RECORDED_PACKAGES:
         try:

@@ -90,7 +90,8 @@ def unpack(kind: type, arrays: Mapping[str, np.ndarray], values: Mapping[str, An
     for entry in fields(kind):
         name = prefix + entry.name
         part = _parts_of(kind).get(entry.name)
-        if part is not None and f"{name}.count" in values:
+        counted = part is not None and "count" not in (one.name for one in fields(part))
+        if part is not None and counted and f"{name}.count" in values:
             found[entry.name] = tuple(
                 unpack(part, arrays, values, f"{name}.{index}.") for index in range(values[f"{name}.count"])
             )

@@ -13,8 +13,14 @@ from typing import Any
 from hpcxpcs.errors import FutureFile, PlanMismatch, StoreError, TornFile
 from hpcxpcs.files.json_safe import dumps, json_object, json_safe
 
-TASK_FOLDERS = {"prepare": "data", "shard": "shards", "exact": "exact", "check": "checks"}
+TASK_FOLDERS = {"prepare": "data", "shard": "shards", "exact": "exact", "check": "checks", "item": "items"}
 """Kind of task and the folder of the run in which its file appears."""
+
+ITEMS_PER_FOLDER = 500
+"""Items of a campaign whose files are in one folder: parallel file systems are slow with many in one."""
+
+CAMPAIGN = "campaign"
+"""Method of a run whose tasks are whole fits."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class Task:
     @property
     def file(self) -> str:
         """Path of the task's file inside the run folder."""
-        return f"{TASK_FOLDERS[self.kind]}/{self.index:05d}.h5"
+        inside = f"{self.index // ITEMS_PER_FOLDER:03d}/" if self.kind == "item" else ""
+        return f"{TASK_FOLDERS[self.kind]}/{inside}{self.index:05d}.h5"
 
 
 def task_name(kind: str, index: int) -> str:
@@ -132,7 +139,7 @@ def _differences(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iter
     """Differences in words, in the order in which a user would look for them."""
     if existing["method"] != wanted["method"]:
         yield f"its method is {existing['method']}, now it would be {wanted['method']}"
-    for key, before, now in _changed(existing["config"], wanted["config"]):
+    for key, before, now in differing(existing["config"], wanted["config"]):
         yield f"the setting {key} was {before}, is {now}"
     if existing["data"].get("fingerprint") != wanted["data"].get("fingerprint"):
         yield (
@@ -142,7 +149,7 @@ def _differences(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iter
     for name in ("seed", "chains"):
         if existing[name] != wanted[name]:
             yield f"{name} was {existing[name]}, is {wanted[name]}"
-    for key, before, now in _changed(existing["shards"], wanted["shards"]):
+    for key, before, now in differing(existing["shards"], wanted["shards"]):
         yield f"the shards differ: {key} was {before}, is {now}"
     if existing["stream_version"] != wanted["stream_version"]:
         yield (
@@ -159,12 +166,12 @@ _ABSENT = object()
 _LONGEST_SHOWN = 80
 
 
-def _changed(existing: Any, wanted: Any, key: str = "") -> Iterator[tuple[str, str, str]]:
+def differing(existing: Any, wanted: Any, key: str = "") -> Iterator[tuple[str, str, str]]:
     """Dotted keys under which two JSON values differ, with both values as text."""
     if isinstance(existing, Mapping) and isinstance(wanted, Mapping):
         for name in [*existing, *(name for name in wanted if name not in existing)]:
             inner = f"{key}.{name}" if key else name
-            yield from _changed(existing.get(name, _ABSENT), wanted.get(name, _ABSENT), inner)
+            yield from differing(existing.get(name, _ABSENT), wanted.get(name, _ABSENT), inner)
     elif existing is _ABSENT or wanted is _ABSENT or existing != wanted:
         yield key, _shown(existing), _shown(wanted)
 

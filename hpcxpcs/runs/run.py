@@ -27,8 +27,9 @@ from hpcxpcs.runs.plan import TASK_FOLDERS, Plan, Task, refuse_difference
 
 State = Literal["waiting", "running", "done", "failed"]
 
-DONE = "done"
-"""Status of a sealed file whose task is finished; any other status is a checkpoint."""
+DONE, REFUSED = "done", "refused"
+"""Status of a sealed file whose task is finished, or which another attempt would fail alike; any other status is a
+checkpoint."""
 
 PLAN_FILE = "plan.json"
 _WORK_FOLDERS = tuple(dict.fromkeys(("data", "point", *TASK_FOLDERS.values(), "claims", "failures", "logs")))
@@ -120,8 +121,8 @@ class Run:
 def state_of(run: Run, task: Task) -> State:
     """How far a task is, from its file's header, its claim and its failures."""
     header = sealed.peek(run.task_file(task))
-    if header is not None and header.status == DONE and header.run_id == run.plan.run_id:
-        return "done"
+    if header is not None and header.status in (DONE, REFUSED) and header.run_id == run.plan.run_id:
+        return "done" if header.status == DONE else "failed"
     holding = claims.holding(run.claims, task.name)
     if holding is not None and holding.live:
         return "running"

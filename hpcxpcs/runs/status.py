@@ -15,7 +15,7 @@ from hpcxpcs.errors import AlreadyComplete, HpcxpcsError
 from hpcxpcs.files.json_safe import json_object, write_json
 from hpcxpcs.runs.claims import Holding, holding
 from hpcxpcs.runs.events import append, introduced, read_events
-from hpcxpcs.runs.plan import TASK_FOLDERS, Task, longest_first, new_task
+from hpcxpcs.runs.plan import CAMPAIGN, TASK_FOLDERS, Task, longest_first, new_task
 from hpcxpcs.runs.run import Run, State, read_failures, share_left, state_of
 from hpcxpcs.runs.sealed import peek
 
@@ -45,7 +45,8 @@ class Failure:
 class TaskStatus:
     """One task: steps `done` of `total` (None when not begun), who has it, seconds since its last sign of life.
 
-    `lost` says that the process which has it has died or fallen silent: the next process to look takes over.
+    `lost` says that the process which has it has died or fallen silent: the next process to look takes over. `quality`
+    is that of the answer of a finished item.
     """
 
     name: str
@@ -57,6 +58,7 @@ class TaskStatus:
     silent_seconds: float | None
     lost: bool
     failure: Failure | None
+    quality: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ def read_status(run: Run) -> RunStatus:
 
 def all_tasks(run: Run) -> tuple[Task, ...]:
     """Return the tasks of the plan, and those added later, of which there are files or claims."""
+    if run.plan.method == CAMPAIGN:
+        return run.plan.tasks
     tasks = {task.name: task for task in run.plan.tasks}
     for kind, folder in TASK_FOLDERS.items():
         stems = [path.stem for path in _listed(run.folder / folder) if path.suffix == ".h5"]
@@ -159,6 +163,7 @@ def _task_status(run: Run, task: Task, workers: Mapping[tuple[Any, Any], Mapping
         silent_seconds=None if held is None else round(max(0.0, held.age), 1),
         lost=held is not None and not held.live and state != "done",
         failure=_failure(read_failures(run, task)),
+        quality=str(progress.get("quality", "")),
     )
 
 
@@ -234,9 +239,14 @@ def refuse_complete(run: Run) -> None:
     if ended is not None:
         raise AlreadyComplete(
             f"{run.folder}: complete ({ended.verdict}: {ended.words}); nothing is left to do. The report is "
-            f"{run.results / 'report.html'}; hpcxpcs fit --fresh computes everything anew",
+            f"{report_of(run)}; hpcxpcs fit --fresh computes everything anew",
             ended.exit_code,
         )
+
+
+def report_of(run: Run) -> Path:
+    """The page that a finished run has for its reader."""
+    return run.results / ("campaign.html" if run.plan.method == CAMPAIGN else "report.html")
 
 
 def mark_complete(run: Run, verdict: str, words: str, exit_code: int) -> None:
@@ -249,7 +259,7 @@ def mark_complete(run: Run, verdict: str, words: str, exit_code: int) -> None:
 TELL_SECONDS = 5.0
 """Between two looks at the files of the tasks; the draws do not depend on whether anybody looks."""
 
-MANY = {"shard": "shards", "exact": "chains", "check": "angle checks"}
+MANY = {"shard": "shards", "exact": "chains", "check": "angle checks", "item": "items"}
 """What several tasks of a kind are called; there is one preparation, and no need to count it."""
 
 

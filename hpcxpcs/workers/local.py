@@ -32,6 +32,7 @@ from hpcxpcs.workers.work import (
     InHand,
     Member,
     Patience,
+    Stop,
     TaskFunction,
     WorkReport,
     in_hand,
@@ -165,7 +166,7 @@ class _Crew:
         arguments = [
             *self.settings.command,
             str(self.run.folder),
-            f"--only={','.join(task.name for task in self.tasks)}",
+            *([] if self.tasks == self.run.plan.tasks else [f"--only={','.join(task.name for task in self.tasks)}"]),
             f"--lease={patience.lease}",
             f"--hang-after={patience.hang_after}",
             f"--leader={os.getpid()}",
@@ -242,7 +243,7 @@ class InProcess:
     """Does tasks itself, and waits for those that processes of other jobs are doing."""
 
     function: TaskFunction
-    stop: StopRequest
+    stop: Stop
     patience: Patience = USUAL_PATIENCE
     workers: int = 1
 

@@ -172,7 +172,7 @@ def end_process(pulse: Pulse) -> None:
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds between two looks at tasks that others are doing."""
 
-Outcome = Literal["done", "stopped"]
+Outcome = Literal["done", "stopped", "failed"]
 _log = logging.getLogger(__name__)
 
 TaskFunction = Callable[[Run, Task, Pulse], Outcome]
