@@ -25,7 +25,6 @@ from hpcxpcs.pipeline.items import Item, digest_of, item_from_record, items_of, 
 from hpcxpcs.pipeline.plan import NOT_COMPARED, start_over, versions
 from hpcxpcs.pipeline.reporter import LoggingReporter, Reporter, logged
 from hpcxpcs.pipeline.settings import run_folder
-from hpcxpcs.results.campaign import write_campaign
 from hpcxpcs.runs.claims import take
 from hpcxpcs.runs.plan import CAMPAIGN, Plan, Task, differing, new_run_id, new_task
 from hpcxpcs.runs.run import DONE, PLAN_FILE, REFUSED, Run, forget_failures, read_failures, state_of
@@ -246,6 +245,8 @@ def find_table(run: Run, executor: Executor, reporter: LoggingReporter, *, gathe
 
     A table is written in any case: what is not done has a row that says so.
     """
+    from hpcxpcs.results.campaign import write_campaign  # it imports JAX: not before this process has its cores
+
     log_into(run)
     if not gather_only:
         refuse_complete(run)
