@@ -7,7 +7,7 @@ SHELL := bash
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 RUN := $(VENV)/bin/
-SCRIPTS := .ci/run tests/slurm/install.sh $(wildcard jobs/*.sbatch jobs/*.pbs jobs/torque/*.pbs)
+SCRIPTS := .ci/run tests/install_debian.sh tests/slurm/install.sh tests/browser/install.sh $(wildcard jobs/*.sbatch jobs/*.pbs jobs/torque/*.pbs)
 
 # three processes, because many tests wait, a file at a time in the order of tests/conftest.py, the longest first;
 # TEST_ARGS= runs one after the other, TEST_ARGS="-k NAME" some
@@ -28,6 +28,7 @@ demo: $(INSTALLED) ## simulate a sheared suspension and recover what was put in,
 
 test: lint types ## lint, types, then all tests
 	@tests/slurm/install.sh
+	@tests/browser/install.sh
 	$(ONE_THREAD) $(RUN)python -m pytest $(TEST_ARGS)
 
 lint: $(INSTALLED) ## style of Python code and job scripts

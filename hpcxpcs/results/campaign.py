@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,7 +36,8 @@ _NUMBERS = {
 }
 _ESTIMATES = ("value", "error", "low", "high", "probability", "truth")
 _VARIABLES = {*COLUMNS, "warnings"}
-_NO_NAME = re.compile(r"[/\x00-\x1f\x7f]")
+_SPECIAL = re.compile('[",\r\n]')
+_NO_NAME = re.compile(r"[/\s\x00-\x1f\x7f]")
 
 
 def write_campaign(folder: Path, table: CampaignTable) -> tuple[Path, ...]:
@@ -65,14 +64,18 @@ def campaign_csv(table: CampaignTable) -> str:
     """
     labels = label_names(table)
     columns = column_names(labels, COLUMNS)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(_cell, (*COLUMNS[:2], *columns.values(), *COLUMNS[2:])))
+    lines = [_line((*COLUMNS[:2], *columns.values(), *COLUMNS[2:]))]
     for row in table.rows:
         of_item = (row.index, row.name, *(row.labels.get(name) for name in labels), *_fields(row, OF_ITEM))
         for parameter in row.parameters or (None,):
-            writer.writerow(map(_cell, (*of_item, *_estimate(parameter), *_fields(row, OF_ANSWER))))
-    return text.getvalue()
+            lines.append(_line((*of_item, *_estimate(parameter), *_fields(row, OF_ANSWER))))
+    return "".join(lines)
+
+
+def _line(values: Iterable[Any]) -> str:
+    """Cells in quotes where readers need them; Python's own writer leaves out a lone carriage return."""
+    cells = (f'"{cell.replace('"', '""')}"' if _SPECIAL.search(cell) else cell for cell in map(_cell, values))
+    return ",".join(cells) + "\n"
 
 
 def _fields(row: ItemRow, names: Iterable[str]) -> Iterator[Any]:
@@ -146,7 +149,7 @@ def _over_parameters(table: CampaignTable, names: list[str]) -> dict[str, Any]:
 
 def _label_coordinates(table: CampaignTable) -> dict[str, Any]:
     labels = label_names(table)
-    allowed = {label: _NO_NAME.sub("_", _text(label)).strip(" .") or "_" for label in labels}
+    allowed = {label: _NO_NAME.sub("_", _text(label)).strip(".") or "_" for label in labels}
     columns = column_names(allowed.values(), _VARIABLES) if len({*allowed.values()}) == len(allowed) else {}
     coordinates = {}
     for number, label in enumerate(labels):

@@ -20,7 +20,7 @@ def parameter(name: str, value: float, error: float = 0.1, unit: str = "", **cha
 
 
 def item(index: int, **changes: Any) -> ItemRow:
-    """An item that is done and good."""
+    """An item that is done and good, or one of another state without an answer."""
     plain: dict[str, Any] = {
         "index": index,
         "name": f"item-{index:04d}",
@@ -29,13 +29,15 @@ def item(index: int, **changes: Any) -> ItemRow:
         "model": "laminar_flow",
         "method": "importance",
         "state": "done",
+    }
+    answer = {
         "quality": "good",
         "verdict": "The fit converged. The model explains the data.",
         "chi_squared": 1.01,
         "noise_model": "speckle",
         "seconds": 1.5,
     }
-    return ItemRow(**plain | changes)
+    return ItemRow(**plain | (answer if changes.get("state", "done") == "done" else {}) | changes)
 
 
 def table(*rows: ItemRow, **changes: Any) -> CampaignTable:
