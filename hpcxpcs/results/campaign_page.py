@@ -320,10 +320,11 @@ def _law(table: CampaignTable, series: QSeries, law: PowerLaw, same: Mapping[str
     poor = len(series.places) - len(better)
     without = _power_law(series, better) if poor else None
     names = ", ".join(f"{name} {_text(value)}" for name, value in series.shared if name not in same)
+    told = "model" not in same and series.model not in dict(series.shared).values()
     return {
         "parameter": series.parameter,
         "unit": series.unit,
-        "of": ", ".join(filter(None, (names, "" if series.model in same and names else series.model))),
+        "of": f"{names}, {series.model}" if names and told else names or series.model,
         "points": list(zip(series.places, series.q, strict=True)),
         "amplitude": law.amplitude,
         "middle": law.q_middle,

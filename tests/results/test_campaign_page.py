@@ -264,6 +264,8 @@ def test_when_another_parameter_is_chosen_then_the_trend_is_drawn_anew(show):
     assert axis(page) == "gamma_dot_t0 (1/s^(1+beta))"
     assert points(page, "trend") != before
     choose(page, "trend-x", "l:q")
+    assert len({round(across) for across, _ in points(page, "trend")}) == 2 * len(Q)  # repeats side by side
+    choose(page, "trend-colour", "")
     assert len({round(across) for across, _ in points(page, "trend")}) == len(Q)
     assert not page.run("[...document.getElementById('trend-y').options].some((one) => one.value === 'p:D_offset')")
 
@@ -325,7 +327,10 @@ def test_given_items_that_differ_in_q_then_the_page_states_the_exponent_and_its_
     if odd == 1.0:
         assert f"exponent {power:.1f}" in text
     assert len(points(page, "law")) == 4
-    assert page.run("document.querySelectorAll('#law path.curve').length") == 1
+    corners = page.run("document.querySelector('#law path.curve').getAttribute('d').slice(1).split('L')")
+    first, *_, last = [[float(number) for number in corner.split()] for corner in corners]
+    if odd == 1.0:  # the curve begins and ends in the first and last point, y counted downwards
+        np.testing.assert_allclose([first, last], np.array(points(page, "law"))[[0, -1]] * [1, -1], atol=0.01)
     assert page.run("document.querySelectorAll('#law-table td.misfit').length") == (odd != 1.0)
 
 

@@ -4,6 +4,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 400;
 const MARGIN = { left: 92, right: 18, top: 16, bottom: 58 };
 const COLOURS = 8;
+const MOST_SIDE_BY_SIDE = 24;
 const SAME_FOR = { good: "var(--good)", acceptable: "var(--caution)", poor: "var(--bad)" };
 
 function draw(tag, attributes, text) {
@@ -88,6 +89,14 @@ function drawAxes(svg, x, y, width, titles) {
   svg.append(draw("text", { x: 16, y: middle, "text-anchor": "middle", transform: `rotate(-90 16 ${middle})` }, axisTitle(titles.y, y.power)));
 }
 
+/** Pixels by which a point stands beside its place, so that few colours at few places do not hide each other. */
+function sideBySide(points) {
+  const colours = [...new Set(points.map((point) => point.colour))];
+  const places = new Set(points.map((point) => point.x)).size;
+  if (colours.length > COLOURS || places > MOST_SIDE_BY_SIDE || places === points.length) return () => 0;
+  return (point) => (colours.indexOf(point.colour) - (colours.length - 1) / 2) * 9;
+}
+
 /** Points {item, x, y, low, high, colour, truth} with bars between low and high, and a curve [[x, y], …]. */
 function drawPlot(place, points, { titles, logX, logY, names, curve = [] }) {
   const width = Math.max(360, place.clientWidth);
@@ -97,10 +106,12 @@ function drawPlot(place, points, { titles, logX, logY, names, curve = [] }) {
   const x = scaleOf(points.map((point) => point.x), { log: logX, from: MARGIN.left, to: width - MARGIN.right, count: width / 110, names });
   const y = scaleOf(inside, { log: logY, from: HEIGHT - MARGIN.bottom, to: MARGIN.top, count: 6 });
   drawAxes(svg, x, y, width, titles);
+  const beside = sideBySide(points);
   const bars = new Map();
-  for (const { x: at, low, high, colour } of points) {
+  for (const point of points) {
+    const { x: at, low, high, colour } = point;
     if (!isNumber(low) || !isNumber(high)) continue;
-    const [left, from, to] = [x.at(at), y.at(logY ? Math.max(low, y.low) : low), y.at(high)];
+    const [left, from, to] = [x.at(at) + beside(point), y.at(logY ? Math.max(low, y.low) : low), y.at(high)];
     bars.set(colour, `${bars.get(colour) ?? ""}M${left} ${from}V${to}M${left - 3} ${from}h6M${left - 3} ${to}h6`);
   }
   for (const [colour, d] of bars) svg.append(draw("path", { class: "bars", d, stroke: colour }));
@@ -113,7 +124,7 @@ function drawPlot(place, points, { titles, logX, logY, names, curve = [] }) {
   }
   for (const point of points) {
     const fill = point.item.standing === "poor" ? "var(--paper)" : point.colour;
-    const circle = draw("circle", { cx: x.at(point.x), cy: y.at(point.y), r: 4, fill, stroke: point.colour });
+    const circle = draw("circle", { cx: x.at(point.x) + beside(point), cy: y.at(point.y), r: 4, fill, stroke: point.colour });
     circle.append(draw("title", {}, `${point.item.name}: ${point.text}`));
     circle.addEventListener("click", () => openItem(point.item));
     svg.append(circle);
