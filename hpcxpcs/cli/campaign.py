@@ -106,7 +106,7 @@ def report(run: Path, items: tuple[str, ...], log_level: str | None) -> None:
 
 def status_lines(run: Run, found: RunStatus) -> Iterator[str]:
     """How far a campaign is, group by group with the qualities of its answers, and why items failed."""
-    from hpcxpcs.pipeline.campaign import read_row
+    from hpcxpcs.pipeline.items import read_row
     from hpcxpcs.runs.sealed import peek
 
     records, names = run.plan.extra["items"], run.plan.extra["groups"]

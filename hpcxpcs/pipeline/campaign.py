@@ -7,33 +7,26 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hpcxpcs import __version__
-from hpcxpcs.answer.campaign import CampaignTable, ItemParameter, ItemRow
+from hpcxpcs.answer.campaign import CampaignTable, ItemRow
 from hpcxpcs.config import Config, config_from_mapping
-from hpcxpcs.errors import ClaimLost, PlanMismatch, Stopped, StoreError
+from hpcxpcs.errors import PlanMismatch, Stopped, StoreError
 from hpcxpcs.files.atomic import atomic_write_text, writing
 from hpcxpcs.inference.stream import STREAM_VERSION
 from hpcxpcs.log.process import log_into, process_log
 from hpcxpcs.pipeline.crew import Executor
-from hpcxpcs.pipeline.items import Item, digest_of, item_from_record, items_of, recorded_item
+from hpcxpcs.pipeline.items import Item, digest_of, item_from_record, items_of, read_row, recorded_item
 from hpcxpcs.pipeline.plan import NOT_COMPARED, start_over, versions
 from hpcxpcs.pipeline.reporter import LoggingReporter, Reporter, logged
 from hpcxpcs.pipeline.settings import run_folder
 from hpcxpcs.runs.claims import take
 from hpcxpcs.runs.plan import CAMPAIGN, Plan, Task, differing, new_run_id, new_task
-from hpcxpcs.runs.run import DONE, PLAN_FILE, REFUSED, Run, forget_failures, read_failures, state_of
-from hpcxpcs.runs.sealed import Sealed, read_sealed, write_sealed
+from hpcxpcs.runs.run import PLAN_FILE, Run, forget_failures, read_failures, state_of
 from hpcxpcs.runs.status import COMPLETE_FILE, mark_complete, open_tasks, refuse_complete, report_progress
-from hpcxpcs.workers.work import Pulse
-
-ROW = "item row"
-"""Kind of the sealed file that says an item is finished: what tables show of it."""
 
 GROWTH = "growth"
 """Name of the claim on adding items."""
@@ -337,46 +330,3 @@ def run_campaign(
         log.follow(config.logging)
         begun = begin_campaign(folder, config, teller, fresh=fresh, changed=changed)
         return find_table(begun, executor, teller)
-
-
-def work_folder(run: Run, task: Task) -> Path:
-    """Where an item is worked on, until its answer is kept."""
-    return run.task_file(task).with_suffix(".work")
-
-
-def answer_file(run: Run, task: Task) -> Path:
-    """What an item's report is made of."""
-    return run.task_file(task).with_suffix(".answer.h5")
-
-
-def keep_row(run: Run, task: Task, row: ItemRow, pulse: Pulse) -> None:
-    """Write the file that says the item is finished; ClaimLost when another process has taken it over."""
-    if not pulse.may_publish():
-        raise ClaimLost(f"{run.folder}: {task.name} was taken over by another process")
-    status = DONE if row.state == "done" else REFUSED
-    progress = {"done": 1, "total": 1, "quality": row.quality}
-    values = {entry.name: getattr(row, entry.name) for entry in fields(row) if entry.name != "thumbnail"}
-    values["parameters"] = [asdict(one) for one in row.parameters]
-    arrays = {"thumbnail": row.thumbnail}
-    write_sealed(run.task_file(task), Sealed(ROW, run.plan.run_id, task.name, status, progress, arrays, values))
-
-
-def read_row(run: Run, task: Task) -> ItemRow:
-    """The row of a finished or refused item."""
-    found = read_sealed(run.task_file(task), kind=ROW, run_id=run.plan.run_id)
-    values = dict(found.attributes)
-    parameters = tuple(ItemParameter(**_numbers(one)) for one in values.pop("parameters"))
-    values["warnings"] = tuple(values["warnings"])
-    return ItemRow(**_numbers(values), parameters=parameters, thumbnail=found.arrays["thumbnail"])
-
-
-_NUMBERS = frozenset({"q", "chi_squared", "seconds", "value", "error", "low", "high"})
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values from JSON, where a NaN is null and infinity a word."""
-    return {
-        name: np.nan if value is None else float(value) if name in _NUMBERS else value
-        for name, value in values.items()
-        if value is not None or name in _NUMBERS
-    }

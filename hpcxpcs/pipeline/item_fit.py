@@ -23,9 +23,8 @@ from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import ClaimLost, EnvironmentProblem, HpcxpcsError, OutputError, Stopped, StoreError
 from hpcxpcs.files.atomic import writing
 from hpcxpcs.physics.model import Model
-from hpcxpcs.pipeline.campaign import answer_file, keep_row, work_folder
 from hpcxpcs.pipeline.fit import FINISHED_BUT_DOUBTFUL, known_truth
-from hpcxpcs.pipeline.items import Item, item_from_record
+from hpcxpcs.pipeline.items import Item, answer_file, item_from_record, keep_row, work_folder
 from hpcxpcs.pipeline.loading import load_for_run, quality_report
 from hpcxpcs.pipeline.plan import begin
 from hpcxpcs.pipeline.prepare import OpenRun, fit_data, grid_of, model_of, pack, unpack

@@ -26,6 +26,7 @@ from hpcxpcs.pipeline import settings as pipeline_settings
 from hpcxpcs.pipeline.compile_cache import compile_cache
 from hpcxpcs.pipeline.crew import Executor
 from hpcxpcs.pipeline.fit import FitRun, continued
+from hpcxpcs.pipeline.items import items_of
 from hpcxpcs.pipeline.loading import load_for_run, quality_report, refuse_poor
 from hpcxpcs.pipeline.plan import scale_of
 from hpcxpcs.pipeline.prepare import model_of
@@ -162,6 +163,14 @@ def data(lab: Laboratory, settings: Settings) -> object:
         return str(error)
     parts = [part for angle in angles for part in (angle.c2, angle.frame_ok, angle.pair_ok, angle.sigma)]
     return digest(found.phi, found.q, found.t, *parts)
+
+
+def items(lab: Laboratory, settings: Settings) -> object:
+    """The items of a campaign, what each would fit, and how they are arranged."""
+    settled, found = items_of(lab.config(settings))
+    assert settled.campaign is not None
+    fitted = [(item.name, item.configure(settled.variants).to_mapping()) for item in found]
+    return fitted, settled.campaign.group_by
 
 
 def stages(lab: Laboratory, settings: Settings) -> object:

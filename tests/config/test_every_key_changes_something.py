@@ -79,8 +79,15 @@ TALKATIVE = {"logging.level": "debug", "logging.max_size_mb": 0.01, "logging.bac
 FREE = {"initial_parameters.fixed_parameters": {}}
 SHEAR = {"analysis_mode": "laminar_flow"}
 SEED = {"optimization.nlsq.multi_start": 4}
+MANY = {"campaign.files": "{folder}/{{kind}}.hdf"}
 
 EFFECTS: dict[str, Effect | SeenElsewhere] = {
+    "campaign.files": Effect(see.items, "{other}", MANY),
+    "campaign.q": Effect(see.items, "all", MANY),
+    "campaign.windows": Effect(see.items, {"frames": 20}, MANY),
+    "campaign.models": Effect(see.items, ["static", "laminar_flow"], MANY),
+    "campaign.vary": Effect(see.items, {"noise.model": ["auto", "independent"]}, MANY),
+    "campaign.group_by": Effect(see.items, ["kind"], MANY),
     "schema_version": Effect(see.point, 2),  # 1 is the only one that is read: another is refused
     "analysis_mode": Effect(see.curve, "laminar_flow"),
     "experimental_data.data_folder_path": Effect(see.data, "{empty}", FILE_AND_FOLDER),
@@ -187,6 +194,7 @@ EFFECTS: dict[str, Effect | SeenElsewhere] = {
     "output.plots": Effect(see.files, True),
     "output.report": Effect(see.files, True),
     "output.fitted_data": Effect(see.files, True),
+    "output.items": SeenElsewhere("it takes a campaign", "tests/acceptance/test_campaign.py"),
     "logging.level": Effect(see.logs, "debug", POSTERIOR),
     "logging.max_size_mb": Effect(see.logs, 10, TALKATIVE),
     "logging.backup_count": Effect(see.logs, 0, TALKATIVE),
