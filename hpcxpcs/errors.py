@@ -6,6 +6,10 @@ LONGEST_LINE = 2000
 """Characters of one line of a message; a file can hold a text of any length in the place of a unit."""
 
 
+FINISHED_BUT_DOUBTFUL = 3
+"""Exit code of what was finished and written, but has answers that must not be quoted as they are."""
+
+
 class HpcxpcsError(Exception):
     """Base of all errors whose message is meant for the user (file, key, value, remedy)."""
 

@@ -14,11 +14,10 @@ from typing import Any
 from hpcxpcs import __version__
 from hpcxpcs.answer.campaign import CampaignTable, ItemRow
 from hpcxpcs.config import Config, config_from_mapping
-from hpcxpcs.errors import PlanMismatch, Stopped, StoreError
+from hpcxpcs.errors import FINISHED_BUT_DOUBTFUL, PlanMismatch, Stopped, StoreError
 from hpcxpcs.files.atomic import atomic_write_text, writing
 from hpcxpcs.inference.stream import STREAM_VERSION
 from hpcxpcs.log.process import log_into, process_log
-from hpcxpcs.pipeline.crew import Executor
 from hpcxpcs.pipeline.items import Item, digest_of, item_from_record, items_of, read_row, recorded_item
 from hpcxpcs.pipeline.plan import NOT_COMPARED, start_over, versions
 from hpcxpcs.pipeline.reporter import LoggingReporter, Reporter, logged
@@ -27,12 +26,10 @@ from hpcxpcs.runs.claims import take
 from hpcxpcs.runs.plan import CAMPAIGN, Plan, Task, differing, new_run_id, new_task
 from hpcxpcs.runs.run import PLAN_FILE, Run, forget_failures, read_failures, state_of
 from hpcxpcs.runs.status import COMPLETE_FILE, mark_complete, open_tasks, refuse_complete, report_progress
+from hpcxpcs.workers.mpi import Executor
 
 GROWTH = "growth"
 """Name of the claim on adding items."""
-
-DOUBTFUL = 3
-"""Exit code of a campaign with items that failed or must not be quoted."""
 
 FIXED_COST = 7.0e6
 """Pairs of frames that take as long as what every fit does besides: 2.0 s and 0.3 s per million pairs (a point fit of
@@ -260,7 +257,7 @@ def find_table(run: Run, executor: Executor, reporter: LoggingReporter, *, gathe
             f"the table is in {run.results}; run the same command again"
         )
     poor = sum(row.quality == "poor" for row in table.rows)
-    code = DOUBTFUL if poor or states["failed"] else 0
+    code = FINISHED_BUT_DOUBTFUL if poor or states["failed"] else 0
     words = f"{states['done']} items done, {states['failed']} failed, {poor} not to be quoted"
     mark_complete(run, "complete", words, code)
     return CampaignRun(table, run.results, files, code)

@@ -18,13 +18,10 @@ from hpcxpcs.runs.plan import CAMPAIGN
 from hpcxpcs.runs.run import Run
 from hpcxpcs.workers.local import InProcess, LocalWorkers
 from hpcxpcs.workers.machine import topology
-from hpcxpcs.workers.mpi import MpiRanks, mpi_ranks
+from hpcxpcs.workers.mpi import Executor, MpiRanks, mpi_ranks
 from hpcxpcs.workers.placement import Place, apply, limited_threads, my_place
 from hpcxpcs.workers.preemption import StopRequest, find_deadline
 from hpcxpcs.workers.work import Stop, TaskFunction, lazily
-
-Executor = InProcess | LocalWorkers | MpiRanks
-"""Whoever does the tasks of a run: it has a `stop` request and a number of `workers`, and can `run_tasks`."""
 
 
 def make_task_function(run: Run) -> TaskFunction:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,17 +19,16 @@ from hpcxpcs.answer.posterior_verdict import quality_of
 from hpcxpcs.batch.launcher import under_mpi
 from hpcxpcs.config import Config
 from hpcxpcs.config.plausible import check_config
-from hpcxpcs.data.formats import read_truth
 from hpcxpcs.data.select import load as load_data
 from hpcxpcs.data.twotime import TwoTime
-from hpcxpcs.errors import PlanMismatch, Stopped, StoreError
+from hpcxpcs.errors import FINISHED_BUT_DOUBTFUL, PlanMismatch, Stopped, StoreError
 from hpcxpcs.files.atomic import require_place, writing
 from hpcxpcs.log.process import ProcessLog, active_log, log_into, process_log
 from hpcxpcs.log.reading import tally_of_others
 from hpcxpcs.physics.model import Model
 from hpcxpcs.pipeline.compile_cache import compile_log
-from hpcxpcs.pipeline.crew import Executor, crew, is_point_fit
-from hpcxpcs.pipeline.loading import load_for_run, quality_report
+from hpcxpcs.pipeline.crew import crew, is_point_fit
+from hpcxpcs.pipeline.loading import known_truth, load_for_run, quality_report
 from hpcxpcs.pipeline.plan import begin, plan_for, start_over
 from hpcxpcs.pipeline.prepare import OpenRun, fit_data, grid_of, model_of
 from hpcxpcs.pipeline.reporter import LoggingReporter, Reporter, logged
@@ -41,11 +39,8 @@ from hpcxpcs.runs.claims import Claim, holding, take
 from hpcxpcs.runs.plan import new_run_id, refuse_difference
 from hpcxpcs.runs.run import PLAN_FILE, Run
 from hpcxpcs.runs.status import mark_complete, refuse_complete
-from hpcxpcs.workers.mpi import as_rank_0_has_it
+from hpcxpcs.workers.mpi import Executor, as_rank_0_has_it
 from hpcxpcs.workers.work import SHORTEST_PAUSE, Stop
-
-FINISHED_BUT_DOUBTFUL = 3
-"""Exit code of a fit that was written but must not be quoted as it is."""
 
 
 @dataclass(frozen=True)
@@ -280,32 +275,6 @@ def replaces_another(results: Path, config: Config) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(known, dict) and known.get("config_fingerprint") != config.fingerprint()
-
-
-def known_truth(config: Config, data: TwoTime) -> dict[str, Any] | None:
-    """The truth of a simulated file, without what cannot be compared with this fit.
-
-    Parameters mean something else under another model, convention or origin of time; contrast and offset belong to
-    the q of the truth, and to c2 before any normalisation.
-    """
-    truth = read_truth(config.data_file)
-    if truth is None:
-        return None
-    hidden = set()
-    conventions = config.conventions.model_dump()
-    if (
-        (data.frames[0] != 1 and config.analyzer_parameters.time_origin != "file")
-        or truth.get("model") != config.analysis_mode
-        or not data.q_known
-        or data.time_unit != "s"
-        or any(conventions.get(key) != value for key, value in truth.get("conventions", {}).items())
-    ):
-        hidden.add("parameters")
-    if not math.isclose(truth.get("q", data.q), data.q, rel_tol=1e-3):
-        hidden |= {"contrast", "offset"}
-    if data.processing.normalization != "none":
-        hidden |= {"contrast", "offset"}
-    return {name: value for name, value in truth.items() if name not in hidden}
 
 
 def observed(logs: Path, run_id: str, reporter: LoggingReporter) -> dict[str, Any]:

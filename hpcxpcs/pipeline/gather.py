@@ -17,7 +17,6 @@ from hpcxpcs.inference.consensus import Part, counted_less
 from hpcxpcs.inference.draws import physical_draws
 from hpcxpcs.pipeline.assemble import Gathered, assemble_posterior, verdict_of
 from hpcxpcs.pipeline.compile_cache import compile_cache, compile_log
-from hpcxpcs.pipeline.crew import Executor
 from hpcxpcs.pipeline.plan import PREPARE, exact_tasks, is_prepared
 from hpcxpcs.pipeline.prepare import OpenRun, ensure_prepared, set_aside_damaged_likelihood
 from hpcxpcs.pipeline.reporter import Reporter
@@ -35,6 +34,7 @@ from hpcxpcs.runs.plan import Task, new_task
 from hpcxpcs.runs.run import Run, forget_failures, set_aside_damaged, state_of
 from hpcxpcs.runs.status import report_progress
 from hpcxpcs.workers.local import InProcess
+from hpcxpcs.workers.mpi import Executor
 from hpcxpcs.workers.work import lazily
 
 LIGHT_CHECK = 4.0e8

@@ -20,12 +20,19 @@ from hpcxpcs.answer.posterior_verdict import first_sentence, posterior_warnings,
 from hpcxpcs.arrays import Floats
 from hpcxpcs.config import Config, config_from_mapping
 from hpcxpcs.data.twotime import TwoTime
-from hpcxpcs.errors import ClaimLost, EnvironmentProblem, HpcxpcsError, OutputError, Stopped, StoreError
+from hpcxpcs.errors import (
+    FINISHED_BUT_DOUBTFUL,
+    ClaimLost,
+    EnvironmentProblem,
+    HpcxpcsError,
+    OutputError,
+    Stopped,
+    StoreError,
+)
 from hpcxpcs.files.atomic import writing
 from hpcxpcs.physics.model import Model
-from hpcxpcs.pipeline.fit import FINISHED_BUT_DOUBTFUL, known_truth
 from hpcxpcs.pipeline.items import Item, answer_file, item_from_record, keep_row, work_folder
-from hpcxpcs.pipeline.loading import load_for_run, quality_report
+from hpcxpcs.pipeline.loading import known_truth, load_for_run, quality_report
 from hpcxpcs.pipeline.plan import begin
 from hpcxpcs.pipeline.prepare import OpenRun, fit_data, grid_of, model_of, pack, unpack
 from hpcxpcs.pipeline.reporter import LoggingReporter, Reporter, Silent, logged

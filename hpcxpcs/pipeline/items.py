@@ -1,4 +1,4 @@
-"""The items of a campaign: which files, q, windows and models are meant, their manifest, and what a run keeps of each."""
+"""The items of a campaign: which files, q, windows and models are meant, their manifest, and what a run keeps."""
 
 from __future__ import annotations
 

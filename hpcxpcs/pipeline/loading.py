@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hpcxpcs.config import Config
+from hpcxpcs.data.formats import read_truth
 from hpcxpcs.data.matrices import KeptMatrices
 from hpcxpcs.data.quality.report import QualityReport, examine
 from hpcxpcs.data.quality.survey import PASS
@@ -114,3 +116,29 @@ def _words(config: Config, report: QualityReport) -> str:
     costly = [item for item in report.deductions if item.points >= WORTH_TELLING] or report.deductions
     reasons = "; ".join(f"{item.reason} ({item.remedy})" for item in costly)
     return f"{config.data_file}: the data score {report.score:g} of 100, {PASS:g} are needed: {reasons}"
+
+
+def known_truth(config: Config, data: TwoTime) -> dict[str, Any] | None:
+    """The truth of a simulated file, without what cannot be compared with this fit.
+
+    Parameters mean something else under another model, convention or origin of time; contrast and offset belong to
+    the q of the truth, and to c2 before any normalisation.
+    """
+    truth = read_truth(config.data_file)
+    if truth is None:
+        return None
+    hidden = set()
+    conventions = config.conventions.model_dump()
+    if (
+        (data.frames[0] != 1 and config.analyzer_parameters.time_origin != "file")
+        or truth.get("model") != config.analysis_mode
+        or not data.q_known
+        or data.time_unit != "s"
+        or any(conventions.get(key) != value for key, value in truth.get("conventions", {}).items())
+    ):
+        hidden.add("parameters")
+    if not math.isclose(truth.get("q", data.q), data.q, rel_tol=1e-3):
+        hidden |= {"contrast", "offset"}
+    if data.processing.normalization != "none":
+        hidden |= {"contrast", "offset"}
+    return {name: value for name, value in truth.items() if name not in hidden}

@@ -31,6 +31,7 @@ from hpcxpcs.runs.events import append
 from hpcxpcs.runs.plan import Task
 from hpcxpcs.runs.run import Run, record_failure, state_of
 from hpcxpcs.runs.status import open_tasks, repeatedly
+from hpcxpcs.workers.local import InProcess, LocalWorkers
 from hpcxpcs.workers.preemption import Deadline, StopRequest, find_deadline
 from hpcxpcs.workers.work import (
     LONGEST_PAUSE,
@@ -325,6 +326,10 @@ class MpiRanks:
             with writing(flag):
                 flag.unlink(missing_ok=True)
         return report_on(run, tasks, reason)
+
+
+Executor = InProcess | LocalWorkers | MpiRanks
+"""Whoever does the tasks of a run: it has a `stop` request and a number of `workers`, and can `run_tasks`."""
 
 
 class Dealing:

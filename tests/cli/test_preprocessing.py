@@ -16,7 +16,7 @@ from hpcxpcs.config import config_from_mapping, load_config
 from hpcxpcs.config.sections import Preprocessing
 from hpcxpcs.data.select import load as load_data
 from hpcxpcs.errors import ConfigError
-from hpcxpcs.pipeline.fit import known_truth
+from hpcxpcs.pipeline.loading import known_truth
 from hpcxpcs.results.cmc import (
     posterior_analysis_record,
     posterior_parameters_record,

@@ -24,7 +24,6 @@ from hpcxpcs.inference.target import PriorTerms
 from hpcxpcs.physics.model import TimeGrid
 from hpcxpcs.pipeline import settings as pipeline_settings
 from hpcxpcs.pipeline.compile_cache import compile_cache
-from hpcxpcs.pipeline.crew import Executor
 from hpcxpcs.pipeline.fit import FitRun, continued
 from hpcxpcs.pipeline.items import items_of
 from hpcxpcs.pipeline.loading import load_for_run, quality_report, refuse_poor
@@ -34,6 +33,7 @@ from hpcxpcs.pipeline.reporter import Silent
 from hpcxpcs.pipeline.sample import task_function, thresholds_of
 from hpcxpcs.runs.events import read_events
 from hpcxpcs.workers.local import InProcess
+from hpcxpcs.workers.mpi import Executor
 from hpcxpcs.workers.preemption import StopRequest
 from hpcxpcs.workers.work import lazily
 from tests.data.stacks import edited
