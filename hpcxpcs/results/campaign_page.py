@@ -135,8 +135,8 @@ def _same_for_all(table: CampaignTable) -> Iterator[tuple[str, str]]:
 
 
 def _text(value: Label | None) -> str:
-    if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_EXACT:
-        return str(int(value))
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.8g}"
     return ABSENT if value is None else str(_label(value))
 
 

@@ -304,6 +304,14 @@ def test_given_windows_of_frames_then_trends_are_drawn_against_them_in_their_ord
     assert page.run("document.getElementById('trend-log-x').disabled")
 
 
+def test_given_a_label_with_many_digits_then_the_table_shows_as_many_as_tell_items_apart(show):
+    rows = [item(k, labels={"q": value, "T": 290.0 + k}) for k, value in enumerate([0.004153846153846154, 0.0054])]
+    page = show(table(*rows, group_by=("q", "T")))
+    assert column(page, "q") == ["0.0041538462", "0.0054"]
+    assert page.texts("#groups tbody th") == ["0.0041538462", "0.0054"]
+    assert page.texts("#groups tbody td:nth-child(2)") == ["290", "291"]
+
+
 def q_items(power: float, odd: float = 1.0):
     """Items at four q with values along a power of q, of which one is off by a factor."""
     for k, q in enumerate((*Q, 0.02)):
@@ -396,7 +404,7 @@ def test_given_infinite_and_missing_numbers_then_the_page_stands(show):
     page = show(table(*rows, group_by=("T",)))
     sort_by(page, "p:D0")
     assert column(page, "D0") == ["∞", "—"]
-    assert column(page, "χ²") == ["1.01", "∞"]
+    assert column(page, "χ²") == ["1.010", "∞"]
 
 
 def test_given_ten_thousand_items_then_the_page_answers_within_a_blink(show):

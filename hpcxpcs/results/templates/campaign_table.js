@@ -33,7 +33,19 @@ function short(value, digits = 4) {
 }
 
 const countOf = (number) => `${number} item${number === 1 ? "" : "s"}`;
-const labelText = (value) => (value === null || value === undefined ? ABSENT : String(value));
+
+/** A label as text; of a number only as many digits as tell measurements apart. */
+function labelText(value) {
+  if (isNumber(value)) return String(Number(value.toPrecision(8)));
+  return value === null || value === undefined ? ABSENT : String(value);
+}
+
+/** A number with exactly so many significant digits, so that those below each other can be compared. */
+function aligned(value, digits) {
+  const size = Math.abs(value);
+  return isNumber(value) && size >= 1e-3 && size < 10 ** (digits - 1) ? value.toPrecision(digits) : short(value, digits);
+}
+
 const standingOf = (item) => make("span", { class: `standing ${item.standing}` }, inWords(item.standing));
 const differs = (key) => new Set(campaign.items.map((item) => item[key]).filter((value) => value || value === 0)).size > 1;
 
@@ -83,20 +95,20 @@ function columnsOfItems() {
     columns.push(numberColumn("q", "q", 5, "Å⁻¹"));
   }
   columns.push(...campaign.parameters.filter((parameter) => parameter.free).map(parameterColumn));
-  if (items.some((item) => isNumber(item.chi))) columns.push(numberColumn("chi", "χ²", 4, "per point"));
+  if (items.some((item) => isNumber(item.chi))) columns.push(numberColumn("chi", "χ²", 4, "per point", aligned));
   if (!columns.some(hasAnswer) && items.some((item) => item.reason)) {
     columns.push({ key: "reason", title: "reason", kind: "reason", value: (item) => item.cause });
   }
   if (differs("noise")) columns.push({ key: "noise", title: "noise", value: (item) => item.noise });
   if (items.some((item) => item.evidence)) columns.push(evidenceColumn());
-  if (items.some((item) => isNumber(item.seconds))) columns.push(numberColumn("seconds", "time", 3, "s"));
+  if (items.some((item) => isNumber(item.seconds))) columns.push(numberColumn("seconds", "time", 3, "s", aligned));
   return columns;
 }
 
 const hasAnswer = (column) => column.key.startsWith("p:") || column.key === "chi";
 
-function numberColumn(key, title, digits, unit) {
-  return { key, title, unit, number: true, value: (item) => item[key], cell: (item) => short(item[key], digits) };
+function numberColumn(key, title, digits, unit, text = short) {
+  return { key, title, unit, number: true, value: (item) => item[key], cell: (item) => text(item[key], digits) };
 }
 
 function evidenceColumn() {
