@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -268,6 +269,35 @@ def test_when_another_parameter_is_chosen_then_the_trend_is_drawn_anew(show):
     choose(page, "trend-colour", "")
     assert len({round(across) for across, _ in points(page, "trend")}) == len(Q)
     assert not page.run("[...document.getElementById('trend-y').options].some((one) => one.value === 'p:D_offset')")
+
+
+def bar_heights(page) -> list[float]:
+    """Lengths (pixels) of the error bars of a trend."""
+    paths = "[...document.querySelectorAll('#trend path.bars')].map((path) => path.getAttribute('d')).join('')"
+    return [abs(float(a) - float(b)) for a, b in re.findall(r"M\S+ (\S+)V([^M]+)", page.run(paths))]
+
+
+def test_when_other_bars_are_chosen_then_they_are_the_error_the_interval_or_none(show):
+    rows = [item(k, labels={"T": k}, parameters=(parameter("D0", 10.0 * k, 1.0),)) for k in range(12)]
+    page = show(table(*rows))
+    scale = np.diff(sorted(up for _, up in points(page, "trend")))[0] / 10.0
+    np.testing.assert_allclose(bar_heights(page), [2.0 * scale] * 12, rtol=1e-6)
+    choose(page, "trend-bars", "interval")
+    scale = np.diff(sorted(up for _, up in points(page, "trend")))[0] / 10.0
+    np.testing.assert_allclose(bar_heights(page), [2.0 * 1.96 * scale] * 12, rtol=1e-6)
+    choose(page, "trend-bars", "")
+    assert bar_heights(page) == []
+
+
+def test_when_colours_mean_a_number_then_they_run_from_its_lowest_to_its_highest(show):
+    rows = [item(k, labels={"T": k, "pH": 7}, parameters=(parameter("D0", 1.0),)) for k in range(12)]
+    page = show(table(*rows))
+    choose(page, "trend-colour", "l:T")
+    assert page.texts("#trend-words .legend") == ["● 0", "● 5.5", "● 11"]
+    colours = page.run("[...document.querySelectorAll('#trend circle')].map((one) => one.getAttribute('stroke'))")
+    assert len(set(colours)) == 12
+    choose(page, "trend-colour", "standing")
+    assert page.texts("#trend-words .legend") == ["● good"]
 
 
 def test_when_the_table_is_filtered_then_trends_show_the_same_items(show):
