@@ -24,7 +24,7 @@ from hpcxpcs.pipeline.reporter import LoggingReporter, Reporter, logged
 from hpcxpcs.pipeline.settings import run_folder
 from hpcxpcs.runs.claims import take
 from hpcxpcs.runs.plan import CAMPAIGN, Plan, Task, differing, new_run_id, new_task
-from hpcxpcs.runs.run import PLAN_FILE, Run, forget_failures, read_failures, state_of
+from hpcxpcs.runs.run import PLAN_FILE, Run, State, forget_failures, read_failures, state_of, states_of
 from hpcxpcs.runs.status import COMPLETE_FILE, mark_complete, open_tasks, refuse_complete, report_progress
 from hpcxpcs.workers.mpi import Executor
 
@@ -162,7 +162,8 @@ def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _grown(run: Run, config: Config, items: Sequence[Item], reporter: Reporter, *, changed: bool) -> Run:
     """The run with the items that are asked for now."""
-    kept = replace(run.plan, tasks=tuple(task for task in run.plan.tasks if state_of(run, task) in ("done", "failed")))
+    states = states_of(run, run.plan.tasks)
+    kept = replace(run.plan, tasks=tuple(task for task in run.plan.tasks if states[task.name] in ("done", "failed")))
     plan = _plan(config, items, kept)
     before = {record["name"]: record for record in run.plan.extra["items"]}
     planned_before = {task.index for task in run.plan.tasks}
@@ -188,7 +189,7 @@ def _grown(run: Run, config: Config, items: Sequence[Item], reporter: Reporter, 
         atomic_write_text(run.folder / PLAN_FILE, plan.text())
     if new or other:
         (run.folder / COMPLETE_FILE).unlink(missing_ok=True)
-    done = sum(state_of(run, task) == "done" for task in plan.tasks)
+    done = sum(state == "done" for state in states_of(run, plan.tasks).values())
     reporter.phase(
         f"continuing {run.folder}: {done} of {len(plan.tasks)} items are done"
         + (f", {new} are new" if new else "")
@@ -222,7 +223,8 @@ def _forget(run: Run, task: Task) -> None:
 
 def retry_failed(run: Run) -> int:
     """Let all items that failed be tried again; how many these are."""
-    failed = [task for task in run.plan.tasks if state_of(run, task) == "failed"]
+    states = states_of(run, run.plan.tasks)
+    failed = [task for task in run.plan.tasks if states[task.name] == "failed"]
     for task in failed:
         _forget(run, task)
     if failed:
@@ -265,7 +267,8 @@ def find_table(run: Run, executor: Executor, reporter: LoggingReporter, *, gathe
 
 def read_table(run: Run) -> CampaignTable:
     """The table of a campaign as far as it is."""
-    rows = tuple(_row(run, task) for task in run.plan.tasks)
+    states = states_of(run, run.plan.tasks)
+    rows = tuple(_row(run, task, states[task.name]) for task in run.plan.tasks)
     labels = tuple(dict.fromkeys(name for row in rows for name in row.labels))
     return CampaignTable(
         name=run.folder.name,
@@ -278,9 +281,9 @@ def read_table(run: Run) -> CampaignTable:
     )
 
 
-def _row(run: Run, task: Task) -> ItemRow:
-    state, item = state_of(run, task), item_from_record(run.plan.extra["items"][task.index])
-    if run.task_file(task).exists() and state in ("done", "failed"):
+def _row(run: Run, task: Task, state: State) -> ItemRow:
+    item = item_from_record(run.plan.extra["items"][task.index])
+    if state in ("done", "failed") and run.task_file(task).exists():
         return replace(read_row(run, task), labels=item.labels)
     settings = run.plan.extra["variants"][item.variant]
     failures = read_failures(run, task) if state == "failed" else ()

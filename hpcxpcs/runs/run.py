@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,13 +121,52 @@ class Run:
 def state_of(run: Run, task: Task) -> State:
     """How far a task is, from its file's header, its claim and its failures."""
     header = sealed.peek(run.task_file(task))
-    if header is not None and header.status in (DONE, REFUSED) and header.run_id == run.plan.run_id:
-        return "done" if header.status == DONE else "failed"
+    if is_done(run, header):
+        return "done"
+    if header is not None and header.status == REFUSED and header.run_id == run.plan.run_id:
+        return "failed"
     holding = claims.holding(run.claims, task.name)
     if holding is not None and holding.live:
         return "running"
     attempts = failed_attempts(run, task)
     return "failed" if attempts >= MOST_ATTEMPTS else "waiting"
+
+
+def is_done(run: Run, header: sealed.Header | None) -> bool:
+    """Whether the header of a task's file says that it is finished."""
+    return header is not None and header.status == DONE and header.run_id == run.plan.run_id
+
+
+def touched(run: Run, tasks: Iterable[Task]) -> frozenset[str]:
+    """Names of the tasks of which there is a file, a claim or a failure; of the others nobody has begun one.
+
+    Folders are listed once, so that of thousands of tasks only those are looked at that have been begun.
+    """
+    begun = {name for folder in (run.claims, run.failures) for name in _names(folder)}
+    files: dict[Path, frozenset[str]] = {}
+    found = []
+    for task in tasks:
+        path = run.task_file(task)
+        if path.parent not in files:
+            files[path.parent] = _names(path.parent)
+        if path.name in files[path.parent] or task.name in begun:
+            found.append(task.name)
+    return frozenset(found)
+
+
+def states_of(run: Run, tasks: Sequence[Task]) -> dict[str, State]:
+    """How far each of many tasks is, by name."""
+    begun = touched(run, tasks)
+    return {task.name: state_of(run, task) if task.name in begun else "waiting" for task in tasks}
+
+
+def _names(folder: Path) -> frozenset[str]:
+    """Names of the files in a folder; none where there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries)
+    except FileNotFoundError:
+        return frozenset()
 
 
 def share_left(run: Run, task: Task) -> float:

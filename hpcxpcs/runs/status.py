@@ -16,7 +16,7 @@ from hpcxpcs.files.json_safe import json_object, write_json
 from hpcxpcs.runs.claims import Holding, holding
 from hpcxpcs.runs.events import append, introduced, read_events
 from hpcxpcs.runs.plan import CAMPAIGN, TASK_FOLDERS, Task, longest_first, new_task
-from hpcxpcs.runs.run import Run, State, read_failures, share_left, state_of
+from hpcxpcs.runs.run import Run, State, is_done, read_failures, share_left, state_of, touched
 from hpcxpcs.runs.sealed import peek
 
 COMPLETE_FILE = "complete.json"
@@ -93,7 +93,8 @@ def read_status(run: Run) -> RunStatus:
     events = read_events(run.events, most_bytes=EVENT_BYTES)
     workers = introduced(events)
     planned = all_tasks(run)
-    tasks = tuple(_task_status(run, task, workers) for task in planned)
+    begun = touched(run, planned)
+    tasks = tuple(_task_status(run, task, workers) if task.name in begun else _not_begun(task) for task in planned)
     rate = speed(events) if any(task.state == "running" for task in tasks) else None
     done, total = sum(task.done or 0 for task in tasks), _total(planned, tasks)
     return RunStatus(
@@ -150,9 +151,12 @@ def _seconds(event: Mapping[str, Any]) -> float:
 
 
 def _task_status(run: Run, task: Task, workers: Mapping[tuple[Any, Any], Mapping[str, Any]]) -> TaskStatus:
-    state = state_of(run, task)
-    header, held = peek(run.task_file(task)), holding(run.claims, task.name)
+    header = peek(run.task_file(task))
     progress = {} if header is None else header.progress
+    if run.plan.method == CAMPAIGN and is_done(run, header):
+        quality = str(progress.get("quality", ""))
+        return TaskStatus(task.name, task.kind, "done", 1, 1, None, None, lost=False, failure=None, quality=quality)
+    state, held = state_of(run, task), holding(run.claims, task.name)
     return TaskStatus(
         name=task.name,
         kind=task.kind,
@@ -165,6 +169,10 @@ def _task_status(run: Run, task: Task, workers: Mapping[tuple[Any, Any], Mapping
         failure=_failure(read_failures(run, task)),
         quality=str(progress.get("quality", "")),
     )
+
+
+def _not_begun(task: Task) -> TaskStatus:
+    return TaskStatus(task.name, task.kind, "waiting", None, None, None, None, lost=False, failure=None)
 
 
 def _holder(held: Holding, workers: Mapping[tuple[Any, Any], Mapping[str, Any]]) -> str:
@@ -328,5 +336,6 @@ def _others(running: int, failed: int) -> str:
 
 def open_tasks(run: Run, tasks: Sequence[Task]) -> tuple[Task, ...]:
     """Return the tasks that are neither done nor given up, longest first, by what is left to do of each."""
-    left = (task for task in tasks if state_of(run, task) not in ("done", "failed"))
-    return longest_first(left, lambda task: task.cost * share_left(run, task))
+    begun = touched(run, tasks)
+    left = [task for task in tasks if task.name not in begun or state_of(run, task) not in ("done", "failed")]
+    return longest_first(left, lambda task: task.cost * (share_left(run, task) if task.name in begun else 1.0))

@@ -25,7 +25,7 @@ from hpcxpcs.runs.claims import LEASE, Claim, holding, take
 from hpcxpcs.runs.events import append, read_events
 from hpcxpcs.runs.job import batch_job
 from hpcxpcs.runs.plan import Task
-from hpcxpcs.runs.run import MOST_ATTEMPTS, Run, failed_attempts, record_failure, state_of
+from hpcxpcs.runs.run import MOST_ATTEMPTS, Run, failed_attempts, record_failure, state_of, states_of
 from hpcxpcs.runs.status import open_tasks
 from hpcxpcs.workers.machine import return_freed_memory
 
@@ -277,7 +277,7 @@ def _failed(pulse: Pulse, cause: str, details: str = "") -> Result:
 
 def report_on(run: Run, tasks: Sequence[Task], stopped: str | None = None) -> WorkReport:
     """Read how `tasks` stand."""
-    states = {task.name: state_of(run, task) for task in tasks}
+    states = states_of(run, tasks)
     return WorkReport(
         done=tuple(name for name, state in states.items() if state == "done"),
         failed=tuple(name for name, state in states.items() if state == "failed"),
@@ -299,10 +299,10 @@ def work(
 
     While others do the rest, `wait` for them, to take over what they leave; without it, return.
     """
-    tried: dict[str, int] = {}
+    left: list[Task] = []
     pause = SHORTEST_PAUSE
     while True:
-        left = sorted(open_tasks(run, tasks), key=lambda task: tried.get(task.name, 0))
+        left = left or list(open_tasks(run, tasks))
         if not left:
             return report_on(run, tasks)
         result: Result = "busy"
@@ -311,8 +311,10 @@ def work(
                 return report_on(run, tasks, reason)
             result = do_task(run, task, function, stop, patience)
             if result != "busy":
-                tried[task.name] = tried.get(task.name, 0) + (result == "failed")
+                left.remove(task)  # one that failed is tried again after all others
                 break
+        else:
+            left = []
         if result == "stopped":
             return report_on(run, tasks, stop.should_stop() or "the task function asked for it")
         if result == "busy":

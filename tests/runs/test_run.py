@@ -47,7 +47,7 @@ def test_given_a_new_run_then_every_folder_is_there_and_it_can_be_opened(run):
     assert Run.open(run.folder) == run
     assert json.loads((run.folder / PLAN_FILE).read_text())["run_id"] == run.plan.run_id
     folders = {entry.name for entry in run.folder.iterdir() if entry.is_dir()}
-    assert folders == {"data", "point", "shards", "exact", "checks", "claims", "failures", "logs"}
+    assert folders == {"data", "point", "shards", "exact", "checks", "items", "claims", "failures", "logs"}
 
 
 def test_given_a_run_then_each_task_has_its_file(run):
