@@ -61,6 +61,7 @@ class CompressionReport:
 
     `error` is the standard deviation, `largest_error` the extreme, of the difference in log-likelihood (nats) between
     raw pairs and moments over `checked_points` parameter sets spread over the posterior, using `checked_pairs` pairs.
+    `constant` is ln of the mean of exp(raw pairs − moments) over draws of a posterior: NaN where there were none.
     """
 
     provider: str
@@ -73,6 +74,7 @@ class CompressionReport:
     checked_pairs: int
     checked_points: int
     rounds: int
+    constant: float = np.nan
 
     @property
     def within_tolerance(self) -> bool:

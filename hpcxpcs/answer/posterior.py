@@ -41,7 +41,8 @@ class ParameterSummary(Marginals):
     """One number per sampled parameter (n,), in its unit; `hdi` (n,2) holds `hdi_probability` of the posterior.
 
     On the route `consensus`, `r_hat` is the worst of the combined shards and `ess_bulk`, `ess_tail` are those of the
-    importance weights; on the route `exact` they are those of the chains. `z` is (mean − point_value)/std.
+    importance weights; on the route `importance` so are these, and `r_hat` is NaN; on the route `exact` they are those
+    of the chains. `z` is (mean − point_value)/std.
     """
 
     hdi_probability: float
@@ -197,14 +198,15 @@ class Round:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Verdict on a consensus of d coordinates, and `draws` (S,d) resampled from the full-data posterior.
+    """Verdict on a consensus of d coordinates (or a proposal alone), and `draws` (S,d) of the full-data posterior.
 
     `word` is "certified" (the consensus was right), "corrected" (it was off, the draws are right), "thin" (right, but
     fewer than 400 effective draws) or "rejected" (k_hat above its limit: the draws are no posterior). `mean_shift` (d,)
     is corrected mean − consensus mean in corrected standard deviations, `sd_ratio` (d,) corrected over consensus
     standard deviation; `parameter_ess` (d,) is that of each coordinate's mean. `log_posterior` (S,) in nats; `distinct`
-    counts different draws; `rounds` hold every weighing: the verdict is about the best of them. `notes` say in words
-    what was limited or left out when shards were combined.
+    counts different draws; `rounds` hold every weighing: the verdict is about the best of them. `log_integral` is ln of
+    the integral of the density over these coordinates, with its Monte Carlo error (nats). `notes` say in words what was
+    limited or left out when shards were combined.
     """
 
     word: str
@@ -221,6 +223,8 @@ class Certificate:
     nonfinite: int
     evaluations: int
     rounds: tuple[Round, ...]
+    log_integral: float
+    log_integral_error: float
     notes: tuple[str, ...] = ()
 
     @property
@@ -230,13 +234,26 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """ln of the evidence and its Monte Carlo error (nats), None where there is none; `words` say what holds or why not.
+
+    Compared with that of other models of the same data, by its difference, it says which the data speak for.
+    """
+
+    value: float | None
+    error: float | None
+    words: str
+
+
+@dataclass(frozen=True)
 class Posterior:
     """Draws of C chains and S samples in physical values, and the evidence for trusting them.
 
     `names` (n,) are the free parameters in canonical order, then "noise_scale" if it was sampled; `draws` (C,S,n);
     `contrast` and `offset` (C,S,n_phi); `widening` (n,) says how many times wider the draws are than the likelihood has
-    them, because pairs share noise; `log_posterior` (C,S) in nats. `route` is "consensus" or "exact", `verdict`
-    "certified", "corrected", "exact" or "rejected", `words` why, in one or two sentences. `settings` are those of the
+    them, because pairs share noise; `log_posterior` (C,S) in nats. `route` is "consensus", "importance" or "exact",
+    `verdict` "certified", "corrected", "exact" or "rejected", `words` why, in one or two sentences. `statistics` is
+    None on the route `importance`, where draws are independent and nothing was run. `settings` are those of the
     sampler: method, warmup, strategy, anchor, combination, target_acceptance, and `thresholds` (max_r_hat, min_ess,
     min_bfmi, max_divergence_rate), each where it applies; `timings` are seconds.
     """
@@ -252,7 +269,7 @@ class Posterior:
     verdict: str
     words: str
     summary: ParameterSummary
-    statistics: SampleStatistics
+    statistics: SampleStatistics | None
     shards: tuple[ShardRecord, ...]
     heterogeneity: Heterogeneity | None
     modes: Modes
@@ -266,6 +283,17 @@ class Posterior:
     seed: int
     chains: int
     samples: int
+    evidence: Evidence | None = None
+
+    @property
+    def log_evidence(self) -> float | None:
+        """ln of the evidence (nats); None where it does not hold."""
+        return None if self.evidence is None else self.evidence.value
+
+    @property
+    def log_evidence_error(self) -> float | None:
+        """Its Monte Carlo error (nats)."""
+        return None if self.evidence is None else self.evidence.error
 
     def scaling_marginals(self) -> dict[str, Marginals]:
         """What the draws say about contrast and offset of every angle."""
@@ -274,5 +302,5 @@ class Posterior:
 
     @property
     def method(self) -> str:
-        """How it was sampled: cmc (shards) or exact."""
+        """How it was to be sampled: cmc (shards), importance or exact."""
         return str(self.settings.get("method", "cmc"))

@@ -28,8 +28,8 @@ from hpcxpcs.answer.thresholds import (
 
 POSTERIOR_QUALITY_RULE = (
     "good: the verdict is certified, corrected or exact, every diagnostic is within its threshold and R-hat is "
-    f"below {R_HAT_GRADES[1][0]:g}; acceptable: the same verdicts and R-hat, but a "
-    "diagnostic beyond its threshold; poor: rejected, or R-hat above that or not a number"
+    f"below {R_HAT_GRADES[1][0]:g} where there are chains; acceptable: the same verdicts and R-hat, but a "
+    "diagnostic beyond its threshold; poor: rejected, or R-hat of chains above that or not a number"
 )
 
 _VERDICTS = {
@@ -38,6 +38,8 @@ _VERDICTS = {
     "exact": "Exact: the chains sampled the likelihood of all data; nothing was combined.",
     "rejected": "Rejected: the draws failed their check. The numbers below are not a result.",
 }
+
+_INDEPENDENT = "Certified: independent draws were weighed with all data at once, and the weights are reliable."
 
 _FINDINGS = {
     "r_hat": "R-hat",
@@ -93,12 +95,21 @@ def first_sentence(fit: PointFit, posterior: Posterior | None, exit_code: int) -
 
 
 def _chains_agree(posterior: Posterior) -> bool:
+    if is_independent(posterior):
+        return True
     return r_hat_grade(float(np.max(posterior.summary.r_hat))) in ("good", "acceptable")
+
+
+def is_independent(posterior: Posterior) -> bool:
+    """Whether draws are independent of each other: there are no chains that could agree, and R-hat is not defined."""
+    return posterior.route == "importance"
 
 
 def verdict_sentence(posterior: Posterior) -> str:
     """The first sentence that a reader should see."""
     words = _VERDICTS.get(posterior.verdict, f"The verdict is {posterior.verdict}.")
+    if is_independent(posterior) and posterior.verdict == "certified":
+        words = _INDEPENDENT
     if weighs_shards(posterior):
         words = f"{words} Shards that contradict the others count less."
     count = len(posterior.judgement.failed)
@@ -136,6 +147,8 @@ def trust_rows(posterior: Posterior, fit: PointFit) -> Iterator[tuple[str, str]]
     if posterior.judgement.remarks:
         yield "remarks", "; ".join(map(finding_words, posterior.judgement.remarks))
     yield "solutions", posterior.modes.words
+    if posterior.evidence is not None:
+        yield "evidence", posterior.evidence.words
     yield "prior or data", contraction_words(posterior)
     if fit.robust_uncertainty is not None:
         yield "shared noise", shared_noise_words(posterior, fit)
@@ -174,13 +187,13 @@ def shared_noise_words(posterior: Posterior, fit: PointFit) -> str:
 
 
 def r_hat_of(posterior: Posterior) -> str:
-    """Which chains R-hat compares: combined draws have none of their own."""
-    return "worst shard" if posterior.route == "consensus" else "chains"
+    """Which chains R-hat compares: combined draws have none of their own, and independent ones have none at all."""
+    return {"consensus": "worst shard", "importance": "no chains: draws are independent"}.get(posterior.route, "chains")
 
 
 def ess_of(posterior: Posterior) -> str:
     """What the effective sample sizes count."""
-    return "importance weights" if posterior.route == "consensus" else "chains"
+    return "chains" if posterior.route == "exact" else "importance weights"
 
 
 def shards_words(posterior: Posterior) -> str:
@@ -201,6 +214,11 @@ def shards_words(posterior: Posterior) -> str:
 def convergence_words(posterior: Posterior) -> str:
     """Agreement of the chains and the number of independent draws behind every number."""
     summary = posterior.summary
+    if is_independent(posterior):
+        return (
+            "there are no chains: draws are independent, and R-hat is not defined. Every number rests on "
+            f"{summary.fewest_effective:,.0f} effective draws"
+        )
     worst = int(np.argmax(np.nan_to_num(summary.r_hat, nan=np.inf)))
     fewest = int(np.argmin(np.nan_to_num(summary.ess_bulk, nan=-np.inf)))
     chains = "the chains of the worst shard" if posterior.route == "consensus" else "the chains"
@@ -212,8 +230,12 @@ def convergence_words(posterior: Posterior) -> str:
 
 
 def sampler_words(posterior: Posterior) -> str:
-    """Divergences, energy and steps of the real chains."""
+    """Divergences, energy and steps of the real chains; what was done where there are none."""
     statistics = posterior.statistics
+    if statistics is None:
+        rounds = 0 if posterior.certificate is None else len(posterior.certificate.rounds)
+        weighed = "one weighing" if rounds == 1 else f"the best of {rounds} weighings"
+        return f"no chains: {posterior.chains * posterior.samples:,} draws by weight, from {weighed}"
     divergent = statistics.divergences
     divergences = "no divergence" if divergent == 0 else f"{divergent:,} divergent"
     return (
@@ -309,6 +331,12 @@ def judge(
     few = divergences > 0 and rate <= limits.max_divergence_rate
     remarks = (Finding("divergences", float(divergences), 0.0, None, _FEW_DIVERGENCES),) if few else ()
     return Judgement(not failed, tuple(failed), remarks)
+
+
+def judge_independent(names: Sequence[str], found: Mixing, thresholds: Thresholds) -> Judgement:
+    """Compare the effective draws of independent, weighted draws with their threshold."""
+    failed = tuple(_enough(names, found, thresholds))
+    return Judgement(not failed, failed)
 
 
 def _agreement(names: Sequence[str], found: Mixing, limits: Thresholds) -> Iterator[Finding]:

@@ -143,6 +143,10 @@ def submit_lines(offered: Offer) -> tuple[str, ...]:
 
 
 def _array_jobs(run: Run, site: Site, order: Order, workers_only: bool, most_tasks: int | None) -> tuple[Job, ...]:
+    if order.tasks and not run.plan.tasks:
+        raise ConfigError(
+            f"--tasks: method {run.plan.method} has no tasks to share out: leave it out, one job does it in one go"
+        )
     left = len(open_tasks(run, run.plan.tasks))
     one_task = _job(run, site, order, "array")
     wanted = order.tasks or min(MOST_TASKS, -(-left // one_task.workers))

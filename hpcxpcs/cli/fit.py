@@ -75,9 +75,10 @@ saved_time_limit_option = time_limit_option("Stop with everything saved before t
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option(
     "--method",
-    type=click.Choice(["nlsq", "cmc", "exact"]),
+    type=click.Choice(["nlsq", "cmc", "exact", "importance"]),
     help="Overrides optimization.method. nlsq: least squares on all pairs; cmc: the posterior from shards, certified "
-    "against all data; exact: the posterior from all data at once.",
+    "against all data; exact: the posterior from all data at once; importance: from weighed independent draws, in "
+    "seconds, and exact where that does not do.",
 )
 @run_option
 @workers_option("Worker processes here, threads of a point fit; overrides runtime.workers.")

@@ -88,7 +88,11 @@ def settings_given(
 def refuse_idle_shards(shards: int | None, settings: Config) -> None:
     """Refuse --shards with a method that has none."""
     method = settings.optimization.method
-    why = {"nlsq": "a point fit takes all pairs at once", "exact": "exact samples all data at once"}
+    why = {
+        "nlsq": "a point fit takes all pairs at once",
+        "exact": "exact samples all data at once",
+        "importance": "importance weighs draws with all data at once",
+    }
     if shards is not None and method in why:
         raise click.UsageError(
             f"--shards belongs to method cmc, and the method is {method}: {why[method]}; leave --shards out, or give "

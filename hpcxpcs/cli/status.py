@@ -199,4 +199,9 @@ def _advice(found: RunStatus, queue: tuple[SubmitRecord, QueueLook] | None, comp
         return "nobody is at work: continue with the command that began it, or help with hpcxpcs work"
     if found.state == "failed":
         return "some tasks were given up: the causes are above, all of them in the folder failures"
-    return f"all tasks are done{', results are in ' + str(found.folder / 'results') if found.results else ''}"
+    rest = (
+        f", results are in {found.folder / 'results'}"
+        if found.results
+        else f": 'hpcxpcs resume {found.folder}' gathers"
+    )
+    return f"all tasks are done{rest}"

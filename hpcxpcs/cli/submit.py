@@ -65,7 +65,7 @@ Exit codes:
 @run_option
 @click.option(
     "--method",
-    type=click.Choice(["nlsq", "cmc", "exact"]),
+    type=click.Choice(["nlsq", "cmc", "exact", "importance"]),
     help="Overrides optimization.method; nlsq for campaigns only.",
 )
 @shards_option

@@ -132,6 +132,8 @@ def _tasks(run: Run, shard: int | None, only: str | None) -> tuple[Task, ...]:
 
 def _summary(run: Run, report: WorkReport) -> str:
     total = len(report.done) + len(report.failed) + len(report.unfinished)
+    if not run.plan.tasks:
+        return f"{run.folder}: method {run.plan.method} has no tasks to share out: 'hpcxpcs resume {run.folder}'"
     lines = [f"{run.folder}: {len(report.done)} of {total} tasks are done"]
     if report.failed:
         lines.append(f"given up: {', '.join(report.failed)} (hpcxpcs status shows why)")

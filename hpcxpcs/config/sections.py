@@ -100,7 +100,7 @@ class Validation(Section):
 
 
 class CertificateOptions(Section):
-    """The check of the consensus against the likelihood of all data."""
+    """The check of a consensus, or of independent draws, against the likelihood of all data."""
 
     draws: Whole = Field(default=4000, ge=500, le=1000000, description="number of draws weighed")
     k_hat: NumberOrAuto = Field(
@@ -108,7 +108,7 @@ class CertificateOptions(Section):
     )
     on_reject: Literal["exact", "report"] = Field(
         default="exact",
-        description="exact: sample all data when the consensus cannot be certified; report: say so and stop",
+        description="exact: sample all data when draws cannot be certified; report: say so and stop",
     )
 
 
@@ -378,10 +378,11 @@ class NlsqOptions(Section):
 class Optimization(Section):
     """What to compute."""
 
-    method: Literal["nlsq", "cmc", "exact"] = Field(
+    method: Literal["nlsq", "cmc", "exact", "importance"] = Field(
         default="cmc",
         description="nlsq: the point fit with error bars; cmc: the posterior from shards, certified against all data; "
-        "exact: the posterior from all data at once",
+        "exact: the posterior from all data at once; importance: from independent draws weighed with all data, which "
+        "takes seconds, and exact where their weights cannot be trusted",
     )
     nlsq: NlsqOptions = Field(default_factory=NlsqOptions, description="options of the point fit")
     cmc: CmcOptions = Field(default_factory=CmcOptions, description="options of the posterior")

@@ -3,9 +3,8 @@
 Draws from a heavy-tailed fit of the approximation get the importance weights target/proposal. If their Pareto shape is
 good, the resampled draws are draws of the full-data posterior, whatever the approximation was.
 
-Pareto smoothing of the weights is that of Vehtari, Simpson, Gelman, Yao and Gabry (JMLR 25:72, 2024); the tail is
-fitted as in Zhang and Stephens (Technometrics 51:316, 2009). Proposals are one or two normals with the tails of
-Student's t, then mixtures of such fitted to the weighted draws, which follow skewed and bent posteriors.
+Proposals are one or two normals with the tails of Student's t, then mixtures of such fitted to the weighted draws,
+which follow skewed and bent posteriors. A proposal around the known peaks needs no approximation before it.
 """
 
 from __future__ import annotations
@@ -26,94 +25,8 @@ from hpcxpcs.inference.consensus import Combined, Part, anchored, averaged, hete
 from hpcxpcs.inference.diagnostics import find_modes
 from hpcxpcs.inference.draws import names_of, physical_draws
 from hpcxpcs.inference.prepared import Prepared
+from hpcxpcs.inference.psis import Smoothed, k_hat_limit, smooth
 from hpcxpcs.inference.target import log_densities
-
-LARGEST_K = 0.7
-"""Pareto shape above which a mean by importance sampling is not usable at any affordable number of draws."""
-
-FEWEST_TAIL = 5
-"""A tail of fewer ratios cannot be fitted."""
-
-FLAT = 1.0e-9
-"""Log-ratios whose tail spans less than this (nats) are equal up to rounding."""
-
-PRIOR_DRAWS = 10.0
-"""Weight of the weak prior on k, centred at one half, in draws of the tail."""
-
-PRIOR_CENTRE = 0.5
-"""Centre of the weak prior on k: a wrong guess errs on the careful side."""
-
-
-@dataclass(frozen=True)
-class Smoothed:
-    """Normalised log-weights (S,), the shape k of their upper tail (−∞: all equal), and Kish's sample size."""
-
-    log_weights: Floats
-    k_hat: float
-    ess: float
-
-
-def k_hat_limit(draws: int) -> float:
-    """Largest shape k at which `draws` draws suffice for a stable mean."""
-    return min(1.0 - 1.0 / np.log10(draws), LARGEST_K) if draws > 1 else -np.inf
-
-
-def smooth(log_ratios: Floats) -> Smoothed:
-    """Smooth log importance ratios ln target − ln proposal (S,); −∞ is weight zero, NaN and +∞ are refused."""
-    ratios = np.array(log_ratios, dtype=np.float64)
-    if np.any(np.isnan(ratios)) or np.any(ratios == np.inf) or not np.any(np.isfinite(ratios)):
-        raise ValueError("log_ratios must be numbers or -inf, and not all -inf")
-    ratios -= ratios.max()
-    length = int(min(ratios.size / 5.0, 3.0 * np.sqrt(ratios.size)))
-    k_hat = np.inf
-    if length >= FEWEST_TAIL:
-        order = np.argsort(ratios, kind="stable")
-        tail, cutoff = order[-length:], ratios[order[-length - 1]]
-        ratios[tail], k_hat = _smoothed_tail(ratios[tail], float(cutoff))
-    log_weights = ratios - logsumexp(ratios)
-    return Smoothed(log_weights, k_hat, float(np.exp(-logsumexp(2.0 * log_weights))))
-
-
-def _smoothed_tail(tail: Floats, cutoff: float) -> tuple[Floats, float]:
-    """Ascending log-ratios above the cutoff, replaced by quantiles of the fitted Pareto tail, and its shape."""
-    if -cutoff < FLAT:
-        return tail, -np.inf
-    if not np.isfinite(cutoff):
-        return tail, np.inf
-    floor = np.exp(cutoff)
-    k, scale = fit_pareto(np.exp(tail) - floor)
-    if not np.isfinite(k) or not np.isfinite(scale):
-        return tail, np.inf
-    places = (np.arange(tail.size) + 0.5) / tail.size
-    smoothed = np.log(floor + pareto_quantiles(places, k, scale))
-    return np.minimum(smoothed, 0.0), k
-
-
-def fit_pareto(excess: Floats) -> tuple[float, float]:
-    """Shape k and scale of a generalised Pareto distribution from ascending values (M,) ≥ 0; (∞, ∞) if none fits.
-
-    The posterior mean of θ = −k/scale under a data-dependent prior on a grid, k then drawn weakly towards one half.
-    """
-    size = excess.size
-    quartile, largest = excess[int(size / 4.0 + 0.5) - 1], excess[-1]
-    if not quartile > np.finfo(float).tiny * size**2:
-        return np.inf, np.inf
-    grid = 30 + int(np.sqrt(size))
-    steps = 1.0 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))
-    theta = 1.0 / largest + steps / (3.0 * quartile)
-    shape = np.log1p(-theta[:, None] * excess).mean(axis=1)
-    likelihood = size * (np.log(-theta / shape) - shape - 1.0)
-    mean = float(np.exp(likelihood - logsumexp(likelihood)) @ theta)
-    k = float(np.log1p(-mean * excess).mean())
-    scale = -k / mean
-    return (size * k + PRIOR_DRAWS * PRIOR_CENTRE) / (size + PRIOR_DRAWS), scale
-
-
-def pareto_quantiles(probabilities: Floats, k: float, scale: float) -> Floats:
-    """Quantiles of the generalised Pareto distribution with lower end 0."""
-    exponential = -np.log1p(-probabilities)
-    return scale * (exponential if k == 0.0 else np.expm1(k * exponential) / k)
-
 
 FREEDOM = 7.0
 """Degrees of freedom ν: tails for skewed posteriors, yet 72 % efficient for a normal one in 15 dimensions."""
@@ -141,6 +54,13 @@ class Proposal:
             for weight, mean, factor in zip(self.weights, self.means, self.factors, strict=True)
         ]
         return np.asarray(logsumexp(logs, axis=0))
+
+    def moments(self) -> tuple[Floats, Floats]:
+        """Mean (d,) and covariance (d,d) of the mixture of normals with these means and scale matrices."""
+        mean = self.weights @ self.means
+        apart = self.means - mean
+        within = np.einsum("c,cij,ckj->ik", self.weights, self.factors, self.factors)
+        return mean, within + (self.weights * apart.T) @ apart
 
     def blended(self, other: Proposal, share: float) -> Proposal:
         """The mixture of this proposal and `share` of another."""
@@ -304,6 +224,16 @@ class _Weighed(NamedTuple):
         return self.k_hat < limit, self.ess
 
 
+@dataclass(frozen=True)
+class _Weighings:
+    """What all weighings found: the best of them, and how each went."""
+
+    best: _Weighed
+    rounds: tuple[Round, ...]
+    limit: float
+    rng: np.random.Generator
+
+
 def certify(
     combined: Combined,
     log_posterior: LogPosterior,
@@ -316,10 +246,38 @@ def certify(
 
     `limit` on k_hat defaults to min(1 − 1/log10 S, 0.7); the same seed gives the same draws.
     """
+    start = proposal_from(find_modes(combined.draws, seed=seed))
+    found = _weighings(start, log_posterior, draws, limit, seed)
+    shift, ratio = _compared(found.best, combined.mean, combined.covariance)
+    word = _word(found, shift, ratio)
+    return _concluded(found, word, _reason(word, found, shift, ratio), shift, ratio, combined.notes)
+
+
+def certify_proposal(
+    start: Proposal,
+    log_posterior: LogPosterior,
+    *,
+    draws: int = 4000,
+    limit: float | None = None,
+    seed: int,
+) -> Certificate:
+    """Draw from a proposal, as `certify` does from a consensus: certified if the weights are reliable and enough.
+
+    The proposal is where the search begins, and no answer that could be right or wrong: `mean_shift` and `sd_ratio` say
+    how far its mean and scale matrix are from the posterior's, and do not count.
+    """
+    found = _weighings(start, log_posterior, draws, limit, seed)
+    mean, covariance = start.moments()
+    shift, ratio = _compared(found.best, mean, covariance)
+    word = _word(found, np.zeros(1), np.ones(1))
+    return _concluded(found, word, _reason_alone(word, found, shift, ratio, start.weights.size), shift, ratio, ())
+
+
+def _weighings(start: Proposal, log_posterior: LogPosterior, draws: int, limit: float | None, seed: int) -> _Weighings:
+    """Weigh a proposal's draws, and those of proposals fitted to what was weighed, until that is good enough."""
     bound = k_hat_limit(draws) if limit is None else limit
     rng = np.random.default_rng(seed)
-    proposal = proposal_from(find_modes(combined.draws, seed=seed))
-    tried = [_weigh(proposal, log_posterior, rng, draws)]
+    tried = [_weigh(start, log_posterior, rng, draws)]
     best = tried[0]
     while len(tried) <= REFITS and not _settled(best, bound, draws):
         better = _refitted(tried, seed)
@@ -327,8 +285,7 @@ def certify(
             break
         tried.append(_weigh(better, log_posterior, rng, draws))
         best = max(best, tried[-1], key=lambda one: one.worth(bound))
-    rounds = [_round(weighed) for weighed in tried]
-    return _concluded(combined, best, rounds, bound, rng)
+    return _Weighings(best, tuple(_round(weighed) for weighed in tried), bound, rng)
 
 
 def _weigh(proposal: Proposal, log_posterior: LogPosterior, rng: np.random.Generator, count: int) -> _Weighed:
@@ -386,31 +343,37 @@ def _moments(weighed: _Weighed) -> tuple[Floats, Floats]:
     return mean, (weighed.weights * deviation.T) @ deviation
 
 
+def _compared(weighed: _Weighed, mean: Floats, covariance: Floats) -> tuple[Floats, Floats]:
+    """Weighted mean − mean in weighted standard deviations (d,), and weighted over given standard deviations (d,)."""
+    right, spread = _moments(weighed)
+    sd = np.sqrt(np.diag(spread))
+    return (right - mean) / sd, sd / np.sqrt(np.diag(covariance))
+
+
 def _concluded(
-    combined: Combined, weighed: _Weighed, rounds: list[Round], limit: float, rng: np.random.Generator
+    found: _Weighings, word: str, reason: str, shift: Floats, ratio: Floats, notes: tuple[str, ...]
 ) -> Certificate:
-    mean, covariance = _moments(weighed)
-    spread = np.sqrt(np.diag(covariance))
-    shift = (mean - combined.mean) / spread
-    ratio = spread / np.sqrt(np.diag(combined.covariance))
-    word = _word(weighed, shift, ratio, limit)
-    chosen = systematic(weighed.weights, len(weighed.weights), rng)
+    weighed = found.best
+    chosen = systematic(weighed.weights, len(weighed.weights), found.rng)
+    smoothed = weighed.smoothed
     return Certificate(
         word=word,
-        reason=_reason(word, weighed, shift, ratio, limit, len(rounds)),
+        reason=reason,
         k_hat=weighed.k_hat,
-        limit=limit,
+        limit=found.limit,
         ess=weighed.ess,
-        parameter_ess=_parameter_ess(weighed, mean, covariance),
+        parameter_ess=_parameter_ess(weighed, *_moments(weighed)),
         mean_shift=shift,
         sd_ratio=ratio,
         draws=weighed.draws[chosen],
         log_posterior=weighed.log_posterior[chosen],
         distinct=int(np.unique(chosen).size),
         nonfinite=weighed.nonfinite,
-        evaluations=len(rounds) * len(weighed.weights),
-        rounds=tuple(rounds),
-        notes=combined.notes,
+        evaluations=len(found.rounds) * len(weighed.weights),
+        rounds=found.rounds,
+        log_integral=-np.inf if smoothed is None else smoothed.log_mean,
+        log_integral_error=np.inf if smoothed is None else smoothed.log_mean_error,
+        notes=notes,
     )
 
 
@@ -429,30 +392,54 @@ def _parameter_ess(weighed: _Weighed, mean: Floats, covariance: Floats) -> Float
     return np.asarray(np.diag(covariance) / noise) if weighed.smoothed is not None else np.zeros(mean.size)
 
 
-def _word(weighed: _Weighed, shift: Floats, ratio: Floats, limit: float) -> str:
-    if not weighed.k_hat < limit:
+def _word(found: _Weighings, shift: Floats, ratio: Floats) -> str:
+    if not found.best.k_hat < found.limit:
         return "rejected"
-    if not weighed.ess >= FEWEST_EFFECTIVE:
+    if not found.best.ess >= FEWEST_EFFECTIVE:
         return "thin"
     right = np.all(np.abs(shift) < LARGEST_SHIFT) and np.all(np.abs(ratio - 1.0) <= LARGEST_STRETCH)
     return "certified" if right else "corrected"
 
 
-def _reason(word: str, weighed: _Weighed, shift: Floats, ratio: Floats, limit: float, rounds: int) -> str:
-    if weighed.smoothed is None:
-        return "the full-data posterior is not finite at any draw of the proposal"
-    after = "" if rounds == 1 else f" after the proposal was fitted again to weighted draws ({rounds} rounds)"
-    shape = f"Pareto k = {weighed.k_hat:.2f} (limit {limit:.2f}), {weighed.ess:.0f} effective draws{after}"
-    off = (
-        f"largest shift of a mean {np.max(np.abs(shift)):.2f} standard deviations, "
-        f"standard deviations off by up to {np.max(np.abs(ratio - 1.0)):.0%}"
-    )
+_NOWHERE = "the full-data posterior is not finite at any draw of the proposal"
+
+
+def _reason(word: str, found: _Weighings, shift: Floats, ratio: Floats) -> str:
+    if found.best.smoothed is None:
+        return _NOWHERE
+    off, shape = _distance(shift, ratio), _shape(found)
     return {
         "certified": f"the consensus agrees with the full-data posterior: {off}; {shape}",
         "corrected": f"the consensus was off and has been corrected with the full-data posterior: {off}; {shape}",
         "thin": f"the weights are reliable but too few draws carry them: {shape}; {FEWEST_EFFECTIVE:.0f} are needed",
         "rejected": f"the consensus is too far from the full-data posterior to be corrected: {shape}",
     }[word]
+
+
+def _reason_alone(word: str, found: _Weighings, shift: Floats, ratio: Floats, peaks: int) -> str:
+    if found.best.smoothed is None:
+        return _NOWHERE
+    around, shape = "the peak" if peaks == 1 else f"{peaks} peaks", _shape(found)
+    return {
+        "certified": f"independent draws around {around}, weighed with all data: {shape}; from the normal "
+        f"approximation that they began with, {_distance(shift, ratio)}",
+        "thin": f"the weights of independent draws around {around} are reliable but too few draws carry them: {shape}; "
+        f"{FEWEST_EFFECTIVE:.0f} are needed",
+        "rejected": f"independent draws around {around} do not cover the full-data posterior: {shape}",
+    }[word]
+
+
+def _distance(shift: Floats, ratio: Floats) -> str:
+    return (
+        f"largest shift of a mean {np.max(np.abs(shift)):.2f} standard deviations, "
+        f"standard deviations off by up to {np.max(np.abs(ratio - 1.0)):.0%}"
+    )
+
+
+def _shape(found: _Weighings) -> str:
+    rounds, weighed = len(found.rounds), found.best
+    after = "" if rounds == 1 else f" after the proposal was fitted again to weighted draws ({rounds} rounds)"
+    return f"Pareto k = {weighed.k_hat:.2f} (limit {found.limit:.2f}), {weighed.ess:.0f} effective draws{after}"
 
 
 def combined(prepared: Prepared, shards: Sequence[Part], *, seed: int) -> Combined:
@@ -489,11 +476,16 @@ def _without_scaling(joint: Combined, size: int) -> Combined:
 
 def certified(prepared: Prepared, consensus: Combined, *, draws: int, limit: float | None, seed: int) -> Certificate:
     """Weigh a consensus against the likelihood of all data, each shard with the weight it was sampled with."""
+    return certify(consensus, log_posterior_of(prepared), draws=draws, limit=limit, seed=seed)
+
+
+def log_posterior_of(prepared: Prepared) -> LogPosterior:
+    """Log densities of all data at whitened coordinates, as `certify` takes them."""
 
     def log_posterior(z: Floats) -> Floats:
         return np.asarray(log_densities(prepared.space, prepared.full, jnp.asarray(z)))
 
-    return certify(consensus, log_posterior, draws=draws, limit=limit, seed=seed)
+    return log_posterior
 
 
 def disagreement(prepared: Prepared) -> Heterogeneity | None:

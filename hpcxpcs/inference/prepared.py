@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from operator import add
@@ -18,7 +18,7 @@ from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.inference.consensus import Outlier, heterogeneity, outlying, weights_of
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
 from hpcxpcs.inference.exchange import lead_of
-from hpcxpcs.inference.laplace import Anchor, anchor, climbed, find_mode
+from hpcxpcs.inference.laplace import Anchor, Mode, anchor, climbed, find_mode, whitening_of
 from hpcxpcs.inference.stages import Fitted
 from hpcxpcs.inference.support import Support
 from hpcxpcs.inference.target import PriorTerms, Space, Target, parameters_at, supported
@@ -65,7 +65,8 @@ class Prepared:
     `picture` is None for a single shard; `anchored` says whether shards know the others through it. The full target
     and the shards hold the likelihood of shard k to the power `weights`[k] (K,), below 1 for those of the
     `contradictions` if the posterior is robust; `data` is the likelihood of all pairs as they were measured. `points`
-    per angle stand for the nodes; `condensing_error` is the largest norm (sd) that they lose of a shape.
+    per angle stand for the nodes; `condensing_error` is the largest norm (sd) that they lose of a shape. `peaks` are
+    those besides the full target's own, for draws that can come from several.
     """
 
     space: Space
@@ -78,6 +79,7 @@ class Prepared:
     contradictions: tuple[Outlier, ...]
     points: int
     condensing_error: float
+    peaks: tuple[Mode, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def _at_mode(
     """Condense, climb to the mode, and condense again if it was far."""
     model = space.support.coordinates.model
     for _ in range(CONDENSINGS):
-        chosen = condensation(moments, model, _cloud(space, target, seed, width), strength)
+        chosen = condensation(moments, model, cloud(space, target, seed, width), strength)
         condensed = replace(target, arrays=chosen.apply(moments))
         mode = find_mode(space, condensed)
         there = replace(condensed, origin=jnp.asarray(mode.x), transform=jnp.asarray(mode.transform))
@@ -177,7 +179,7 @@ def _at_mode(
     return space, there, chosen
 
 
-def _cloud(space: Space, target: Target, seed: int, width: float) -> Floats:
+def cloud(space: Space, target: Target, seed: int, width: float) -> Floats:
     """Parameter sets (s, p) around a target's origin, of several widths."""
     rng = np.random.default_rng([seed, 1])
     count = CLOUD_SETS * space.size
@@ -276,6 +278,8 @@ def stored(prepared: Prepared) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if prepared.data is not full:
         arrays |= {f"data/{name}": array for name, array in moments_to_arrays(prepared.data.arrays).items()}
         arrays["data_pairs"] = np.asarray(prepared.data.pairs)
+    for index, peak in enumerate(prepared.peaks):
+        arrays |= {f"peaks/{index}/x": peak.x, f"peaks/{index}/curvature": peak.curvature}
     arrays["weights"] = prepared.weights
     arrays["condensing_error"] = np.asarray(prepared.condensing_error)
     values = {
@@ -329,7 +333,14 @@ def restored(
         tuple(Outlier(**outlier) for outlier in values["contradictions"]),
         values["points"],
         float(arrays["condensing_error"]),
+        tuple(_peaks_of(arrays)),
     )
+
+
+def _peaks_of(arrays: Mapping[str, np.ndarray]) -> Iterator[Mode]:
+    for index in range(sum(name.startswith("peaks/") and name.endswith("/x") for name in arrays)):
+        curvature = arrays[f"peaks/{index}/curvature"]
+        yield Mode(arrays[f"peaks/{index}/x"], curvature, whitening_of(curvature))
 
 
 def _shard_of(full: Target, arrays: Mapping[str, np.ndarray], prefix: str) -> Target:

@@ -39,6 +39,10 @@ class PriorTerm:
     lower: float
     upper: float
 
+    def log_density(self, value: Array) -> Array:
+        """Log density at values within the bounds, up to a constant."""
+        return _LOG_DENSITIES[self.kind](value, self.values, self.lower, self.upper)
+
 
 @partial(jax.tree_util.register_dataclass, data_fields=["terms"], meta_fields=[])
 @dataclass(frozen=True)
@@ -62,8 +66,7 @@ class PriorTerms:
         """Sum of the log densities at physical parameters theta (p,) within their bounds."""
         total = jnp.zeros(())
         for term in self.terms:
-            density = _LOG_DENSITIES[term.kind]
-            total = total + density(theta[term.index], term.values, term.lower, term.upper)
+            total = total + term.log_density(theta[term.index])
         return total
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from hpcxpcs.answer.fit import CompressionReport, PointFit
 from hpcxpcs.answer.posterior import (
     Certificate,
+    Evidence,
     Heterogeneity,
     Mixing,
     Modes,
@@ -20,6 +21,7 @@ from hpcxpcs.answer.posterior import (
     ShardRecord,
     marginals,
 )
+from hpcxpcs.answer.posterior_verdict import judge_independent
 from hpcxpcs.answer.thresholds import GROSS_ERROR, MIXED
 from hpcxpcs.arrays import Floats
 from hpcxpcs.inference.diagnostics import chain_bfmi, contraction, find_modes, z_against
@@ -121,12 +123,39 @@ def assemble_posterior(
         judgement=judgement,
         recommendations=tuple(dict.fromkeys(f.recommendation for f in (*judgement.failed, *judgement.remarks))),
         warnings=(*warnings, *(gathered.certificate.notes if gathered.certificate else ())),
-        settings=_settings(run),
+        settings=_settings(run, gathered.route),
         timings=timings,
         seed=run.plan.seed,
         chains=chains,
         samples=values.shape[1],
     )
+
+
+def no_evidence(run: OpenRun, point: PointFit, verdict: str) -> str | None:
+    """Why a posterior has no evidence; None if it can have one."""
+    if verdict == "rejected":
+        return "none: the posterior was rejected"
+    if np.any(run.likelihood.weights != 1.0):
+        return "none: parts of the data count less than others, and the likelihood is no probability of the data"
+    if point.noise is not None and point.noise.model == "speckle":
+        return (
+            "none: pairs are weighed by the noise of speckles, which is measured on what each model leaves over; "
+            "noise.model: independent and noise.sigma: NUMBER make models comparable"
+        )
+    if point.mirrored and run.plan.method != "importance":
+        return "none: chains do not see the mirror image of the flow, which fits as well; method importance sees both"
+    return None
+
+
+def evidence_from(certificate: Certificate, constant: float, constant_error: float) -> Evidence:
+    """The evidence of the integral that weights have found and of what is missing in it (nats)."""
+    if not certificate.valid or not np.isfinite(constant):
+        return Evidence(None, None, f"none: the weights do not suffice for it (Pareto k = {certificate.k_hat:.2f})")
+    value, error = (
+        float(certificate.log_integral + constant),
+        float(np.hypot(certificate.log_integral_error, constant_error)),
+    )
+    return Evidence(value, error, f"ln Z = {value:.2f} ± {error:.2f}, for models of the same data with the same noise")
 
 
 def _as_wide_as_known(
@@ -174,6 +203,8 @@ def _quality(run: OpenRun, gathered: Gathered) -> ChainQuality:
     """How the chains did that the draws rest on."""
     if gathered.chains:
         return _quality_of_all_data(run, gathered.chains)
+    if gathered.route == "importance":
+        return _quality_of_weights(run, gathered)
     passing = gathered.passing
     worst = np.stack([shard.r_hat for shard in passing]).max(axis=0)
     nothing = np.full(len(worst), np.nan)
@@ -185,6 +216,15 @@ def _quality(run: OpenRun, gathered: Gathered) -> ChainQuality:
         draws=sum(shard.flat.shape[0] for shard in passing),
         bfmi=min(shard.bfmi for shard in passing),
     )
+
+
+def _quality_of_weights(run: OpenRun, gathered: Gathered) -> ChainQuality:
+    """How good independent draws are: there are no chains to disagree, and R-hat is not defined."""
+    assert gathered.certificate is not None
+    names = names_of(run.likelihood.space)
+    nothing, ess = np.full(len(names), np.nan), np.full(len(names), gathered.certificate.ess)
+    found = Mixing(nothing, ess, ess, nothing, nothing)
+    return ChainQuality(found, 0, np.nan, judge_independent(names, found, thresholds_of(run.config)))
 
 
 def _summary(prepared: Prepared, point: PointFit, values: Floats, mixed: Mixing, prior: Floats) -> ParameterSummary:
@@ -206,8 +246,11 @@ def _summary(prepared: Prepared, point: PointFit, values: Floats, mixed: Mixing,
     )
 
 
-def _statistics(run: OpenRun, gathered: Gathered) -> SampleStatistics:
-    """The real run that traces are drawn from: the chains on all data, or the accepted shard that mixed worst."""
+def _statistics(run: OpenRun, gathered: Gathered) -> SampleStatistics | None:
+    """The real run that traces are drawn from: the chains on all data, or the accepted shard that mixed worst; None
+    where nothing was run."""
+    if gathered.route == "importance":
+        return None
     if gathered.chains:
         label, target, files = "exact", run.likelihood.full, gathered.chains
     else:
@@ -249,8 +292,14 @@ def _shard_record(prepared: Prepared, shard: FinishedChains, seed: int) -> Shard
     )
 
 
-def _settings(run: OpenRun) -> dict[str, object]:
+def _settings(run: OpenRun, route: str) -> dict[str, object]:
     options = run.config.optimization.cmc
+    if route == "importance":
+        return {
+            "method": run.plan.method,
+            "draws": options.certificate.draws,
+            "thresholds": {"min_ess": thresholds_of(run.config).min_ess},
+        }
     return {
         "method": run.plan.method,
         "warmup": options.per_shard_mcmc.num_warmup,

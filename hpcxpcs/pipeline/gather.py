@@ -10,12 +10,22 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hpcxpcs.answer.fit import CompressionReport, PointFit
-from hpcxpcs.answer.posterior import Certificate, Heterogeneity, Posterior
+from hpcxpcs.answer.posterior import Certificate, Evidence, Heterogeneity, Posterior
 from hpcxpcs.errors import PosteriorError, Stopped, StoreError
-from hpcxpcs.inference.certificate import certified, combined, disagreement
+from hpcxpcs.inference.certificate import (
+    certified,
+    certify_proposal,
+    combined,
+    disagreement,
+    log_posterior_of,
+    proposal_from,
+)
 from hpcxpcs.inference.consensus import Part, counted_less
+from hpcxpcs.inference.diagnostics import find_modes
 from hpcxpcs.inference.draws import physical_draws
-from hpcxpcs.pipeline.assemble import Gathered, assemble_posterior, verdict_of
+from hpcxpcs.inference.evidence import log_constant
+from hpcxpcs.inference.importance import weighed_draws
+from hpcxpcs.pipeline.assemble import Gathered, assemble_posterior, evidence_from, no_evidence, verdict_of
 from hpcxpcs.pipeline.compile_cache import compile_cache, compile_log
 from hpcxpcs.pipeline.plan import PREPARE, exact_tasks, is_prepared
 from hpcxpcs.pipeline.prepare import OpenRun, ensure_prepared, set_aside_damaged_likelihood
@@ -61,14 +71,53 @@ class Gathering:
 
     def posterior(self) -> Posterior:
         """The posterior of the run with every reason to trust it or not."""
-        gathered = self._exact() if self.run.plan.method == "exact" else self._consensus()
+        find = {"exact": self._exact, "importance": self._importance, "cmc": self._consensus}[self.run.plan.method]
+        gathered = find()
         compile_log().tell(self.run, "gather")
         compression = self._checked(gathered)
-        posterior = assemble_posterior(self.run, self.point, gathered, compression, self.timings)
+        evidence = self._evidence(gathered, compression)
+        posterior = replace(
+            assemble_posterior(self.run, self.point, gathered, compression, self.timings), evidence=evidence
+        )
         compile_log().tell(self.run, "gather")
         counted = counted_less(self.run.likelihood.weights)
         words = f"{posterior.words}; all data: {counted}" if counted else posterior.words
         return replace(posterior, words=words, warnings=(*posterior.warnings, *self.run.warnings))
+
+    def _importance(self) -> Gathered:
+        self.reporter.phase("drawing around the peaks and weighing with all data")
+        begun, options = time.perf_counter(), self.run.config.optimization.cmc.certificate
+        limit = None if options.k_hat == "auto" else options.k_hat
+        certificate = weighed_draws(self.run.likelihood, draws=options.draws, limit=limit, seed=self.run.plan.seed)
+        self._tell(f"{self.run.plan.method}: independent draws", certificate)
+        self.timings["certificate"] = time.perf_counter() - begun
+        if certificate.valid:
+            return Gathered("importance", certificate.word, certificate.reason, (), None, certificate)
+        return self._instead(certificate.reason, (), None, certificate)
+
+    def _evidence(self, gathered: Gathered, compression: CompressionReport) -> Evidence:
+        """The evidence by the weights of the certificate, or of new draws like those of the chains."""
+        why_not = no_evidence(self.run, self.point, gathered.verdict)
+        if why_not is not None:
+            return Evidence(None, None, why_not)
+        begun, likelihood, z = time.perf_counter(), self.run.likelihood, gathered.draws()
+        certificate = gathered.certificate
+        if certificate is None or not certificate.valid:
+            self.reporter.phase("weighing draws for the evidence")
+            found = find_modes(z, seed=self.run.plan.seed)
+            start = proposal_from(found)
+            certificate = certify_proposal(start, log_posterior_of(likelihood), seed=self.run.plan.seed)
+        constant, error = log_constant(likelihood, z)
+        self.timings["evidence"] = time.perf_counter() - begun
+        return evidence_from(certificate, constant + compression.constant, error)
+
+    def _tell(self, what: str, certificate: Certificate) -> None:
+        """Log what the weights said."""
+        _log.info(
+            "%s: %s; Pareto k %.3g, %.4g effective draws",
+            *(what, certificate.word, certificate.k_hat, certificate.ess),
+            extra={"event": "certificate", "k_hat": certificate.k_hat, "ess": certificate.ess},
+        )
 
     def _consensus(self) -> Gathered:
         shards = self._shard_files()
@@ -109,11 +158,7 @@ class Gathering:
             limit=None if limit == "auto" else limit,
             seed=seed,
         )
-        _log.info(
-            "%d shards combined: %s; Pareto k %.3g, %.4g effective draws",
-            *(len(passing), certificate.word, certificate.k_hat, certificate.ess),
-            extra={"event": "certificate", "k_hat": certificate.k_hat, "ess": certificate.ess},
-        )
+        self._tell(f"{len(passing)} shards combined", certificate)
         return certificate
 
     def _instead(
@@ -123,12 +168,15 @@ class Gathering:
         found: Heterogeneity | None,
         certificate: Certificate | None,
     ) -> Gathered:
-        """Without a usable consensus: sample all data if that is wished, else say so."""
+        """Without usable draws: sample all data if that is wished, else say so."""
+        route, of = (
+            ("importance", "weighed draws") if self.run.plan.method == "importance" else ("consensus", "the consensus")
+        )
         if self.run.config.optimization.cmc.certificate.on_reject == "report":
-            return Gathered("consensus", "rejected", why, shards, found, certificate)
+            return Gathered(route, "rejected", why, shards, found, certificate)
         self.reporter.warn(f"{why}; all data are sampled instead")
         exact = self._exact()
-        words = f"{exact.words} (instead of the consensus: {why})"
+        words = f"{exact.words} (instead of {of}: {why})"
         return Gathered("exact", exact.verdict, words, shards, found, certificate, exact.chains)
 
     def _exact(self) -> Gathered:
@@ -212,6 +260,8 @@ def sample_posterior(run: OpenRun, executor: Executor, reporter: Reporter) -> Po
         if state_of(run, task) == "failed":
             reporter.warn(f"{task.name} was given up by an earlier command; it is tried again")
             forget_failures(run, task)
+    if not run.plan.tasks:
+        return Gathering(run, executor, reporter).posterior()
     waiting = [task for task in run.plan.tasks if state_of(run, task) != "done"]
     if waiting:
         kinds = "shards" if run.plan.method == "cmc" else "chains on all data"

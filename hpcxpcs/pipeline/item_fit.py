@@ -164,6 +164,8 @@ class FittedItem:
             chi_squared=float(point.reduced_chi_squared),
             noise_model="given" if point.noise is None else point.noise.model,
             parameters=self._parameters(),
+            log_evidence=None if posterior is None else posterior.log_evidence,
+            log_evidence_error=None if posterior is None else posterior.log_evidence_error,
             warnings=tuple(warnings),
             thumbnail=thumbnail(self),
         )

@@ -58,7 +58,7 @@ RECORDED_PACKAGES = ("hpcxpcs", "jax", "jaxlib", "numpyro", "nlsq", "numpy", "sc
 
 
 def plan_for(config: Config, data: TwoTime) -> Plan:
-    """The plan of a configuration (method cmc or exact) and its data."""
+    """The plan of a configuration (any method that has a posterior) and its data."""
     if config.conventions.integrator != "exact":
         raise ConfigError(
             f"conventions.integrator: {config.conventions.integrator} has no posterior, because its shapes cannot be "
@@ -86,9 +86,14 @@ def plan_for(config: Config, data: TwoTime) -> Plan:
         seed=options.per_shard_mcmc.seed,
         shards={"strategy": options.sharding.strategy, "count": count, "anchor": options.anchor},
         chains=chains,
-        tasks=_shard_tasks(count) if config.optimization.method == "cmc" else exact_tasks(chains),
+        tasks=_tasks(config.optimization.method, count, chains),
         extra={"config": _located(settings, config), RECORD: recorded(parameters)},
     )
+
+
+def _tasks(method: str, shards: int, chains: int) -> tuple[Task, ...]:
+    """What of a method is shared out from the start; of importance nothing is."""
+    return {"cmc": _shard_tasks(shards), "exact": exact_tasks(chains), "importance": ()}[method]
 
 
 def exact_tasks(chains: int) -> tuple[Task, ...]:

@@ -24,6 +24,7 @@ from hpcxpcs.errors import DataError, Stopped, TornFile
 from hpcxpcs.inference.consensus import contradiction_words, too_few_to_compare
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
 from hpcxpcs.inference.measurement import Demand, Measurement, always_wanted, measure
+from hpcxpcs.inference.peaks import solutions_elsewhere, with_peaks
 from hpcxpcs.inference.point import fit_in_stages
 from hpcxpcs.inference.prepared import Prepared, prepare_full, prepare_shards, restored, stored
 from hpcxpcs.inference.stages import Fitted
@@ -322,6 +323,8 @@ def _prepared(
     parts = _parts(measurement, fitted, sets)
     robust = config.optimization.cmc.combination.method == "robust"
     prepared = prepare_shards(whole, parts, count, anchored=anchored, robust=robust)
+    if run.plan.method == "importance":
+        prepared = with_peaks(whole, prepared, solutions_elsewhere(point, fitted))
     cut = sets[0].warning if count > 1 else ""
     alone = too_few_to_compare(count) if robust else ""
     named = contradiction_words(prepared.contradictions, count, robust=robust)

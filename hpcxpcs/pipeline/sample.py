@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import logsumexp
 
 from hpcxpcs.answer.fit import CompressionReport
 from hpcxpcs.answer.posterior import Judgement, Mixing
@@ -368,7 +370,8 @@ def compression_found(
     there = {k: sealed.arrays for k, sealed in found.items() if sealed is not None}
     if not there:
         raise StoreError(f"{run.folder}: no angle's raw pairs were checked: run the same command again")
-    relative = _difference(run.likelihood.space, run.likelihood.data, thetas, there)
+    difference = _difference(run.likelihood.space, run.likelihood.data, thetas, there)
+    relative, drawn = difference - difference[0], difference[1:]
     pairs = np.asarray(run.likelihood.data.pairs)
     return replace(
         before,
@@ -376,11 +379,12 @@ def compression_found(
         largest_error=float(np.abs(relative).max()),
         checked_pairs=int(pairs[list(there)].sum()),
         checked_points=len(thetas),
+        constant=float(logsumexp(-drawn)) - math.log(len(drawn)),
     )
 
 
 def _difference(space: Space, data: Target, thetas: Floats, raw: Mapping[int, Mapping[str, np.ndarray]]) -> Floats:
-    """Compressed − raw log-likelihood (m,) relative to the first set; unchecked angles count like checked ones."""
+    """Compressed − raw log-likelihood (m,); unchecked angles count like checked ones."""
     packed = [products_at(space, data, jnp.asarray(theta)) for theta in thetas]
     stacked = [np.stack(leaf) for leaf in zip(*packed, strict=True)]
     mixed = [leaf.copy() for leaf in stacked]
@@ -388,8 +392,7 @@ def _difference(space: Space, data: Target, thetas: Floats, raw: Mapping[int, Ma
         for name, leaf in zip(Products._fields, mixed, strict=True):
             leaf[:, angle] = arrays[name][:, 0]
     values = [_marginals(data, Products(*map(jnp.asarray, leaves))) for leaves in (stacked, mixed)]
-    difference = (np.asarray(values[0]) - np.asarray(values[1])) * len(data.pairs) / len(raw)
-    return difference - difference[0]
+    return (np.asarray(values[0]) - np.asarray(values[1])) * len(data.pairs) / len(raw)
 
 
 @jax.jit

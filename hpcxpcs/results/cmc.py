@@ -17,6 +17,7 @@ from hpcxpcs.answer.posterior_verdict import (
     certificate_words,
     draw_correlations,
     ess_of,
+    is_independent,
     posterior_quality,
     posterior_warnings,
     r_hat_of,
@@ -57,7 +58,7 @@ def sample_arrays(
         "log_posterior": posterior.log_posterior,
     }
     counts = {
-        "divergences": posterior.statistics.divergences,
+        "divergences": 0 if posterior.statistics is None else posterior.statistics.divergences,
         "n_phi": np.shape(posterior.contrast)[-1],
         "n_chains": chains,
         "n_samples": samples,
@@ -180,9 +181,9 @@ def _convergence(posterior: Posterior) -> dict[str, Any]:
         "min_r_hat": np.min(summary.r_hat),
         "max_r_hat": np.max(summary.r_hat),
         "min_ess": summary.fewest_effective,
-        "accept_rate": np.mean(statistics.acceptance),
-        "divergences": statistics.divergences,
-        "min_bfmi": np.min(statistics.bfmi),
+        "accept_rate": None if statistics is None else np.mean(statistics.acceptance),
+        "divergences": None if statistics is None else statistics.divergences,
+        "min_bfmi": None if statistics is None else np.min(statistics.bfmi),
     }
 
 
@@ -238,6 +239,28 @@ def diagnostics_record(answer: Answer, posterior: Posterior) -> dict[str, Any]:
         "heterogeneity": None if posterior.heterogeneity is None else _heterogeneity(posterior.heterogeneity),
         "certificate": _certificate(posterior),
         "modes": picked(posterior.modes, "count", "weights", "delta_bic", "words"),
+        "evidence": _evidence(answer, posterior),
+    }
+
+
+def _evidence(answer: Answer, posterior: Posterior) -> dict[str, Any]:
+    """The evidence, and on what it rests: models can be compared where all of that is the same."""
+    fit, data = answer.fit, answer.data
+    return {
+        **picked(posterior, "log_evidence", "log_evidence_error"),
+        "words": "" if posterior.evidence is None else posterior.evidence.words,
+        "basis": {
+            "data_fingerprint": data.fingerprint(),
+            "q": data.q,
+            "frames": data.frames,
+            "phi": data.phi,
+            "noise_model": "independent" if fit.noise is None else fit.noise.model,
+            "noise_scale": "sampled" if "noise_scale" in posterior.names else "fixed",
+            "scaling": fit.scaling.mode,
+            "widths": fit.scaling.widths,
+            **picked(fit, "sigma_source", "sigma", "pairs"),
+            "chi_squared": fit.chi_squared_per_angle,
+        },
     }
 
 
@@ -264,12 +287,14 @@ def _per_parameter(posterior: Posterior, k: int) -> dict[str, Any]:
     return {
         "name": name,
         **picked_at(k, summary, "r_hat", "ess_bulk", "ess_tail", "mcse_mean", "contraction"),
-        "converged": name not in failed and bool(np.isfinite(summary.r_hat[k])),
+        "converged": name not in failed and (is_independent(posterior) or bool(np.isfinite(summary.r_hat[k]))),
     }
 
 
-def _efficiency(posterior: Posterior) -> dict[str, Any]:
+def _efficiency(posterior: Posterior) -> dict[str, Any] | None:
     statistics = posterior.statistics
+    if statistics is None:
+        return None
     steps = np.asarray(statistics.num_steps, dtype=float)
     depth = np.ceil(np.log2(np.maximum(steps, 1.0) + 1.0))
     return {

@@ -56,12 +56,15 @@ class Gallery:
             "posterior.png": lambda: posterior_plots.posterior(answer, found, truth),
             "forest.png": lambda: posterior_plots.forest(answer, found, truth),
             "pair.png": lambda: posterior_plots.pair(found, truth),
-            "trace.png": lambda: posterior_plots.trace(found),
-            "rank.png": lambda: posterior_plots.rank(found),
-            "autocorrelation.png": lambda: posterior_plots.autocorrelation(found),
-            "energy.png": lambda: posterior_plots.energy(found),
-            "ess.png": lambda: posterior_plots.ess(found),
         }
+        if found.statistics is not None:
+            pictures |= {
+                "trace.png": lambda: posterior_plots.trace(found),
+                "rank.png": lambda: posterior_plots.rank(found),
+                "autocorrelation.png": lambda: posterior_plots.autocorrelation(found),
+                "energy.png": lambda: posterior_plots.energy(found),
+                "ess.png": lambda: posterior_plots.ess(found),
+            }
         if found.shards:
             pictures["shard_forest.png"] = lambda: posterior_plots.shard_forest(found, truth)
         for name, draw in pictures.items():

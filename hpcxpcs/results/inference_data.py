@@ -30,23 +30,24 @@ def inference_data(answer: Answer, posterior: Posterior) -> xarray.DataTree:
     """Groups posterior, sample_stats, observed_data, shards, certificate, and `sampled`, the chains behind them.
 
     Of combined draws, `sample_stats` knows `lp` alone; what a sampler recorded belongs to the chains of one shard,
-    which are a tree of their own under `sampled`. Exact draws are the chains, and there is no such group.
+    which are a tree of their own under `sampled`. Exact draws are the chains, and there is no such group; nor is there
+    of independent draws, behind which no chains are.
     """
     import xarray
 
-    exact = posterior.route == "exact"
     statistics = posterior.statistics
+    its_own = statistics if posterior.route == "exact" else None
     log_posterior = {"lp": (PER_DRAW, np.asarray(posterior.log_posterior, dtype=float), {"units": "nats"})}
     groups: dict[str, Any] = {
         "/": xarray.Dataset(attrs=_attributes(answer, posterior)),
         "/posterior": _posterior_group(answer, posterior),
-        "/sample_stats": _chains({**log_posterior, **_recorded(statistics)}, label=statistics.label)
-        if exact
-        else _chains(log_posterior),
+        "/sample_stats": _chains(log_posterior)
+        if its_own is None
+        else _chains({**log_posterior, **_recorded(its_own)}, label=its_own.label),
         "/observed_data": _observed_group(answer),
         "/diagnostics": _diagnostics_group(posterior),
     }
-    if not exact:
+    if statistics is not None and its_own is None:
         groups["/sampled/posterior"] = _chains(_parameters(posterior, statistics.draws))
         groups["/sampled/sample_stats"] = _chains(_recorded(statistics), label=statistics.label)
     if posterior.shards:

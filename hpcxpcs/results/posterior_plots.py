@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
 
-from hpcxpcs.answer.posterior import Posterior, marginals
+from hpcxpcs.answer.posterior import Posterior, SampleStatistics, marginals
 from hpcxpcs.answer.posterior_verdict import draw_correlations
 from hpcxpcs.results.drawing import (
     DATA_COLOUR,
@@ -271,9 +271,15 @@ def _label_pair(ax: Axes, row: int, column: int, count: int, first: str, second:
         ax.set_ylabel(second, fontsize=9)
 
 
+def _run(found: Posterior) -> SampleStatistics:
+    """The real chains behind a posterior that has some."""
+    assert found.statistics is not None, "independent draws have no chains to draw"
+    return found.statistics
+
+
 def trace(found: Posterior) -> bytes:
     """Each parameter along the chains, and its density in each of them."""
-    statistics, count = found.statistics, len(found.names)
+    statistics, count = _run(found), len(found.names)
     chains = np.asarray(statistics.draws, dtype=float)
     figure = Figure(figsize=(13.4, 1.15 * count + 0.7), dpi=DPI, layout="constrained")
     figure.suptitle(
@@ -302,12 +308,12 @@ def trace(found: Posterior) -> bytes:
 
 def rank(found: Posterior) -> bytes:
     """How often each chain holds each rank among all draws: flat where chains agree."""
-    chains = np.asarray(found.statistics.draws, dtype=float)
+    chains = np.asarray(_run(found).draws, dtype=float)
     n_chains, samples, _ = chains.shape
     bins = min(RANK_BINS, samples)
     expected = samples / bins
     figure, axes = panels(
-        len(found.names), f"ranks in the chains of {found.statistics.label}: level lines near 1 mean that they agree"
+        len(found.names), f"ranks in the chains of {_run(found).label}: level lines near 1 mean that they agree"
     )
     edges = np.linspace(0.0, 1.0, bins + 1)
     for k, ax in enumerate(axes):
@@ -329,11 +335,11 @@ def autocorrelation(found: Posterior) -> bytes:
     """How long each chain remembers a draw."""
     from arviz_stats.base.array import array_stats
 
-    chains = np.asarray(found.statistics.draws, dtype=float)
+    chains = np.asarray(_run(found).draws, dtype=float)
     samples = chains.shape[1]
     lags = np.arange(min(MOST_LAGS, samples - 1) + 1)
     figure, axes = panels(
-        len(found.names), f"memory of the chains of {found.statistics.label}: the sooner in the grey band, the better"
+        len(found.names), f"memory of the chains of {_run(found).label}: the sooner in the grey band, the better"
     )
     for k, ax in enumerate(axes):
         ax.axhspan(-2 / np.sqrt(samples), 2 / np.sqrt(samples), color=MUTED, alpha=0.18, lw=0)
@@ -353,7 +359,7 @@ def autocorrelation(found: Posterior) -> bytes:
 
 def energy(found: Posterior) -> bytes:
     """Energies beside their changes, acceptance, and gradients per draw."""
-    statistics = found.statistics
+    statistics = _run(found)
     figure = Figure(figsize=(13.4, 3.7), dpi=DPI, layout="constrained")
     energies, acceptance, steps = figure.subplots(1, 3)
     values = np.asarray(statistics.energy, dtype=float)
@@ -448,13 +454,13 @@ def _draw_bars(ax: Axes, found: Posterior) -> None:
 
 
 def _draw_growth(ax: Axes, found: Posterior) -> None:
-    chains = np.asarray(found.statistics.draws, dtype=float)
+    chains = np.asarray(_run(found).draws, dtype=float)
     lengths, counts = ess_growth(chains)
     total = lengths * len(chains)
     worst = int(np.argmin(np.nan_to_num(counts[-1], nan=-1.0)))
     ax.plot(total, np.delete(counts, worst, axis=1), color=MUTED, lw=0.9, alpha=0.8)
     ax.plot(total, counts[:, worst], "o-", ms=4, color=DATA_COLOUR, label=f"{found.names[worst]} (slowest)")
-    ax.set_title(f"chains of {found.statistics.label}: straight lines mean steady progress", fontsize=10)
+    ax.set_title(f"chains of {_run(found).label}: straight lines mean steady progress", fontsize=10)
     ax.set_xlabel("draws of all chains")
     ax.set_ylabel("effective draws")
     ax.set_ylim(bottom=0.0)

@@ -268,7 +268,7 @@ def _posterior(answer: Answer, found: Posterior) -> dict[str, Any]:
         "answer": filled(headings, parameter_rows(found, known)),
         "scaling": filled(headings, scaling_rows(found, answer.data, known)),
         "interval": f"{100 * found.summary.hdi_probability:.3g} %",
-        "combined": found.route == "consensus",
+        "route_name": found.route,
         "trust": list(posterior_verdict.trust_rows(found, answer.fit)),
         "quality_rule": posterior_verdict.POSTERIOR_QUALITY_RULE,
         "failed": [posterior_verdict.finding_words(finding) for finding in found.judgement.failed],
@@ -283,6 +283,8 @@ def _posterior(answer: Answer, found: Posterior) -> dict[str, Any]:
 def _route_words(found: Posterior) -> str:
     if found.route == "exact":
         return "all data were sampled at once"
+    if found.route == "importance":
+        return "independent draws around the peaks of the posterior were weighed with all data"
     accepted = sum(shard.accepted for shard in found.shards)
     strategy = str(found.settings.get("strategy", "parts")).replace("_", " ")
     anchor = " anchored at the point fit" if found.settings.get("anchor") == "point_fit" else ""
@@ -322,12 +324,13 @@ def _shard(shard: ShardRecord) -> tuple[str, ...]:
 
 def _cost(found: Posterior) -> Iterator[tuple[str, str]]:
     draws = found.chains * found.samples
-    yield "draws", f"{draws:,} ({found.chains} chains of {found.samples}), seed {found.seed}"
+    chains = "" if found.route == "importance" else f" ({found.chains} chains of {found.samples})"
+    yield "draws", f"{draws:,}{chains}, seed {found.seed}"
     if warmup := found.settings.get("warmup"):
         yield "warm-up", f"{warmup} draws of each chain"
     if gradients := sum(shard.gradients for shard in found.shards):
         yield "gradients", f"{gradients:,} evaluations in all shards"
-    elif found.statistics.num_steps.size:
+    elif found.statistics is not None and found.statistics.num_steps.size:
         yield "gradients", f"{int(np.sum(found.statistics.num_steps)):,} evaluations after warm-up"
     if found.timings:
         yield "time", ", ".join(f"{name} {seconds:.3g} s" for name, seconds in found.timings.items())

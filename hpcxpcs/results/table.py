@@ -325,9 +325,18 @@ def posterior_text(posterior: Posterior, fit: PointFit, data: TwoTime, truth: Ma
     return "\n".join((*lines, "", *_verdict_lines(posterior, fit)))
 
 
+def _evidence_words(posterior: Posterior) -> str:
+    return (
+        f"ln Z = {measurement(posterior.log_evidence or 0.0, posterior.log_evidence_error)} (hpcxpcs compare RUN RUN)"
+    )
+
+
 def _verdict_lines(posterior: Posterior, fit: PointFit) -> Iterator[str]:
-    of = " (R-hat: of the worst shard's chains; ESS: of the weighted draws)" if posterior.route == "consensus" else ""
-    yield f"draws    {posterior.chains} × {posterior.samples}{of}"
+    of = {
+        "consensus": " (R-hat: of the worst shard's chains; ESS: of the weighted draws)",
+        "importance": " (independent: ESS is of the weights, and there is no R-hat)",
+    }
+    yield f"draws    {posterior.chains} × {posterior.samples}{of.get(posterior.route, '')}"
     if posterior.shards:
         yield f"shards   {shards_words(posterior)}"
     yield f"sampler  {sampler_words(posterior)}"
@@ -335,6 +344,8 @@ def _verdict_lines(posterior: Posterior, fit: PointFit) -> Iterator[str]:
         yield f"labels   {fit.exchange.words}"
     yield from (f"careful  {warning}" for warning in posterior_warnings(posterior, fit))
     yield from (f"advice   {words}" for words in posterior.recommendations)
+    if posterior.log_evidence is not None:
+        yield f"evidence {_evidence_words(posterior)}"
     if posterior.words:
         yield f"because  {posterior.words}"
     yield f"verdict  {verdict_sentence(posterior)}"

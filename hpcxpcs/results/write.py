@@ -235,7 +235,8 @@ def _metrics(fit: PointFit, found: Posterior | None) -> dict[str, Any]:
     if found is None:
         return metrics
     shards, summary = found.shards, found.summary
-    divergent = sum(shard.divergences for shard in shards) if shards else found.statistics.divergences
+    run = found.statistics
+    divergent = sum(shard.divergences for shard in shards) if shards else None if run is None else run.divergences
     return {
         **metrics,
         "max_r_hat": np.max(summary.r_hat),
@@ -254,6 +255,7 @@ def _posterior(found: Posterior) -> dict[str, Any]:
     return {
         **picked(found, "route", "verdict", "words"),
         "diagnostics_passed": found.judgement.passed,
+        **picked(found, "log_evidence", "log_evidence_error"),
         "hdi_probability": summary.hdi_probability,
         "parameters": {
             name: {**picked_at(k, summary, "mean", "std", "median", "hdi"), "unit": found.units[k]}

@@ -114,10 +114,13 @@ def read_status(run: Run) -> RunStatus:
 
 
 def all_tasks(run: Run) -> tuple[Task, ...]:
-    """Return the tasks of the plan, and those added later, of which there are files or claims."""
+    """Return the tasks of the plan, and those added later, of which there are files or claims.
+
+    Of a plan that shares nothing out, the preparation stands for the work that there is.
+    """
     if run.plan.method == CAMPAIGN:
         return run.plan.tasks
-    tasks = {task.name: task for task in run.plan.tasks}
+    tasks = {task.name: task for task in run.plan.tasks or (new_task("prepare", 0),)}
     for kind, folder in TASK_FOLDERS.items():
         stems = [path.stem for path in _listed(run.folder / folder) if path.suffix == ".h5"]
         stems += [path.name.removeprefix(f"{kind}-") for path in _listed(run.claims)]

@@ -15,6 +15,12 @@ FIT, SUBMIT = (("fit", "CONFIG", "--run", "RUN"), ("submit", "CONFIG", "--run", 
 CASES = {
     "shards of a point fit": ((*FIT, "--method", "nlsq", "--shards", "4"), "--shards", "cmc"),
     "shards of exact": ((*FIT, "--method", "exact", "--shards", "4"), "--shards", "cmc"),
+    "shards of importance": ((*FIT, "--method", "importance", "--shards", "4"), "--shards", "cmc"),
+    "submit: tasks of importance": (
+        (*SUBMIT, "--method", "importance", "--scheduler", "slurm", "--tasks", "4", "--dry-run"),
+        "--tasks",
+        "no tasks",
+    ),
     "submit: shards of exact": ((*SUBMIT, "--method", "exact", "--shards", "4"), "--shards", "cmc"),
     "submit: a point fit": (SUBMIT, "optimization.method is nlsq", "hpcxpcs fit"),
     "submit: wait for nothing": ((*SUBMIT, "--method", "cmc", "--dry-run", "--wait"), "--wait", "--dry-run"),

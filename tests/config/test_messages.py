@@ -45,7 +45,7 @@ Load = Callable[..., Config]
         ("data_filtering: {dead_frames: [0]}", "has a frame below 1"),
         ("data_filtering: {dead_frames: [x]}", "is not a whole number"),
         ("data_filtering: {q_tolerance: -1}", "must be greater than 0"),
-        ("optimization: {method: mcmc}", "must be one of nlsq, cmc, exact"),
+        ("optimization: {method: mcmc}", "must be one of nlsq, cmc, exact, importance"),
         ("optimization: {nlsq: {cmaes: 'no'}}", "must be true or false"),
         ("runtime: {memory: 4}", 'write the unit, for example "4 GiB"'),
         ("schema_version: 2", "schema_version: 2 is not a schema version this program reads; it reads 1"),

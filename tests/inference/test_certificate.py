@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
-from hpcxpcs.inference.certificate import certify, k_hat_limit, systematic
+from hpcxpcs.inference.certificate import certify, systematic
 from hpcxpcs.inference.consensus import Combined
+from hpcxpcs.inference.psis import k_hat_limit
 from tests.inference.gaussians import Normal, combined_of, normal, random_normal
 
 TRUTH = normal(np.array([1.0, -2.0, 0.5]), np.array([[1.0, 0.3, 0.0], [0.3, 0.5, 0.1], [0.0, 0.1, 2.0]]))

@@ -7,7 +7,7 @@ import pytest
 from arviz_stats.base.array import array_stats
 from scipy.stats import genpareto, norm, t
 
-from hpcxpcs.inference.certificate import fit_pareto, k_hat_limit, pareto_quantiles, smooth
+from hpcxpcs.inference.psis import fit_pareto, k_hat_limit, pareto_quantiles, smooth
 
 DRAWS = 4000
 

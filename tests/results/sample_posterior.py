@@ -10,6 +10,7 @@ import numpy as np
 from hpcxpcs.answer.fit import PointFit
 from hpcxpcs.answer.posterior import (
     Certificate,
+    Evidence,
     Finding,
     Judgement,
     Modes,
@@ -32,7 +33,7 @@ MEMORY = 0.4
 
 
 def sample_posterior(fit: PointFit | None = None, seed: int = 5, route: str = "consensus", **changes: Any) -> Posterior:
-    """A certified consensus near the sample fit (or exact chains): correlated, with shard 2 left out."""
+    """A certified consensus near the sample fit, with shard 2 left out; or exact chains, or weighed draws."""
     fit = fit or sample_fit()
     rng = np.random.default_rng(seed)
     centre, factor = _shape(fit, rng)
@@ -51,20 +52,22 @@ def sample_posterior(fit: PointFit | None = None, seed: int = 5, route: str = "c
         widening=np.ones(len(SAMPLED)),
         log_posterior=-900.0 - 0.5 * rng.chisquare(len(SAMPLED), (CHAINS, SAMPLES)),
         route=route,
-        verdict="certified" if route == "consensus" else "exact",
+        verdict="exact" if route == "exact" else "certified",
         words="k̂ = 0.21 is below its limit 0.67, and no mean moved by more than 0.04 standard deviations.",
         summary=summary_of(draws, mixed=chains, point=np.append(fit.values, 1.0)),
-        statistics=_statistics("shard 1" if route == "consensus" else "exact", chains, rng),
+        statistics=None
+        if route == "importance"
+        else _statistics("shard 1" if route == "consensus" else "exact", chains, rng),
         shards=_shards(centre, factor, rng) if route == "consensus" else (),
         heterogeneity=_heterogeneity(centre, factor, rng) if route == "consensus" else None,
         modes=Modes(1, np.ones(1), np.zeros((1, 8)), np.eye(8)[None], -31.0, "the posterior has one peak"),
-        certificate=_certificate() if route == "consensus" else None,
+        certificate=None if route == "exact" else _certificate(),
         compression=COMPRESSION,
         judgement=judge(SAMPLED, mixing(draws), divergences=0, draws=CHAINS * SAMPLES, bfmi=0.9),
         recommendations=(),
         warnings=(),
         settings={
-            "method": "cmc",
+            "method": "importance" if route == "importance" else "cmc",
             "warmup": 500,
             "strategy": "angle_balanced",
             "anchor": "point_fit",
@@ -76,7 +79,13 @@ def sample_posterior(fit: PointFit | None = None, seed: int = 5, route: str = "c
         seed=42,
         chains=CHAINS,
         samples=SAMPLES,
+        evidence=Evidence(-905.2, 0.01, "ln Z = -905.20 ± 0.01"),
     )
+    if route == "importance":
+        summary = posterior.summary
+        ess = np.full(len(SAMPLED), 2890.0)
+        own = replace(summary, r_hat=np.full(len(SAMPLED), np.nan), ess_bulk=ess, ess_tail=ess)
+        posterior = replace(posterior, summary=own, judgement=Judgement(True, ()))
     return replace(posterior, **changes)
 
 
@@ -204,4 +213,6 @@ def _certificate() -> Certificate:
         nonfinite=0,
         evaluations=4000,
         rounds=(),
+        log_integral=-905.2,
+        log_integral_error=0.01,
     )

@@ -33,7 +33,11 @@ def keys(record):
     return {key for key in record if key not in SAMPLED}.union(*below)
 
 
-@pytest.mark.parametrize("changes", [{}, {"route": "exact"}, rejected()], ids=["consensus", "exact", "rejected"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"route": "exact"}, {"route": "importance"}, rejected()],
+    ids=["consensus", "exact", "importance", "rejected"],
+)
 def test_given_any_posterior_then_every_key_of_its_records_is_documented(changes):
     answer = sampled_answer(12, **changes)
     records = (

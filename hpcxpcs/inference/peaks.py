@@ -1,0 +1,111 @@
+"""The other peaks of a posterior: where a point fit has found several solutions, draws can come from all of them.
+
+Chains that begin at one peak do not find another. Independent draws do, from a proposal with a part at every peak; the
+condensed likelihood then has to represent the shapes around all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+
+from hpcxpcs.answer.fit import PointFit
+from hpcxpcs.arrays import Floats
+from hpcxpcs.errors import PosteriorError
+from hpcxpcs.inference.laplace import Mode, find_mode
+from hpcxpcs.inference.prepared import Prepared, Whole, cloud
+from hpcxpcs.inference.stages import Fitted
+from hpcxpcs.inference.target import Space, Target, log_densities
+from hpcxpcs.likelihood.condense import condensation
+
+LOWEST = 15.0
+"""Nats below the highest peak, width allowed for, from which a peak holds nothing: 3e-7 of the probability."""
+
+APART = 1.0
+"""Standard deviations in some coordinate from which a peak is another one."""
+
+
+def solutions_elsewhere(point: PointFit, fitted: Fitted) -> list[Floats]:
+    """Parameters (p,) of other minima that a point fit knows of and that may matter, in no order.
+
+    The mirror image of a flow; two components with their names exchanged, unless the posterior keeps to one naming;
+    and where its starts have ended.
+    """
+    found = [] if fitted.mirror is None else [fitted.mirror.values]
+    exchange = point.exchange
+    if exchange is not None and not exchange.indifferent and exchange.difference < 2.0 * LOWEST:
+        found.append(exchange.values)
+    costs = [start.cost for start in point.starts if np.isfinite(start.cost)]
+    found += [start.values for start in point.starts if costs and start.cost < min(costs) + LOWEST]
+    return found
+
+
+def with_peaks(whole: Whole, prepared: Prepared, solutions: Sequence[Floats]) -> Prepared:
+    """The likelihood of all data condensed around further peaks too, those that solutions (p,) each lead to."""
+    space, full = prepared.space, prepared.full
+    starts = _apart(full, [_position(space, full, theta) for theta in solutions])
+    if not starts:
+        return prepared
+    peaks = _climbed(space, _condensed(whole, full, [replace(full, origin=jnp.asarray(x)) for x in starts])[0], starts)
+    if not peaks:
+        return prepared
+    there = [replace(full, origin=jnp.asarray(peak.x), transform=jnp.asarray(peak.transform)) for peak in peaks]
+    full, points, error = _condensed(whole, full, there)
+    return replace(
+        prepared, full=full, data=full, shards=(full,), points=points, condensing_error=error, peaks=tuple(peaks)
+    )
+
+
+def _condensed(whole: Whole, full: Target, others: Sequence[Target]) -> tuple[Target, int, float]:
+    """The target with points chosen for clouds around its origin and others', their number and what they lose."""
+    clouds = [cloud(whole.space, one, whole.seed, whole.width) for one in (full, *others)]
+    model = whole.space.support.coordinates.model
+    chosen = condensation(whole.moments, model, np.concatenate(clouds), whole.strength)
+    return replace(full, arrays=chosen.apply(whole.moments)), chosen.points, chosen.error
+
+
+def _position(space: Space, full: Target, theta: Floats) -> Floats:
+    """Sampling coordinates (d,) of parameters (p,), with the noise scale of the target's origin."""
+    support = replace(space.support, softness=full.softness)
+    own = support.from_coordinates(space.support.coordinates.from_physical(theta))
+    return np.concatenate([own, np.asarray(full.origin)[own.size :]])
+
+
+def _apart(full: Target, positions: Sequence[Floats]) -> list[Floats]:
+    """Positions (d,) that are neither the target's origin nor each other, in its standard deviations."""
+    kept = [np.asarray(full.origin)]
+    back = np.linalg.inv(np.asarray(full.transform))
+    for x in positions:
+        if np.all(np.isfinite(x)) and all(np.abs(back @ (x - other)).max() > APART for other in kept):
+            kept.append(x)
+    return kept[1:]
+
+
+def _climbed(space: Space, full: Target, starts: Sequence[Floats]) -> list[Mode]:
+    """The peaks above the starts (d,), without the target's own and those that hold nothing."""
+    found = []
+    for x in starts:
+        try:
+            found.append(find_mode(space, replace(full, origin=jnp.asarray(x))))
+        except PosteriorError:
+            continue
+    places = _apart(full, [mode.x for mode in found])
+    modes = [next(mode for mode in found if mode.x is x) for x in places]
+    heights = log_masses(space, full, modes)
+    return [mode for mode, height in zip(modes, heights[1:], strict=True) if height > heights.max() - LOWEST]
+
+
+def whitened(full: Target, mode: Mode) -> tuple[Floats, Floats]:
+    """Centre (d,) and a factor (d, d) of the covariance of a peak in the target's whitened coordinates."""
+    back = np.linalg.inv(np.asarray(full.transform))
+    return back @ (mode.x - np.asarray(full.origin)), back @ mode.transform
+
+
+def log_masses(space: Space, full: Target, modes: Sequence[Mode]) -> Floats:
+    """ln of the mass (1 + m,) of normals at the target's origin and at m peaks: log density + ½ ln det covariance."""
+    parts = [(np.zeros(space.size), np.eye(space.size)), *(whitened(full, mode) for mode in modes)]
+    heights = np.asarray(log_densities(space, full, jnp.asarray(np.array([centre for centre, _ in parts]))))
+    return np.asarray(heights + [np.linalg.slogdet(factor)[1] for _, factor in parts])

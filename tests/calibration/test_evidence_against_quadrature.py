@@ -1,0 +1,94 @@
+"""The evidence of the whole program's likelihood against quadrature over the raw pairs of two free parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import log_ndtr, logsumexp
+
+from hpcxpcs.inference.certificate import certify_proposal, log_posterior_of, proposal_from
+from hpcxpcs.inference.diagnostics import find_modes
+from hpcxpcs.inference.evidence import log_constant
+from hpcxpcs.inference.importance import weighed_draws
+from tests.calibration.posteriors import SEED, fitted
+from tests.calibration.raw_posterior import RawPosterior
+from tests.calibration.test_posterior_at_bounds import CASE, AtBound, density
+
+pytestmark = pytest.mark.slow
+
+POINTS = 161
+PRIOR_POINTS = 2001
+CLOSE = 0.03
+"""Nats between the two: what the compression may be off by, which a run takes from its raw check."""
+
+
+@dataclass(frozen=True)
+class Negative(AtBound):
+    """The same measurement with a constant part that may be below zero as far as the rate is not."""
+
+    def mapping(self, file: str = "simulated.hdf", **sections: Any) -> dict[str, Any]:
+        found = super().mapping(file, **sections)
+        bounds = [one if one["name"] != "D_offset" else {**one, "min": -1e5} for one in self.bounds]
+        return {**found, "parameter_space": {"bounds": bounds}}
+
+
+CASES = {
+    "at a bound": CASE,
+    "cut where the rate would be negative": Negative("static", 3, 60, 0.02, "individual", fixed={"alpha": -0.4}),
+}
+
+
+def true_evidence(case: AtBound, centre: np.ndarray, sd: np.ndarray) -> float:
+    """ln Z by quadrature: every raw pair, priors normalised between bounds and where no rate is negative."""
+    reference = case.reference(None)
+    low = np.maximum(centre - 8.0 * sd, [1e2, -1e5])
+    if type(case) is AtBound:
+        low = np.maximum(low, [1e2, 0.0])
+    high = centre + 11.0 * sd
+    axes = [low[k] + (high[k] - low[k]) * (np.arange(POINTS) + 0.5) / POINTS for k in range(2)]
+    points = jnp.asarray(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2))
+    logs = np.asarray(jax.jit(lambda all_: jax.lax.map(lambda one: density(reference, one), all_))(points))
+    cell = np.prod((high - low) / POINTS)
+    pairs, angles = reference.data.size, len(reference.phi)
+    constants = -0.5 * pairs * np.log(2.0 * np.pi) + angles * np.log(2.0 * np.pi)
+    return float(logsumexp(logs[~np.isnan(logs)])) + float(np.log(cell)) + constants - log_prior_mass(reference)
+
+
+def log_prior_mass(reference: RawPosterior) -> float:
+    """ln of the prior probability inside the bounds of sets whose rate is nowhere negative, on a fine grid."""
+    (_, values, low, high), (_, own, lowest, highest) = reference.known.priors[0], reference.known.priors[2]
+    places = (np.arange(PRIOR_POINTS) + 0.5) / PRIOR_POINTS
+    ends = np.log([low, high])
+    logs = ends[0] + (ends[1] - ends[0]) * places
+    heights = -0.5 * ((logs - np.log(values["median"])) / values["sigma"]) ** 2
+    weights = np.exp(heights) * (ends[1] - ends[0]) / PRIOR_POINTS / (values["sigma"] * np.sqrt(2.0 * np.pi))
+    reach = min(float(reference.times[0]) ** -0.4, float(reference.times[-1]) ** -0.4)
+    cut = np.clip(-np.exp(logs) * reach, lowest, highest)
+    upper, lower = log_ndtr((highest - own["mu"]) / own["sigma"]), log_ndtr((cut - own["mu"]) / own["sigma"])
+    return float(np.log(np.sum(weights * (np.exp(upper) - np.exp(lower)))))
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_given_two_free_parameters_then_the_evidence_is_that_of_quadrature_over_raw_pairs(case):
+    fit = fitted(case.data(), case.config())
+    prepared = replace(fit.prepared(1))
+    found = weighed_draws(prepared, draws=4000, limit=None, seed=SEED)
+    assert found.word == "certified"
+    theta = physical(prepared, found.draws)
+    truth = true_evidence(case, theta.mean(axis=0), theta.std(axis=0))
+    constant, error = log_constant(prepared, found.draws)
+    assert abs(found.log_integral + constant - truth) < 4.0 * np.hypot(found.log_integral_error, error) + CLOSE
+    again = certify_proposal(proposal_from(find_modes(found.draws, seed=1)), log_posterior_of(prepared), seed=2)
+    assert again.log_integral == pytest.approx(found.log_integral, abs=5.0 * found.log_integral_error + 0.02)
+
+
+def physical(prepared, z: np.ndarray) -> np.ndarray:
+    """D0 and D_offset of draws."""
+    from hpcxpcs.inference.draws import physical_draws
+
+    return physical_draws(prepared.space, prepared.full, z, (SEED, 4)).values[:, :2]
