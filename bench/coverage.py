@@ -1,7 +1,8 @@
 """Print how often the intervals of simulated fits hold the truth: noise of pairs, of frames, and of speckles.
 
-usage: coverage.py [SETS [PART [SEED]]]   (default: 100 simulated sets of every experiment, from seed 0 on; PART: only
-those with it in their name, "gain" fits speckles for independent noise as well)
+usage: coverage.py [SETS [PART [SEED [posterior]]]]   (default: 100 simulated sets of every experiment, from seed 0 on;
+PART: only those with it in their name, "gain" fits speckles for independent noise as well; "posterior" samples that of
+every set as `--method exact` does, two chains of 500 draws, moved to the robust errors, and counts its intervals, too)
 """
 
 from __future__ import annotations
@@ -22,14 +23,22 @@ from hpcxpcs import load
 from hpcxpcs.answer.fit import PointFit, PointSettings
 from hpcxpcs.config import config_from_mapping, resolved_parameters
 from hpcxpcs.data.simulate import NoiseSpec, bins_of, scaling_of
+from hpcxpcs.inference import nuts
+from hpcxpcs.inference.diagnostics import find_modes
+from hpcxpcs.inference.draws import physical_draws, widened
 from hpcxpcs.inference.measurement import measure
-from hpcxpcs.inference.point import fit_point
+from hpcxpcs.inference.point import fit_in_stages
+from hpcxpcs.inference.prepared import prepare_full
+from hpcxpcs.inference.stages import Fitted
 from hpcxpcs.physics.model import build_model
 from hpcxpcs.pipeline.plan import scale_of
 from hpcxpcs.pipeline.simulate import SimulationSpec, simulate, simulate_twotime, true_parameters
 
 Q = 0.0054
 LEVELS = (0.5, 0.68, 0.95)
+CHAINS, WARM_UP, DRAWS = 2, 300, 500
+"""Chains of a posterior and steps of each."""
+
 ROOMY = 1 << 30
 """Bytes of matrices that may be held: more than any of these sets has."""
 
@@ -107,7 +116,8 @@ class Outcome:
     """Deviations from the truth and standard errors of every set: (sets, physics + contrasts + offsets).
 
     Medians of photons and pixels as the noise has them, the share of fits that weighed pairs by their speckles, and the
-    sets left out because they did not converge, or did not determine what the others did.
+    sets left out because they did not converge, or did not determine what the others did. `places` are the shares of a
+    posterior's draws that are below the truth, and `scores` (truth − mean)/sd of the draws, of the same columns.
     """
 
     names: tuple[str, ...]
@@ -119,6 +129,8 @@ class Outcome:
     pixels: float = np.nan
     speckle: float = 0.0
     left_out: int = 0
+    places: NDArray[np.float64] | None = None
+    scores: NDArray[np.float64] | None = None
 
     def columns(self, group: str) -> list[int]:
         """The columns of a parameter, or of all angles of contrast or offset."""
@@ -135,16 +147,27 @@ class Outcome:
         Angles of one set are not independent of each other: their error comes from the scatter between sets.
         """
         chosen = self.columns(group)
-        inside = np.abs(self.deviation[:, chosen]) < stats.norm.ppf(0.5 + level / 2.0) * errors[:, chosen]
+        return self._share(
+            np.abs(self.deviation[:, chosen]) < stats.norm.ppf(0.5 + level / 2.0) * errors[:, chosen], level
+        )
+
+    def covered_by_draws(self, group: str, level: float) -> tuple[float, float]:
+        """The same of central intervals of a posterior's draws."""
+        assert self.places is not None
+        return self._share(np.abs(self.places[:, self.columns(group)] - 0.5) < level / 2.0, level)
+
+    def _share(self, inside: NDArray[np.bool_], level: float) -> tuple[float, float]:
         per_set, sets = inside.mean(axis=1), len(inside)
-        spread = np.sqrt(level * (1.0 - level)) if len(chosen) == 1 else float(np.std(per_set))
+        spread = np.sqrt(level * (1.0 - level)) if inside.shape[1] == 1 else float(np.std(per_set))
         return float(per_set.mean()), spread / np.sqrt(sets)
 
 
-def run(experiment: Experiment, sets: int, first_seed: int = 0, noise_model: str = "auto") -> Outcome:
+def run(
+    experiment: Experiment, sets: int, first_seed: int = 0, noise_model: str = "auto", *, posterior: bool = False
+) -> Outcome:
     """Simulate and fit `sets` times; contrasts and offsets differ between sets as between angles."""
     truth = np.array(list(true_parameters(experiment.model, experiment.parameters).values()))
-    fits, deviations = [], []
+    fits, deviations, sampled = [], [], []
     for seed in range(first_seed, first_seed + sets):
         spec = SimulationSpec(
             experiment.model,
@@ -157,13 +180,18 @@ def run(experiment: Experiment, sets: int, first_seed: int = 0, noise_model: str
             q=Q,
             offset_spread=0.0 if experiment.noise.model == "photon" else None,
         )
-        fit = fitted(spec, experiment.scaling, experiment.fixed, noise_model)
+        fit, stages = fitted(spec, experiment.scaling, experiment.fixed, noise_model)
         found = np.concatenate([fit.values[fit.free], fit.scaling.contrast, fit.scaling.offset])
         fits.append(fit)
-        deviations.append(found - np.concatenate([truth[fit.free], *true_scaling(spec)]))
+        true = np.concatenate([truth[fit.free], *true_scaling(spec)])
+        deviations.append(found - true)
+        if posterior:
+            draws = drawn(fit, stages, seed)
+            sampled.append(((draws < true).mean(axis=0), (true - draws.mean(axis=0)) / draws.std(axis=0)))
     usual = Counter(fit.covariance_names for fit in fits).most_common(1)[0][0]
     kept = [k for k, fit in enumerate(fits) if fit.covariance_names == usual and fit.robust_covariance is not None]
     fits, deviations = [fits[k] for k in kept], [deviations[k] for k in kept]
+    places, scores = (np.array([sampled[k][n] for k in kept]) if posterior else None for n in range(2))
     noise = [fit.noise for fit in fits if fit.noise is not None]
     return Outcome(
         usual,
@@ -175,10 +203,32 @@ def run(experiment: Experiment, sets: int, first_seed: int = 0, noise_model: str
         float(np.median([np.median(parts.pixels) for parts in noise])) if noise else np.nan,
         float(np.mean([parts.model == "speckle" for parts in noise])) if noise else 0.0,
         sets - len(kept),
+        places,
+        scores,
     )
 
 
-def fitted(spec: SimulationSpec, scaling: str, fixed: Mapping[str, float], noise_model: str = "auto") -> PointFit:
+def drawn(point: PointFit, fitted: Fitted, seed: int) -> NDArray[np.float64]:
+    """Draws (n, m) of the free parameters, contrasts and offsets from the posterior of a point fit, as wide as a run's.
+
+    Chains start where those of `--method exact` do and are as long as a thousand draws need.
+    """
+    whole = prepare_full(point, fitted, True, seed)
+    sampler = nuts.Sampler(whole.space, WARM_UP, 10, 0.9)
+    chains = nuts.start(sampler, whole.full, CHAINS, (seed, nuts.EXACT))
+    while chains.step < WARM_UP + DRAWS:
+        chains = nuts.advance(sampler, whole.full, chains, min(nuts.BLOCK, WARM_UP + DRAWS - chains.step))
+    z = chains.draws.z.reshape(CHAINS * DRAWS, -1)
+    found = physical_draws(whole.space, whole.full, z, (seed, 4))
+    if find_modes(z, seed=seed).count == 1:
+        found = widened(whole.space, whole.full, found, point)
+    size = len(whole.space.support.coordinates.free)
+    return np.concatenate([found.values[:, :size], found.contrast, found.offset], axis=1)
+
+
+def fitted(
+    spec: SimulationSpec, scaling: str, fixed: Mapping[str, float], noise_model: str = "auto"
+) -> tuple[PointFit, Fitted]:
     """The point fit of a simulated measurement with one start, which strong signals do not need more of."""
     config = config_from_mapping(
         {
@@ -201,7 +251,7 @@ def fitted(spec: SimulationSpec, scaling: str, fixed: Mapping[str, float], noise
     parameters = resolved_parameters(config, scale_of(config, data))
     model = build_model(spec.model, q=spec.q, gap=spec.gap)
     settings = PointSettings(scaling=scaling, multi_start=1, noise_model=noise_model)
-    return fit_point(measurement, model, parameters, settings)
+    return fit_in_stages(measurement, model, parameters, settings)
 
 
 def true_scaling(spec: SimulationSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -232,18 +282,35 @@ def table(name: str, outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
+def posterior_table(outcome: Outcome) -> str:
+    """One line per parameter: coverage of a posterior's central intervals, sd(z) and how well it is known, mean(z)."""
+    assert outcome.scores is not None
+    heads = "".join(f"{100.0 * level:6.0f} %" for level in LEVELS)
+    lines = [f"  {'posterior':14s} {heads}   sd(z)      ±   mean(z)"]
+    for group in outcome.groups:
+        z = outcome.scores[:, outcome.columns(group)]
+        shares = "".join(f"{100.0 * outcome.covered_by_draws(group, level)[0]:8.1f}" for level in LEVELS)
+        spread = np.std(z)
+        lines.append(f"  {group:14s} {shares}{spread:8.2f}{spread / np.sqrt(2 * len(z)):7.2f}{np.mean(z):10.2f}")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run every experiment and print its table."""
     sets = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     part = sys.argv[2] if len(sys.argv) > 2 else ""
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    posterior = sys.argv[4:] == ["posterior"]
     models = ("independent", "auto") if part == "gain" else ("auto",)
     for name, experiment in (SPECKLES if part == "gain" else EXPERIMENTS | SPECKLES).items():
         if part != "gain" and part not in name:
             continue
         for model in models:
             begun = time.perf_counter()
-            print(table(f"{name}, noise.model {model}", run(experiment, sets, seed, model)))
+            outcome = run(experiment, sets, seed, model, posterior=posterior)
+            print(table(f"{name}, noise.model {model}", outcome))
+            if posterior:
+                print(posterior_table(outcome))
             print(f"  {(time.perf_counter() - begun) / sets:.2f} s per set", flush=True)
 
 

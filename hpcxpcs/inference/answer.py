@@ -16,7 +16,7 @@ from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.config.scale import DataScale
 from hpcxpcs.inference.bounds import Settled
 from hpcxpcs.inference.coordinates import Coordinates, physical_sets
-from hpcxpcs.inference.covariance import Covariances, Scatter, covariances, scatter_of_pairs
+from hpcxpcs.inference.covariance import Covariances, Scatter, covariances, scatter_like, scatter_of_pairs
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.noise import Estimate
 from hpcxpcs.inference.objective import Limits, Objective
@@ -129,8 +129,10 @@ def _allowed(parameters: Sequence[ResolvedParameter]) -> dict[str, Any]:
     }
 
 
-def evaluate(measurement: Measurement, settings: PointSettings, fitted: Fitted) -> Evaluated:
-    """χ², noise scale and covariances at a settled minimum."""
+def evaluate(
+    measurement: Measurement, settings: PointSettings, fitted: Fitted, fuller: Covariances | None = None
+) -> Evaluated:
+    """χ², noise scale and covariances at a settled minimum; those of a `fuller` fit tell the noise, where they can."""
     settled, represented = fitted.settled, fitted.represented
     objective, theta = settled.objective, jnp.asarray(settled.theta)
     model = objective.coordinates.model
@@ -148,7 +150,8 @@ def evaluate(measurement: Measurement, settings: PointSettings, fitted: Fitted) 
     if represented.whitened is not None and represented.parts is not None:
         scatter = scatter_of_squares(represented.whitened, model, estimate, represented.parts)
     elif settings.robust or settings.noise_model == "speckle":
-        scatter = scatter_of_pairs(measurement, model, estimate, settings)
+        scatter = None if fuller is None else scatter_like(measurement, model, estimate, fuller)
+        scatter = scatter or scatter_of_pairs(measurement, model, estimate, settings)
     found = covariances(represented.source, model, estimate, objective.scaling, scatter)
     if found.noise is not None and found.noise.explains_residuals and found.noise.model == "independent":
         expected = float(np.sum(found.noise.variance / represented.noise.sigma**2 * represented.moments.pairs)) / pairs

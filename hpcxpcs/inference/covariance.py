@@ -145,6 +145,22 @@ def scatter_of_pairs(measurement: Measurement, model: Model, estimate: Estimate,
     return scatter
 
 
+def scatter_like(measurement: Measurement, model: Model, estimate: Estimate, before: Covariances) -> Scatter | None:
+    """The scatter of scores of a fit with fewer parameters, from the noise that was found beside the fuller one.
+
+    None where that noise is not known for that of speckles: which scores are clustered then has to be asked again.
+    """
+    parts, residuals = before.noise, before.residuals
+    if parts is None or residuals is None or parts.errors_from != "speckle":
+        return None
+
+    def scatter(design: Floats, inverse: Floats) -> tuple[Floats, NoiseParts, Residuals]:
+        lifts = lifted(len(estimate.free), design)
+        return speckle_score_covariance(measurement, model, estimate, residuals, parts, lifts), parts, residuals
+
+    return scatter
+
+
 def wider_by_angle(
     scores: ClusteredScores, by_frame: Floats, n_physics: int, design: Floats, inverse: Floats
 ) -> Floats | None:

@@ -122,28 +122,27 @@ def _under_speckles(
 
     The configuration may insist, but not on what is impossible.
     """
-    found, parts = before.covariances, before.covariances.noise
-    if settings.noise_model == "independent" or parts is None or found.residuals is None or found.robust is None:
+    noise, residuals = before.covariances.noise, before.covariances.residuals
+    if settings.noise_model == "independent" or noise is None or residuals is None or before.covariances.robust is None:
         return pilot, before
-    rested = _rested_by_robust_errors(pilot, before, settings)
-    if rested is not None:
-        return _under_speckles(measurement, rested, evaluate(measurement, settings, rested), settings, progress)
+    pilot, now = _without_unknown_offsets(measurement, pilot, before, settings)
+    found, parts = now.covariances, now.covariances.noise
+    if parts is None or found.robust is None:
+        return pilot, now
     model = pilot.settled.objective.coordinates.model
     width = width_of_squares(measurement, model, before.estimate.theta)
     averages = None
     if width is not None:
-        averages = averaged_squares(measurement, model, before.estimate, found.residuals, width)
+        averages = averaged_squares(measurement, model, before.estimate, residuals, width)
     why = against_whitening(pilot, found, parts, averages, settings.noise_model)
     if not why and averages is not None and width is not None:
-        free, count = list(before.estimate.free), pilot.settled.theta.size
+        free, count = list(now.estimate.free), pilot.settled.theta.size
         errors = np.full((2, count), np.nan)
         errors[:, free] = [np.sqrt(np.diag(c)[: len(free)]) for c in (found.model_based, found.robust)]
         parts = replace(parts, alone=errors[0], alone_robust=errors[1])
         with progress.phase("whiten", "weighing pairs by the noise that they share"):
-            coarse = averaged_squares(measurement, model, before.estimate, found.residuals, 2 * width)
-            whitened = fit_whitened(
-                measurement, pilot, before.estimate, averages, coarse, parts, found.robust, settings
-            )
+            coarse = averaged_squares(measurement, model, before.estimate, residuals, 2 * width)
+            whitened = fit_whitened(measurement, pilot, now.estimate, averages, coarse, parts, found.robust, settings)
             if whitened is not None:
                 after = evaluate(measurement, settings, whitened)
                 noise = after.covariances.noise
@@ -153,13 +152,23 @@ def _under_speckles(
         if whitened is not None:
             why = "what is left over when pairs are weighed by it is not what speckles make"
     told = replace(found, noise=replace(parts, why=why))
-    return pilot, replace(before, covariances=told)
+    return pilot, replace(now, covariances=told)
+
+
+def _without_unknown_offsets(
+    measurement: Measurement, pilot: Fitted, before: Evaluated, settings: PointSettings
+) -> tuple[Fitted, Evaluated]:
+    """The fit with offsets at 0 that robust errors do not tell from their rates, evaluated; the same for none."""
+    while (rested := _rested_by_robust_errors(pilot, before, settings)) is not None:
+        pilot, before = rested, evaluate(measurement, settings, rested, before.covariances)
+    return pilot, before
 
 
 def _rested_by_robust_errors(pilot: Fitted, before: Evaluated, settings: PointSettings) -> Fitted | None:
     """The fit with offsets at 0 that the data tell from their rates by errors as if independent only; None for none."""
     size, covariances = len(before.estimate.free), before.covariances
-    assert covariances.robust is not None
+    if covariances.robust is None:
+        return None
     ratios = np.diag(covariances.robust)[:size] / np.diag(covariances.model_based)[:size]
     wider = float(np.sqrt(np.max(ratios, initial=1.0)))
     if not np.isfinite(wider) or wider <= 1.0:

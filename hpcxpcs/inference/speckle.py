@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hpcxpcs.answer.fit import CompressionReport, NoiseParts, PointSettings
-from hpcxpcs.arrays import Flags, Floats
+from hpcxpcs.arrays import Flags, Floats, Integers
 from hpcxpcs.inference.bounds import settle_bounds
 from hpcxpcs.inference.compression import checked_angles
 from hpcxpcs.inference.coordinates import Coordinates, physical_sets
@@ -39,11 +39,10 @@ from hpcxpcs.likelihood.whitened import (
     Neighbourhood,
     Whitened,
     at_each,
-    blocks_at,
     condensed,
-    cycles_at,
     freedom_of,
     mean_shape,
+    scatter_of_angle,
     spectrum_of,
     whitened,
 )
@@ -111,8 +110,9 @@ def averaged_squares(
     size = -(-axis.count // width)
     nodes = 1 if width == 1 else 2
     times, root = np.empty((n_phi, size, nodes)), np.zeros((n_phi, size))
-    data, holes = np.zeros((n_phi, size, size)), []
-    for k in range(n_phi):
+    data = np.zeros((n_phi, size, size))
+
+    def filled(k: int) -> Integers:
         inside = np.flatnonzero(residuals.frames[k])
         square, t = inside // width, axis.times(inside)
         count = np.bincount(square, minlength=size).astype(np.float64)
@@ -131,7 +131,9 @@ def averaged_squares(
         data[k] = np.where(pairs > 0.0, sums / np.maximum(pairs, 1.0) + fitted, 0.0)
         np.fill_diagonal(data[k], 0.0)
         expected = np.triu(np.outer(count, count) > 0.0, 1)
-        holes.append(np.argwhere(expected & (pairs <= 0.0)))
+        return np.argwhere(expected & (pairs <= 0.0))
+
+    holes = each_angle(filled, n_phi, measurement.threads)
     return Averages(axis, measurement.phi, width, times, root, data, tuple(holes))
 
 
@@ -368,8 +370,7 @@ def _spectrum(source: Whitened, model: Model, estimate: Estimate, freedom: Float
 
     def one(n: int) -> Floats:
         k = int(examined[n])
-        level = jnp.asarray(estimate.per_angle[k])
-        return spectrum_of(model, source.angles[k], theta, level, freedom[k]) / weight[:, k, None]
+        return spectrum_of(model, source.angles[k], theta, estimate.per_angle[k], freedom[k]) / weight[:, k, None]
 
     weight = np.stack([source.white, np.ones_like(source.white)])
     found, count = np.sum(each_angle(one, len(examined), source.threads), axis=0)
@@ -383,11 +384,7 @@ def _by_block(source: Whitened, model: Model, estimate: Estimate) -> tuple[list[
     theta, tangents = jnp.asarray(estimate.theta), estimate.tangents
 
     def found(k: int) -> tuple[Floats, Floats]:
-        angle, level = source.angles[k], jnp.asarray(estimate.per_angle[k])
-        return (
-            np.asarray(blocks_at(model, angle, theta, tangents, level)),
-            np.asarray(cycles_at(model, angle, theta, tangents)),
-        )
+        return scatter_of_angle(model, source.angles[k], theta, tangents, estimate.per_angle[k])
 
     blocks, cycles = zip(*each_angle(found, len(source.angles), source.threads), strict=True)
     return list(blocks), list(cycles)

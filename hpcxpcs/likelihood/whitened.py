@@ -22,14 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
-from scipy.linalg import eigh, qr
+from scipy.linalg import qr
 
 from hpcxpcs.arrays import Floats, Integers
 from hpcxpcs.likelihood.cells import TimeAxis
@@ -43,17 +42,14 @@ from hpcxpcs.physics.model import Model
 FAINT = 0.05
 """Eigenvectors of which neither speckle part adds more than this share of the independent part are left out."""
 
-MODE_GRID = 32
-"""The number of eigenvectors is rounded up to a multiple of this, or to all, so that few array shapes occur."""
-
 TINY = 1.0e-12
 """A speckle part over white below this counts as none."""
 
-MORE_HOLES = 64
-"""The number of holes is rounded up to a multiple of this."""
-
 NEGLIGIBLE = 1.0e-12
 """Relative size of a term of 1/v that counts as rounding."""
+
+ROWS_AT_ONCE = 16
+"""Rows of matrices of which inner products are taken at once."""
 
 SAMPLED_SIDE = 48
 """Squares per side on which the shapes are compared from which the basis of the condensed likelihood is chosen."""
@@ -87,94 +83,122 @@ class Averages:
         return self.holes[k] if self.holes else np.zeros((0, 2), dtype=np.int64)
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["times", "root", "data", "modes", "once", "twice", "unseen", "holes", "phi"],
-    meta_fields=[],
-)
 @dataclass(frozen=True)
 class WhitenedAngle:
     """One angle's averages and their weights: U `modes` (M, r), h − 1 `once` (r,), g − h − h + 1 `twice` (r, r).
 
-    Q⁻¹ `unseen` (M + H, M + H) is of the diagonal and the `holes` (H, 2), some of which may be padding without weight.
+    Q⁻¹ `unseen` (M + H, M + H) is of the diagonal and the `holes` (H, 2).
     """
 
-    times: Array
-    root: Array
-    data: Array
-    modes: Array
-    once: Array
-    twice: Array
-    unseen: Array
-    holes: Array
-    phi: Array
+    times: Floats
+    root: Floats
+    data: Floats
+    modes: Floats
+    once: Floats
+    twice: Floats
+    unseen: Floats
+    holes: Integers
+    phi: Floats
 
-    def weighted(self, matrices: Array) -> Array:
+    @property
+    def frames(self) -> Floats:
+        """The roots of the frames of row and column (M, M), 0 for squares that hold no pair."""
+        found = np.outer(self.root, self.root)
+        i, j = self.holes.T
+        found[i, j] = found[j, i] = 0.0
+        np.fill_diagonal(found, 0.0)
+        return found
+
+    def weighted(self, matrices: Floats) -> Floats:
         """Matrices (k, M, M) times the roots, without the squares that hold no pair."""
-        size = self.root.shape[0]
-        there = (1.0 - jnp.eye(size)).at[self.holes[:, 0], self.holes[:, 1]].set(0.0)
-        return matrices * (jnp.outer(self.root, self.root) * jnp.minimum(there, there.T))
+        return matrices * self.frames
 
-    def inner(self, matrices: Array) -> Array:
+    def inner(self, matrices: Floats) -> Floats:
         """Inner products, times white, of weighted matrices (k, M, M) with each other, (k, k)."""
-        return jnp.sum(self.by_block(matrices), axis=0)
+        rotated = self._rotated(matrices)
+        found = _summed(matrices) + 2.0 * _summed(rotated.rows, self.once) + _summed(rotated.both, self.twice)
+        return 0.5 * (found - rotated.pull @ self.unseen @ rotated.pull.T)
 
-    def by_block(self, matrices: Array) -> Array:
+    def by_block(self, filled: Filled) -> Floats:
         """Inner products (3, k, k) as they come from BLOCKS of the eigenvectors: both kept, one, none."""
-        whole, rows = self._completed(matrices)
-        both = jnp.einsum("ia,kib->kab", self.modes, rows)
-        inside = _flat(both) @ _flat(both).T
         once = 1.0 + self.once
-        kept = _flat(both * (once + once[:, None] - 1.0 + self.twice)) @ _flat(both).T
-        half = _flat(both * once) @ _flat(both).T
-        return 0.5 * jnp.stack(
-            [
-                kept,
-                2.0 * (_flat(rows * once) @ _flat(rows).T - 0.5 * (half + half.T)),
-                _flat(whole) @ _flat(whole).T - 2.0 * _flat(rows) @ _flat(rows).T + inside,
-            ]
-        )
+        sides = once + once[:, None]
+        kept = _summed(filled.both, sides - 1.0 + self.twice)
+        one = 2.0 * _summed(filled.rows, once) - _summed(filled.both, sides)
+        none = _summed(filled.whole) - 2.0 * _summed(filled.rows) + _summed(filled.both)
+        return 0.5 * np.stack([kept, one, none])
 
-    def filled(self, matrices: Array) -> Array:
+    def filled(self, matrices: Floats) -> Filled:
         """Weighted matrices (k, M, M) with what the squares without pairs are expected to be, given the others."""
-        return self._completed(matrices)[0]
+        rotated = self._rotated(matrices)
+        unknown = -rotated.pull @ self.unseen
+        whole, rows = matrices.copy(), rotated.rows
+        each, (i, j) = np.arange(len(self.root)), self.holes.T
+        own, others = unknown[:, : each.size], unknown[:, each.size :]
+        whole[:, each, each] += own
+        whole[:, i, j] += others
+        whole[:, j, i] += others
+        rows += own[:, :, None] * self.modes
+        if len(i):
+            rows += (whole - matrices - own[:, :, None] * np.eye(each.size)) @ self.modes
+        return Filled(whole, rows, self.modes.T @ rows)
 
-    def _completed(self, matrices: Array) -> tuple[Array, Array]:
-        """The filled matrices A (k, M, M), and A U (k, M, r)."""
-        rows = matrices @ self.modes
-        both = jnp.einsum("ia,kib->kab", self.modes, rows)
-        through = jnp.einsum("kab,ib->kia", both * self.twice, self.modes)
-        seen = jnp.einsum("ia,kia->ki", self.modes, 2.0 * self.once * rows + through)
-        i, j = self.holes[:, 0], self.holes[:, 1]
-        across = (through[:, j] + self.once * rows[:, j]) * self.modes[i] + self.once * rows[:, i] * self.modes[j]
-        unknown = -jnp.concatenate([seen, 2.0 * jnp.sum(across, axis=2)], axis=1) @ self.unseen
-        size = self.root.shape[0]
-        own, others = unknown[:, :size], unknown[:, size:]
-        whole = matrices + own[:, :, None] * jnp.eye(size)
-        rows = rows + own[:, :, None] * self.modes
-        if others.shape[1] == 0:
-            return whole, rows
-        upper = jnp.zeros_like(matrices).at[:, i, j].add(others)
-        added = upper + upper.swapaxes(1, 2)
-        return whole + added, rows + added @ self.modes
+    def pulled(self, filled: Filled) -> Floats:
+        """G (k, M, M) with ½ tr(G R)/white the product of filled matrices with residuals R of the same weight."""
+        half = (self.once * filled.rows + 0.5 * self.modes @ (filled.both * self.twice)) @ self.modes.T
+        return np.asarray(filled.whole + half + half.swapaxes(1, 2))
 
-    def pulled(self, matrices: Array) -> Array:
-        """G (k, M, M) with ½ tr(G R)/white the product of weighted matrices with residuals R of the same weight."""
-        filled, rows = self._completed(matrices)
-        both = jnp.einsum("ia,kib->kab", self.modes, rows)
-        half = jnp.einsum("ia,kja->kij", self.modes * self.once, rows)
-        inside = jnp.einsum("ia,kab,jb->kij", self.modes, both * self.twice, self.modes)
-        return filled + half + half.swapaxes(1, 2) + inside
+    def _rotated(self, matrices: Floats) -> _Rotated:
+        count, (size, kept) = len(matrices), self.modes.shape
+        i, j = self.holes.T
+        rows, both = np.empty((count, size, kept)), np.empty((count, kept, kept))
+        pull = np.empty((count, size + len(i)))
+        for n, matrix in enumerate(matrices):
+            np.matmul(matrix, self.modes, out=rows[n])
+            np.matmul(self.modes.T, rows[n], out=both[n])
+            through = self.modes @ (both[n] * self.twice)
+            through += 2.0 * self.once * rows[n]
+            pull[n, :size] = np.einsum("ia,ia->i", self.modes, through)
+            pull[n, size:] = np.sum(through[j] * self.modes[i] + through[i] * self.modes[j], axis=1)
+        return _Rotated(rows, both, pull)
+
+
+class _Rotated(NamedTuple):
+    """Weighted matrices A: A U `rows` (k, M, r), Uᵀ A U `both` (k, r, r), and what pulls at the unknown squares.
+
+    That is twice the derivative of ½⟨A, A⟩ by their values, `pull` (k, M + H).
+    """
+
+    rows: Floats
+    both: Floats
+    pull: Floats
+
+
+class Filled(NamedTuple):
+    """Filled matrices A (k, M, M), A U `rows` (k, M, r) and Uᵀ A U `both` (k, r, r)."""
+
+    whole: Floats
+    rows: Floats
+    both: Floats
 
 
 BLOCKS = ("smooth", "shared", "independent")
 """What the noise of an element is mostly: along two kept eigenvectors, along one, along none."""
 
 
-def _flat(matrices: Array) -> Array:
-    return matrices.reshape(matrices.shape[0], -1)
+def _summed(matrices: Floats, weights: Floats | None = None) -> Floats:
+    """Σ A_ij A'_ij weight_ij of matrices (k, M, r) with each other, (k, k), a few rows at a time (cache)."""
+    count, height, width = matrices.shape
+    found = np.zeros((count, count))
+    factor = None if weights is None else np.broadcast_to(weights, (height, width))
+    for begin in range(0, height, ROWS_AT_ONCE):
+        rows = slice(begin, begin + ROWS_AT_ONCE)
+        flat = matrices[:, rows].reshape(count, -1)
+        found += (flat if factor is None else flat * factor[rows].reshape(-1)) @ flat.T
+    return found
 
 
+@jax.jit
 def square_means(model: Model, theta: Array, tangents: Array, times: Array, phi: Array) -> Array:
     """The columns V of `products.columns` averaged over squares, (m, M, M), zero on the diagonal.
 
@@ -197,13 +221,6 @@ def mean_shape(model: Model, theta: Array, times: Array, phi: Array) -> Array:
     return square_means(model, theta, jnp.zeros((theta.shape[0], 0)), times, phi)[0] + jnp.eye(times.shape[0])
 
 
-@jax.jit
-def _products(model: Model, angle: WhitenedAngle, theta: Array, tangents: Array) -> Products:
-    basis = square_means(model, theta, tangents, angle.times, angle.phi)
-    found = angle.inner(angle.weighted(jnp.concatenate([basis, angle.data[None]])))
-    return Products(found[:-1, :-1], found[:-1, -1], found[-1, -1])
-
-
 def arrays_of_angle(angle: WhitenedAngle) -> dict[str, np.ndarray]:
     """Plain arrays by name, from which `WhitenedAngle(**…)` is made again."""
     return {entry.name: np.asarray(getattr(angle, entry.name)) for entry in fields(WhitenedAngle)}
@@ -211,9 +228,15 @@ def arrays_of_angle(angle: WhitenedAngle) -> dict[str, np.ndarray]:
 
 def at_each(model: Model, angle: WhitenedAngle, thetas: Floats) -> Products:
     """Products of one angle, of all squares, at parameter sets thetas (m, p); leaves (m, 1, …)."""
-    nothing = jnp.zeros((thetas.shape[1], 0))
-    found = [_products(model, angle, jnp.asarray(theta), nothing) for theta in thetas]
-    return Products(*(jnp.stack(leaf)[:, None] for leaf in zip(*found, strict=True)))
+    times, phi = jnp.asarray(angle.times), jnp.asarray(angle.phi)
+    shapes = [np.asarray(mean_shape(model, jnp.asarray(theta), times, phi)) for theta in thetas]
+    count = len(shapes)
+    inner = angle.inner(angle.weighted(np.stack([*shapes, np.ones_like(angle.data), angle.data])))
+    own = np.diagonal(inner)[:count]
+    gram = np.stack([[own, inner[:count, count]], [inner[:count, count], np.full(count, inner[count, count])]])
+    data = np.stack([inner[:count, -1], np.full(count, inner[count, -1])])
+    leaves = np.moveaxis(gram, 2, 0), data.T, np.full(count, inner[-1, -1])
+    return Products(*(jnp.asarray(leaf)[:, None] for leaf in leaves))
 
 
 @dataclass(frozen=True)
@@ -227,8 +250,19 @@ class Whitened:
 
     def products(self, model: Model, theta: Array, tangents: Array) -> Products:
         """Inner products of every angle, from all squares."""
-        parts = each_angle(lambda k: _products(model, self.angles[k], theta, tangents), len(self.angles), self.threads)
-        return Products(*(jnp.stack(leaf) for leaf in zip(*parts, strict=True)))
+
+        def inner(k: int) -> Floats:
+            angle = self.angles[k]
+            basis = _means_of(model, angle, theta, tangents)
+            return angle.inner(angle.weighted(np.concatenate([basis, angle.data[None]])))
+
+        found = np.stack(each_angle(inner, len(self.angles), self.threads))
+        return Products(*map(jnp.asarray, (found[:, :-1, :-1], found[:, :-1, -1], found[:, -1, -1])))
+
+
+def _means_of(model: Model, angle: WhitenedAngle, theta: Array, tangents: Array) -> Floats:
+    """The columns V of `products.columns` averaged over the squares of an angle, (m, M, M)."""
+    return np.asarray(square_means(model, theta, tangents, jnp.asarray(angle.times), jnp.asarray(angle.phi)))
 
 
 def whitened(
@@ -240,31 +274,22 @@ def whitened(
         parts = float(shared[k] / white[k]), float(smooth[k] / white[k])
         return _weights(shapes[k], averages.root[k], averages.holes_of(k), *parts)
 
-    parts = each_angle(found, len(averages.phi), threads)
-    most = max(part[0].shape[1] for part in parts)
-    size = max(most, min(-(-most // MODE_GRID) * MODE_GRID, averages.root.shape[1]))
-    holes = max(len(averages.holes_of(k)) for k in range(len(parts)))
-    holes = -(-holes // MORE_HOLES) * MORE_HOLES
-    unknown = averages.root.shape[1] + holes
+    weights = each_angle(found, len(averages.phi), threads)
     angles = [
         WhitenedAngle(
-            jnp.asarray(averages.times[k]),
-            jnp.asarray(averages.root[k]),
-            jnp.asarray(averages.data[k]),
-            jnp.asarray(_padded(modes, (len(modes), size))),
-            jnp.asarray(_padded(once, (size,))),
-            jnp.asarray(_padded(twice, (size, size))),
-            jnp.asarray(_padded(unseen, (unknown, unknown))),
-            jnp.asarray(_padded(averages.holes_of(k), (holes, 2))),
-            jnp.asarray(averages.phi[k]),
+            averages.times[k],
+            averages.root[k],
+            averages.data[k],
+            modes,
+            once,
+            twice,
+            unseen,
+            averages.holes_of(k),
+            np.asarray(averages.phi[k]),
         )
-        for k, (modes, once, twice, unseen) in enumerate(parts)
+        for k, (modes, once, twice, unseen) in enumerate(weights)
     ]
     return Whitened(averages, tuple(angles), white, threads)
-
-
-def _padded[T: np.generic](array: NDArray[T], shape: tuple[int, ...]) -> NDArray[T]:
-    return np.pad(array, [(0, most - size) for size, most in zip(array.shape, shape, strict=True)])
 
 
 def _weights(
@@ -272,12 +297,15 @@ def _weights(
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """U, h − 1, g − h − h + 1 and Q⁻¹ of one angle; rows without frames have no weight."""
     faintest = min(FAINT / max(shared, TINY), np.sqrt(FAINT / max(smooth, TINY)))
-    phi, modes = eigh(shape * np.outer(root, root), subset_by_value=(faintest, np.inf))
+    phi, modes = np.linalg.eigh(shape * np.outer(root, root))
+    phi, modes = phi[phi > faintest], np.ascontiguousarray(modes[:, phi > faintest])
     with_none = np.append(phi, 0.0)
     inverse = 1.0 / (1.0 + shared * (with_none[:, None] + with_none) + smooth * np.outer(with_none, with_none))
     once = inverse[:-1, -1] - 1.0
     twice = inverse[:-1, :-1] - inverse[:-1, -1:] - inverse[-1:, :-1] + 1.0
-    between = _between(modes, inverse, holes)
+    sizes, factors = np.linalg.eigh(inverse)
+    seen = np.abs(sizes) > NEGLIGIBLE * np.abs(sizes).max()
+    between = _between(modes, sizes[seen], factors.T[seen], holes)
     unseen = np.zeros_like(between)
     alive = np.append(root > 0.0, np.ones(len(holes), dtype=bool))
     there = np.ix_(alive, alive)
@@ -285,59 +313,53 @@ def _weights(
     return modes, once, twice, unseen
 
 
-def _between(modes: Floats, inverse: Floats, holes: Integers) -> Floats:
-    """Q of modes (M, r) and the weights between them, the last standing for all that are not kept, (r + 1, r + 1)."""
+def _between(modes: Floats, sizes: Floats, factors: Floats, holes: Integers) -> Floats:
+    """Q of modes (M, r) and weights between them Σ size·factor factorᵀ, the last standing for all that are not kept.
+
+    The factors are (n, r + 1).
+    """
     side, (i, j) = len(modes), holes.T
     found = np.zeros((side + len(holes), side + len(holes)))
-    sizes, factors = np.linalg.eigh(inverse)
-    for size, factor in zip(sizes, factors.T, strict=True):
-        if abs(size) > NEGLIGIBLE * np.abs(sizes).max():
-            part = (modes * (factor[:-1] - factor[-1])) @ modes.T
-            np.fill_diagonal(part, part.diagonal() + factor[-1])
-            found[:side, :side] += size * part**2
-            found[:side, side:] += 2.0 * size * part[:, i] * part[:, j]
-            straight, crossed = part[np.ix_(i, i)] * part[np.ix_(j, j)], part[np.ix_(i, j)] * part[np.ix_(j, i)]
-            found[side:, side:] += 2.0 * size * (straight + crossed)
+    for size, factor in zip(sizes, factors, strict=True):
+        part = (modes * (factor[:-1] - factor[-1])) @ modes.T
+        np.fill_diagonal(part, part.diagonal() + factor[-1])
+        found[:side, :side] += size * part**2
+        found[:side, side:] += 2.0 * size * part[:, i] * part[:, j]
+        straight, crossed = part[np.ix_(i, i)] * part[np.ix_(j, j)], part[np.ix_(i, j)] * part[np.ix_(j, i)]
+        found[side:, side:] += 2.0 * size * (straight + crossed)
     found[side:, :side] = found[:side, side:].T
     return found
 
 
 def freedom_of(angle: WhitenedAngle) -> Floats:
     """Independent elements in each of BLOCKS (3,): those there are, less what the unknown diagonal takes."""
-    modes, once = np.asarray(angle.modes), np.asarray(angle.once)
-    used = np.any(modes != 0.0, axis=0)
-    rows, kept = np.count_nonzero(np.asarray(angle.root)), np.count_nonzero(used)
-    full = np.zeros((once.size + 1, once.size + 1))
-    full[:-1, :-1] = 1.0 + once + once[:, None] + np.asarray(angle.twice)
-    sides = np.zeros_like(full)
-    sides[-1, :-1] = sides[:-1, -1] = 1.0 + once
-    none = np.zeros_like(full)
-    none[-1, -1] = 1.0
-    counts = (0.5 * kept * (kept + 1), kept * (rows - kept), 0.5 * (rows - kept) * (rows - kept + 1))
-    chosen = np.append(used, True)
-    holes = np.asarray(angle.holes)
-    holes = holes[holes[:, 0] < holes[:, 1]]
-    parts = [_between(modes[:, used], block[np.ix_(chosen, chosen)], holes) for block in (full, sides, none)]
-    taken = [float(np.sum(np.asarray(angle.unseen)[: len(part), : len(part)] * part)) for part in parts]
-    return np.array(counts) - np.array(taken)
+    rows, kept = np.count_nonzero(angle.root), angle.modes.shape[1]
+    last, others = np.eye(kept + 1)[-1], np.append(1.0 + angle.once, 0.0)
+    sides, none = (np.array([0.5, -0.5]), np.stack([others + last, others - last])), (np.ones(1), last[None])
+    one, neither = (
+        float(np.sum(angle.unseen * _between(angle.modes, sizes, factors, angle.holes)))
+        for sizes, factors in (sides, none)
+    )
+    counts = 0.5 * kept * (kept + 1), kept * (rows - kept), 0.5 * (rows - kept) * (rows - kept + 1)
+    return np.array(counts) - np.array([rows + len(angle.holes) - one - neither, one, neither])
 
 
-@jax.jit
-def blocks_at(model: Model, angle: WhitenedAngle, theta: Array, tangents: Array, level: Array) -> Array:
-    """Inner products by block, (3, m + 1, m + 1), of the columns V and, last, of the residuals; level is (contrast,
-    offset)."""
-    basis = square_means(model, theta, tangents, angle.times, angle.phi)
+def scatter_of_angle(
+    model: Model, angle: WhitenedAngle, theta: Array, tangents: Array, level: Floats
+) -> tuple[Floats, Floats]:
+    """Inner products by block, (3, m + 1, m + 1), of the columns V and, last, of the residuals; and those over cycles.
+
+    These are Σ G_12 g_23 G'_34 g_41 g_12 g_34 (m, m) of the columns, with the field correlation g = √f and G as
+    `pulled`; level is (contrast, offset).
+    """
+    basis = _means_of(model, angle, theta, tangents)
     residual = angle.data - level[0] * basis[0] - level[1] * basis[1]
-    return angle.by_block(angle.weighted(jnp.concatenate([basis, residual[None]])))
-
-
-@jax.jit
-def cycles_at(model: Model, angle: WhitenedAngle, theta: Array, tangents: Array) -> Array:
-    """Σ G_12 g_23 G'_34 g_41 g_12 g_34 (m, m) of the columns V, with the field correlation g = √f and G as `pulled`."""
-    basis = square_means(model, theta, tangents, angle.times, angle.phi)
-    field = jnp.sqrt(jnp.clip(basis[0], 0.0)) + jnp.eye(basis.shape[1])
-    through = (angle.weighted(angle.pulled(angle.weighted(basis))) * field) @ field
-    return _flat(through) @ _flat(through.swapaxes(1, 2)).T
+    filled = angle.filled(angle.weighted(np.concatenate([basis, residual[None]])))
+    field = np.sqrt(np.clip(basis[0], 0.0, None)) + np.eye(len(residual))
+    pulled = angle.pulled(Filled(*(part[:-1] for part in filled)))
+    through = (angle.weighted(pulled) * field) @ field
+    count = len(through)
+    return angle.by_block(filled), through.reshape(count, -1) @ through.swapaxes(1, 2).reshape(count, -1).T
 
 
 @dataclass(frozen=True)
@@ -393,9 +415,10 @@ def _spanning(averages: Averages, k: int, model: Model, near: Neighbourhood, tol
     orthonormal, back = np.linalg.qr(span.T)
     points = qr(orthonormal.T, mode="r", pivoting=True, check_finite=False)[1][: len(span)]
     times = jnp.asarray(averages.times[k])
-    means = [np.asarray(mean_shape(model, jnp.asarray(theta), times, jnp.asarray(phi))) for theta in thetas[used]]
-    everything = np.stack([np.ones_like(means[0]), *means])
-    rotated = np.tensordot(np.linalg.inv(back).T, everything, axes=1)
+    everything = np.ones((len(span), len(times), len(times)))
+    for own, theta in zip(everything[1:], thetas[used], strict=True):
+        own[:] = mean_shape(model, jnp.asarray(theta), times, jnp.asarray(phi))
+    rotated = (np.linalg.inv(back).T @ everything.reshape(len(span), -1)).reshape(everything.shape)
     return _Shapes(rotated, t1[points], t2[points], np.linalg.inv(orthonormal[points]))
 
 
@@ -411,12 +434,10 @@ def condensed(
 
     def found(k: int) -> tuple[_Shapes, Floats, list[Floats]]:
         shapes = _spanning(averages, k, model, near, tolerance)
-        count, side = len(shapes.t1), averages.data.shape[1]
-        both = np.zeros((-(-count // POINT_GRID) * POINT_GRID + 1, side, side))
-        both[:count], both[-1] = shapes.averages, averages.data[k]
-        kept = np.append(np.arange(count), -1)
-        inner = np.asarray(_inner(source.angles[k], jnp.asarray(both)))[np.ix_(kept, kept)]
-        return shapes, inner, _dealt(source.angles[k], both[kept], sets)
+        angle = source.angles[k]
+        both = np.concatenate([shapes.averages, averages.data[k : k + 1]])
+        both *= angle.frames
+        return shapes, angle.inner(both), _dealt(angle, both, sets)
 
     parts = each_angle(found, len(averages.phi), source.threads)
     size = -(-max(len(shapes.t1) for shapes, _, _ in parts) // POINT_GRID) * POINT_GRID
@@ -428,27 +449,15 @@ def condensed(
     return whole, dealt
 
 
-@jax.jit
-def _inner(angle: WhitenedAngle, matrices: Array) -> Array:
-    return angle.inner(angle.weighted(matrices))
-
-
-@jax.jit
-def _filled(angle: WhitenedAngle, matrices: Array) -> Array:
-    return angle.filled(angle.weighted(matrices))
-
-
 def _elements(angle: WhitenedAngle, matrices: Floats) -> tuple[Integers, Integers, Floats, Floats]:
-    """Filled matrices (k, M, M) in the eigenvectors of the noise: rows, columns, whitened (k, E), v/white (E,)."""
-    modes = np.asarray(angle.modes)
-    used = np.any(modes != 0.0, axis=0)
-    count = int(used.sum())
-    every = np.linalg.qr(np.concatenate([modes[:, used], np.eye(len(modes))], axis=1))[0]
-    once = np.append(np.asarray(angle.once)[used], np.zeros(len(modes) - count))
+    """Weighted matrices (k, M, M), filled, in the noise's eigenvectors: rows, columns, whitened (k, E), v/white."""
+    size, count = angle.modes.shape
+    every = np.linalg.qr(np.concatenate([angle.modes, np.eye(size)], axis=1))[0]
+    once = np.append(angle.once, np.zeros(size - count))
     weight = 1.0 + once + once[:, None]
-    weight[:count, :count] += np.asarray(angle.twice)[np.ix_(used, used)]
-    rows, cols = (part.astype(np.int64) for part in np.triu_indices(len(modes)))
-    rotated = every.T @ np.asarray(_filled(angle, jnp.asarray(matrices))) @ every
+    weight[:count, :count] += angle.twice
+    rows, cols = (part.astype(np.int64) for part in np.triu_indices(size))
+    rotated = every.T @ angle.filled(matrices).whole @ every
     own = weight[rows, cols]
     return rows, cols, rotated[:, rows, cols] * np.sqrt(np.where(rows == cols, 0.5, 1.0) * own), 1.0 / own
 
@@ -466,14 +475,14 @@ STRENGTHS = 10.0 ** np.arange(0.0, 10.5, 0.5)
 """Edges of the classes of elements by their expected variance over the independent part."""
 
 
-def spectrum_of(model: Model, angle: WhitenedAngle, theta: Array, level: Array, freedom: float) -> Floats:
+def spectrum_of(model: Model, angle: WhitenedAngle, theta: Array, level: Floats, freedom: float) -> Floats:
     """Σ of squared whitened residuals (in units of white) and the number of elements, (2, bins), by STRENGTHS.
 
     The number is less what the unknown squares take, from all alike: `freedom` are left.
     """
-    shape = np.asarray(mean_shape(model, theta, angle.times, angle.phi))
-    residual = np.asarray(angle.data) - float(level[0]) * shape - float(level[1])
-    *_, values, strength = _elements(angle, residual[None])
+    shape = np.asarray(mean_shape(model, theta, jnp.asarray(angle.times), jnp.asarray(angle.phi)))
+    residual = angle.data - level[0] * shape - level[1]
+    *_, values, strength = _elements(angle, angle.weighted(residual[None]))
     place = np.clip(np.digitize(strength, STRENGTHS) - 1, 0, len(STRENGTHS) - 2)
     count = np.bincount(place, minlength=len(STRENGTHS) - 1).astype(np.float64)
     count *= freedom / count.sum()

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hpcxpcs.answer.fit import PointFit
@@ -186,7 +185,7 @@ class OpenRun(Run):
             return None
         found = read_sealed(self.data_file(SQUARES), kind=SQUARES, run_id=self.plan.run_id).arrays
         start = f"{angle}/"
-        own = {name.removeprefix(start): jnp.asarray(found[name]) for name in found if name.startswith(start)}
+        own = {name.removeprefix(start): found[name] for name in found if name.startswith(start)}
         return WhitenedAngle(**own)
 
     def point_fit(self, warn: Callable[[str], None]) -> tuple[PointFit, dict[str, float]]:

@@ -179,6 +179,6 @@ def test_squares_are_means_of_their_frames():
 def test_stored_and_made_again_it_is_the_same():
     here = setting()
     (angle,) = here.source.angles
-    again = type(angle)(**{name: jnp.asarray(array) for name, array in arrays_of_angle(angle).items()})
+    again = type(angle)(**arrays_of_angle(angle))
     for mine, its in zip(products(here), products(here, replace(here.source, angles=(again,))), strict=True):
         np.testing.assert_array_equal(mine, its)
