@@ -67,10 +67,15 @@ def new(model: str, output: Path | None, force: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @set_option
 def check(file: Path, overrides: tuple[str, ...]) -> None:
-    """Show what FILE resolves to, or everything that is wrong with it."""
+    """Show what FILE resolves to, of a campaign its items, or everything that is wrong with it."""
     from hpcxpcs.config import load_config
 
     config = load_config(file, overrides)
+    if config.campaign is not None:
+        from hpcxpcs.cli.campaign import show_items
+
+        show_items(config, None)
+        return
     for line in chain(_summary(config), [""], parameter_lines(config), _doubts(config)):
         click.echo(line)
 

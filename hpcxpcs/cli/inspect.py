@@ -117,6 +117,7 @@ def command(
         if q is not None or ranges or format_name != "auto":
             raise click.UsageError("--config decides on format, q and angles: leave out the options for these")
         configured = load_config(config)
+        configured.refuse_campaign()
         description = describe_selected(configured, file)
         settings = _configured_settings(configured, description, asked)
     found = _quality_of(settings, description, asked) if quality else None

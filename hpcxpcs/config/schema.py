@@ -16,6 +16,7 @@ from hpcxpcs.config.parameters import ALIASES, MODEL_NAMES, model_named
 from hpcxpcs.config.resolve import ParameterChoice, parameter_choices
 from hpcxpcs.config.section import Section
 from hpcxpcs.config.values import read_whole
+from hpcxpcs.errors import ConfigError
 
 SCHEMA_VERSION = 1
 _NOT_PART_OF_THE_ANSWER = frozenset({"campaign", "output", "runtime", "logging", "quality_control", "preprocessing"})
@@ -106,6 +107,14 @@ class Config(Section):
         copy = self.model_copy(update={"campaign": campaign})
         copy._variants, copy._written = variants, written
         return copy
+
+    def refuse_campaign(self) -> None:
+        """Raise ConfigError where one file is needed and there are many."""
+        if self.campaign is not None:
+            raise ConfigError(
+                f"{self.source or 'the configuration'}: is a campaign, whose items have a file each: 'hpcxpcs fit' does "
+                "all of them, and 'hpcxpcs campaign config RUN ITEM' prints the configuration of one"
+            )
 
     @property
     def variants(self) -> tuple[Config, ...]:

@@ -89,6 +89,7 @@ def fit(
     """
     begun = Started.now(command)
     config = configured(source, overrides)
+    config.refuse_campaign()
     folder = run_folder(config) if run is None else Path(run)
     require_place(folder / "results")
     with process_log("lead") as log, logged(reporter) as teller:

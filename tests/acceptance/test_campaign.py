@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
+import hpcxpcs
+from hpcxpcs.errors import ConfigError
 from tests.acceptance.jobs import PROGRAM, Job, Jobs, draws, hooked, ranks
 from tests.cli.fitting import QUICK, read_json, simulated
 
@@ -232,6 +234,16 @@ def test_options_of_campaigns_are_refused_elsewhere(data, tmp_path):
     for option in ("--dry-run", "--changed"):
         text = asked(tmp_path, "fit", data / "A_T290K_r1.yaml", option, *setting_words(), expect=2)
         assert f"{option} is for campaigns" in text
+
+
+def test_what_needs_one_file_refuses_a_campaign_and_check_shows_its_items(data, tmp_path):
+    config = data / "campaign.yaml"
+    assert "5 items of 5 files" in asked(tmp_path, "config", "check", config)
+    assert "is a campaign" in asked(tmp_path, "inspect", "--config", config, expect=2)
+    with pytest.raises(ConfigError, match="is a campaign"):
+        hpcxpcs.fit(config, run=tmp_path / "run")
+    with pytest.raises(ConfigError, match="is a campaign"):
+        hpcxpcs.load(config)
 
 
 def setting_words() -> list[str]:
