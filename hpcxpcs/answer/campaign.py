@@ -42,7 +42,8 @@ class ItemRow:
 
     `reason` says why it failed; `quality` is "good", "acceptable" or "poor", and `verdict` the first sentence on it.
     `chi_squared` is reduced, of the whitened residuals where pairs are weighed; `log_evidence` is the natural
-    logarithm of the model's evidence, in nats, where the method gives it. `thumbnail` (3, m, m) holds data, fit and
+    logarithm of the model's evidence, in nats, where the method gives it, and `evidence_basis` what other models must
+    share to be compared by it. `thumbnail` (3, m, m) holds data, fit and
     residual over its error of the first angle, coarsened, and is empty where there is none.
     """
 
@@ -63,6 +64,7 @@ class ItemRow:
     parameters: tuple[ItemParameter, ...] = ()
     log_evidence: float | None = None
     log_evidence_error: float | None = None
+    evidence_basis: Mapping[str, Any] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
     thumbnail: Floats = field(default_factory=lambda: np.empty((3, 0, 0)), repr=False)
 

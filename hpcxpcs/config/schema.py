@@ -112,8 +112,8 @@ class Config(Section):
         """Raise ConfigError where one file is needed and there are many."""
         if self.campaign is not None:
             raise ConfigError(
-                f"{self.source or 'the configuration'}: is a campaign, whose items have a file each: 'hpcxpcs fit' does "
-                "all of them, and 'hpcxpcs campaign config RUN ITEM' prints the configuration of one"
+                f"{self.source or 'the configuration'}: is a campaign, whose items have a file each: 'hpcxpcs fit' "
+                "does all of them, and 'hpcxpcs campaign config RUN ITEM' prints the configuration of one"
             )
 
     @property

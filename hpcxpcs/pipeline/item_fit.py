@@ -30,12 +30,14 @@ from hpcxpcs.errors import (
     StoreError,
 )
 from hpcxpcs.files.atomic import writing
+from hpcxpcs.files.json_safe import json_safe
 from hpcxpcs.physics.model import Model
 from hpcxpcs.pipeline.items import Item, answer_file, item_from_record, keep_row, work_folder
 from hpcxpcs.pipeline.loading import known_truth, load_for_run, quality_report
 from hpcxpcs.pipeline.plan import begin
 from hpcxpcs.pipeline.prepare import OpenRun, fit_data, grid_of, model_of, pack, unpack
 from hpcxpcs.pipeline.reporter import LoggingReporter, Reporter, Silent, logged
+from hpcxpcs.results.cmc import evidence_basis
 from hpcxpcs.results.records import Answer, RunRecord
 from hpcxpcs.results.table import true_values
 from hpcxpcs.results.write import write_numbers, write_pictures
@@ -166,9 +168,17 @@ class FittedItem:
             parameters=self._parameters(),
             log_evidence=None if posterior is None else posterior.log_evidence,
             log_evidence_error=None if posterior is None else posterior.log_evidence_error,
+            evidence_basis=self._basis(),
             warnings=tuple(warnings),
             thumbnail=thumbnail(self),
         )
+
+    def _basis(self) -> dict[str, Any]:
+        """What the evidence rests on, as JSON values; empty where there is none."""
+        if self.posterior is None or self.posterior.evidence is None:
+            return {}
+        basis = evidence_basis(self.point, self.data, self.posterior)
+        return dict(json_safe({**basis, "widening": float(np.max(self.posterior.widening))}))
 
     def _parameters(self) -> tuple[ItemParameter, ...]:
         truth = true_values(known_truth(self.config, self.data), self.data.phi)

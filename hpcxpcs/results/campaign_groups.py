@@ -6,8 +6,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 
 from hpcxpcs.answer.campaign import CampaignTable, ItemParameter, ItemRow, Label
+from hpcxpcs.errors import ConfigError
+from hpcxpcs.results.ranking import Ranked, compare
 
 STANDINGS = ("failed", "poor", "acceptable", "done", "good", "running", "waiting")
 """What becomes of items, the worst first: the quality of an answer, "done" where nobody judged it, or the state."""
@@ -79,7 +82,7 @@ def evidence_ranks(table: CampaignTable) -> dict[int, EvidenceRank]:
     """Ranks by place in the rows, of items that have a log-evidence and a competitor of another model."""
     contests: dict[tuple[object, ...], list[int]] = {}
     for place, row in enumerate(table.rows):
-        if row.log_evidence is not None and math.isfinite(row.log_evidence):
+        if row.log_evidence is not None and math.isfinite(row.log_evidence) and row.evidence_basis:
             others = tuple((name, value) for name, value in row.labels.items() if value != row.model)
             contests.setdefault((row.file, row.method, repr(float(row.q)), others), []).append(place)
     ranks: dict[int, EvidenceRank] = {}
@@ -90,16 +93,32 @@ def evidence_ranks(table: CampaignTable) -> dict[int, EvidenceRank]:
 
 
 def _ranked(table: CampaignTable, places: list[int]) -> Iterator[tuple[int, EvidenceRank]]:
-    rows = table.rows
-    order = sorted(places, key=lambda place: -(rows[place].log_evidence or 0.0))
-    best = rows[order[0]]
-    for number, place in enumerate(order, start=1):
-        row = rows[place]
-        below = (best.log_evidence or 0.0) - (row.log_evidence or 0.0)
-        errors = (row.log_evidence_error, best.log_evidence_error)
-        known = row is not best and all(error is not None for error in errors)
-        error = math.hypot(*(error or 0.0 for error in errors)) if known else math.nan
-        yield place, EvidenceRank(number, len(order), below, error)
+    """The ranks of items that differ in their model; none where their evidence cannot be compared."""
+    try:
+        ranking = compare([_contestant(table.rows[place]) for place in places])
+    except ConfigError:
+        return
+    where = {table.rows[place].name: place for place in places}
+    best = ranking.runs[0].compared
+    for number, (one, error) in enumerate(zip(ranking.runs, ranking.errors, strict=True), start=1):
+        apart = math.nan if number == 1 else error
+        yield where[one.run.name], EvidenceRank(number, len(places), best - one.compared, apart)
+
+
+def _contestant(row: ItemRow) -> Ranked:
+    free: dict[str, dict[str, object]] = {one.name: {} for one in row.parameters if one.free}
+    return Ranked(
+        run=Path(row.name),
+        model=row.model,
+        method=row.method,
+        log_evidence=row.log_evidence or 0.0,
+        error=row.log_evidence_error or 0.0,
+        chi_squared=row.chi_squared,
+        verdict=row.verdict,
+        priors=free,
+        basis=row.evidence_basis,
+        widening=float(row.evidence_basis.get("widening", 1.0)),
+    )
 
 
 def q_series(table: CampaignTable, fewest: int) -> Iterator[QSeries]:

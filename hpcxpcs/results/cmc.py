@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hpcxpcs.answer.fit import PointFit
 from hpcxpcs.answer.fit_verdict import correlation_words, strongest_correlations
 from hpcxpcs.answer.posterior import Certificate, Heterogeneity, Posterior, ShardRecord
 from hpcxpcs.answer.posterior_verdict import (
@@ -25,6 +26,7 @@ from hpcxpcs.answer.posterior_verdict import (
     weighs_shards,
     z_words,
 )
+from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.files.json_safe import dumps
 from hpcxpcs.results.inference_data import inference_data_file
 from hpcxpcs.results.nlsq import dataset_info, heading, labels_of, preprocessing_of, stage_names
@@ -245,22 +247,26 @@ def diagnostics_record(answer: Answer, posterior: Posterior) -> dict[str, Any]:
 
 def _evidence(answer: Answer, posterior: Posterior) -> dict[str, Any]:
     """The evidence, and on what it rests: models can be compared where all of that is the same."""
-    fit, data = answer.fit, answer.data
     return {
         **picked(posterior, "log_evidence", "log_evidence_error"),
         "words": "" if posterior.evidence is None else posterior.evidence.words,
-        "basis": {
-            "data_fingerprint": data.fingerprint(),
-            "q": data.q,
-            "frames": data.frames,
-            "phi": data.phi,
-            "noise_model": "independent" if fit.noise is None else fit.noise.model,
-            "noise_scale": "sampled" if "noise_scale" in posterior.names else "fixed",
-            "scaling": fit.scaling.mode,
-            "widths": fit.scaling.widths,
-            **picked(fit, "sigma_source", "sigma", "pairs"),
-            "chi_squared": fit.chi_squared_per_angle,
-        },
+        "basis": evidence_basis(answer.fit, answer.data, posterior),
+    }
+
+
+def evidence_basis(fit: PointFit, data: TwoTime, posterior: Posterior) -> dict[str, Any]:
+    """What models have in common whose evidence can be compared, and the σ that each was found with."""
+    return {
+        "data_fingerprint": data.fingerprint(),
+        "q": data.q,
+        "frames": data.frames,
+        "phi": data.phi,
+        "noise_model": "independent" if fit.noise is None else fit.noise.model,
+        "noise_scale": "sampled" if "noise_scale" in posterior.names else "fixed",
+        "scaling": fit.scaling.mode,
+        "widths": fit.scaling.widths,
+        **picked(fit, "sigma_source", "sigma", "pairs"),
+        "chi_squared": fit.chi_squared_per_angle,
     }
 
 

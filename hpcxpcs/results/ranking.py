@@ -128,7 +128,11 @@ class Ranking:
 
 def ranked(folders: Sequence[Path]) -> Ranking:
     """Compare the runs in folders; ConfigError with the reasons where they cannot be compared."""
-    read = [_read(folder) for folder in folders]
+    return compare([_read(folder) for folder in folders])
+
+
+def compare(read: Sequence[Ranked]) -> Ranking:
+    """Rank models of the same data; ConfigError with the reasons where they cannot be compared."""
     reasons = [f"{one.run}: {words}" for one in read for words in _differences(read[0], one)]
     if not reasons:
         runs = sorted((_at_sigma_of(read[0], one) for one in read), key=lambda one: -one.compared)

@@ -112,7 +112,7 @@ def test_an_item_has_the_bits_of_a_single_fit(alone, tmp_path):
     assert {**ours, "timestamp": ""} == {**theirs, "timestamp": ""}
 
 
-@pytest.mark.parametrize("method", ["exact", "cmc"])
+@pytest.mark.parametrize("method", ["importance", "exact", "cmc"])
 def test_an_item_that_is_sampled_has_the_draws_of_a_single_run(data, tmp_path, method):
     folder = tmp_path / "data"
     folder.mkdir()

@@ -11,6 +11,23 @@ from hpcxpcs.answer.campaign import CampaignTable, ItemParameter, ItemRow
 
 Q = (0.0054, 0.0072, 0.0108)
 
+BASIS = {
+    "data_fingerprint": "a file",
+    "q": 0.1,
+    "frames": [1, 40],
+    "phi": [0.0],
+    "noise_model": "independent",
+    "noise_scale": "sampled",
+    "scaling": "individual",
+    "widths": None,
+    "sigma_source": "compression residual",
+    "sigma": [0.01],
+    "pairs": [780],
+    "chi_squared": [780.0],
+    "widening": 1.0,
+}
+"""What the evidence of models rests on that can be compared."""
+
 
 def parameter(name: str, value: float, error: float = 0.1, unit: str = "", **changes: Any) -> ItemParameter:
     """A free parameter with a 95 % interval around its value."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 
 import pytest
 
 from hpcxpcs.results.campaign_groups import counts, evidence_ranks, q_series
-from tests.results.sample_campaign import Q, item, parameter, table
+from tests.results.sample_campaign import BASIS, Q, item, parameter, table
 
 
-def model_item(index, model, evidence, **labels):
+def model_item(index, model, evidence, changes=MappingProxyType({}), **labels):
     evidences = {"log_evidence": evidence, "log_evidence_error": 0.3 if evidence is not None else None}
+    evidences["evidence_basis"] = {**BASIS, **changes}
     return item(index, file="one.hdf", model=model, labels={"model": model, **labels}, q=0.1, **evidences)
 
 
@@ -20,6 +22,22 @@ def test_given_two_models_of_one_measurement_then_they_are_ranked_with_the_error
     assert (ranks[1].rank, ranks[1].of, ranks[1].below) == (1, 2, 0.0)
     assert (ranks[0].rank, ranks[0].below) == (2, 10.0)
     assert ranks[0].error == pytest.approx(0.3 * math.sqrt(2))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"noise_scale": "fixed"}, {"scaling": "averaged"}, {"pairs": [779]}, {"noise_model": "speckle"}]
+)
+def test_given_models_that_saw_other_data_or_noise_then_their_evidence_ranks_nothing(changes):
+    rows = (model_item(0, "static", -110.0), model_item(1, "laminar_flow", -100.0, changes))
+    assert evidence_ranks(table(*rows)) == {}
+
+
+def test_given_a_fixed_noise_scale_and_another_sigma_of_each_model_then_they_are_compared_at_one():
+    fixed = {"noise_scale": "fixed"}
+    wider = {**fixed, "sigma": [0.0101], "chi_squared": [780.0 / 1.01**2]}  # the same residuals, and the same height
+    lower = -100.0 - 780.0 * math.log(1.01) - 0.5 * 780.0 * (1.01**-2 - 1.0)
+    ranks = evidence_ranks(table(model_item(0, "static", -100.0, fixed), model_item(1, "laminar_flow", lower, wider)))
+    assert max(rank.below for rank in ranks.values()) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_given_items_that_differ_in_more_than_the_model_then_they_do_not_compete():

@@ -13,7 +13,7 @@ import pytest
 from hpcxpcs.results.campaign import write_campaign
 from tests.browser.chromium import Chromium, browser_program
 from tests.installed import skip_or_fail
-from tests.results.sample_campaign import Q, item, parameter, sample_table, table, thumbnail
+from tests.results.sample_campaign import BASIS, Q, item, parameter, sample_table, table, thumbnail
 
 ROWS = "#items tbody tr"
 INJECTION = "<script>window.broken = true</script><img src=x onerror='window.broken = true'></script>"
@@ -380,9 +380,13 @@ def test_given_a_poor_item_in_a_series_of_q_then_the_law_without_it_is_stated_to
     assert text.endswith("no dependence on q beyond that of the model.")
 
 
+def evidences(value):
+    return {"log_evidence": value, "log_evidence_error": 0.1, "evidence_basis": BASIS}
+
+
 def test_given_two_models_then_their_evidence_is_ranked(show):
     rows = [
-        item(k, labels={"model": model}, file="one.hdf", model=model, log_evidence=-evidence, log_evidence_error=0.1)
+        item(k, labels={"model": model}, file="one.hdf", model=model, **evidences(-evidence))
         for k, (model, evidence) in enumerate({"static": 112.0, "laminar_flow": 100.0}.items())
     ]
     page = show(table(*rows))
