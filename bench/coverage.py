@@ -2,7 +2,7 @@
 
 usage: coverage.py [SETS [PART [SEED [posterior]]]]   (default: 100 simulated sets of every experiment, from seed 0 on;
 PART: only those with it in their name, "gain" fits speckles for independent noise as well; "posterior" samples that of
-every set as `--method exact` does, two chains of 500 draws, moved to the robust errors, and counts its intervals, too)
+every set as `--method importance` does, with as many draws, moved to the robust errors, and counts its intervals, too)
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from hpcxpcs import load
 from hpcxpcs.answer.fit import PointFit, PointSettings
 from hpcxpcs.config import config_from_mapping, resolved_parameters
 from hpcxpcs.data.simulate import NoiseSpec, bins_of, scaling_of
-from hpcxpcs.inference import nuts
 from hpcxpcs.inference.diagnostics import find_modes
 from hpcxpcs.inference.draws import physical_draws, widened
+from hpcxpcs.inference.importance import weighed_draws
 from hpcxpcs.inference.measurement import measure
 from hpcxpcs.inference.point import fit_in_stages
-from hpcxpcs.inference.prepared import prepare_full
+from hpcxpcs.inference.prepared import prepare_full, prepare_shards
 from hpcxpcs.inference.stages import Fitted
 from hpcxpcs.physics.model import build_model
 from hpcxpcs.pipeline.plan import scale_of
@@ -36,8 +36,8 @@ from hpcxpcs.pipeline.simulate import SimulationSpec, simulate, simulate_twotime
 
 Q = 0.0054
 LEVELS = (0.5, 0.68, 0.95)
-CHAINS, WARM_UP, DRAWS = 2, 300, 500
-"""Chains of a posterior and steps of each."""
+DRAWS = 4000
+"""Draws of a posterior."""
 
 ROOMY = 1 << 30
 """Bytes of matrices that may be held: more than any of these sets has."""
@@ -117,7 +117,8 @@ class Outcome:
 
     Medians of photons and pixels as the noise has them, the share of fits that weighed pairs by their speckles, and the
     sets left out because they did not converge, or did not determine what the others did. `places` are the shares of a
-    posterior's draws that are below the truth, and `scores` (truth − mean)/sd of the draws, of the same columns.
+    posterior's draws that are below the truth, and `scores` (mean − truth)/sd of the draws, of the same columns;
+    `mistrusted` posteriors have draws whose weights say that chains are needed.
     """
 
     names: tuple[str, ...]
@@ -131,6 +132,7 @@ class Outcome:
     left_out: int = 0
     places: NDArray[np.float64] | None = None
     scores: NDArray[np.float64] | None = None
+    mistrusted: int = 0
 
     def columns(self, group: str) -> list[int]:
         """The columns of a parameter, or of all angles of contrast or offset."""
@@ -186,12 +188,12 @@ def run(
         true = np.concatenate([truth[fit.free], *true_scaling(spec)])
         deviations.append(found - true)
         if posterior:
-            draws = drawn(fit, stages, seed)
-            sampled.append(((draws < true).mean(axis=0), (true - draws.mean(axis=0)) / draws.std(axis=0)))
+            draws, trusted = drawn(fit, stages, seed)
+            sampled.append(((draws < true).mean(axis=0), (draws.mean(axis=0) - true) / draws.std(axis=0), trusted))
     usual = Counter(fit.covariance_names for fit in fits).most_common(1)[0][0]
     kept = [k for k, fit in enumerate(fits) if fit.covariance_names == usual and fit.robust_covariance is not None]
     fits, deviations = [fits[k] for k in kept], [deviations[k] for k in kept]
-    places, scores = (np.array([sampled[k][n] for k in kept]) if posterior else None for n in range(2))
+    places, scores, trust = (np.array([sampled[k][n] for k in kept]) if posterior else None for n in range(3))
     noise = [fit.noise for fit in fits if fit.noise is not None]
     return Outcome(
         usual,
@@ -205,25 +207,22 @@ def run(
         sets - len(kept),
         places,
         scores,
+        0 if trust is None else int(np.count_nonzero(~trust)),
     )
 
 
-def drawn(point: PointFit, fitted: Fitted, seed: int) -> NDArray[np.float64]:
-    """Draws (n, m) of the free parameters, contrasts and offsets from the posterior of a point fit, as wide as a run's.
+def drawn(point: PointFit, fitted: Fitted, seed: int) -> tuple[NDArray[np.float64], bool]:
+    """Draws (n, m) of free parameters, contrasts and offsets from the posterior, as wide as a run has them.
 
-    Chains start where those of `--method exact` do and are as long as a thousand draws need.
+    And whether their weights can be trusted: where they cannot, a run samples by chains.
     """
-    whole = prepare_full(point, fitted, True, seed)
-    sampler = nuts.Sampler(whole.space, WARM_UP, 10, 0.9)
-    chains = nuts.start(sampler, whole.full, CHAINS, (seed, nuts.EXACT))
-    while chains.step < WARM_UP + DRAWS:
-        chains = nuts.advance(sampler, whole.full, chains, min(nuts.BLOCK, WARM_UP + DRAWS - chains.step))
-    z = chains.draws.z.reshape(CHAINS * DRAWS, -1)
-    found = physical_draws(whole.space, whole.full, z, (seed, 4))
-    if find_modes(z, seed=seed).count == 1:
-        found = widened(whole.space, whole.full, found, point)
-    size = len(whole.space.support.coordinates.free)
-    return np.concatenate([found.values[:, :size], found.contrast, found.offset], axis=1)
+    prepared = prepare_shards(prepare_full(point, fitted, True, seed), (), 1, anchored=True)
+    certificate = weighed_draws(prepared, draws=DRAWS, limit=None, seed=seed)
+    found = physical_draws(prepared.space, prepared.full, certificate.draws, (seed, 4))
+    if find_modes(certificate.draws, seed=seed).count == 1:
+        found = widened(prepared.space, prepared.full, found, point)
+    size = len(prepared.space.support.coordinates.free)
+    return np.concatenate([found.values[:, :size], found.contrast, found.offset], axis=1), certificate.valid
 
 
 def fitted(
@@ -286,7 +285,7 @@ def posterior_table(outcome: Outcome) -> str:
     """One line per parameter: coverage of a posterior's central intervals, sd(z) and how well it is known, mean(z)."""
     assert outcome.scores is not None
     heads = "".join(f"{100.0 * level:6.0f} %" for level in LEVELS)
-    lines = [f"  {'posterior':14s} {heads}   sd(z)      ±   mean(z)"]
+    lines = [f"  {'posterior':14s} {heads}   sd(z)      ±   mean(z), {outcome.mistrusted} to be sampled by chains"]
     for group in outcome.groups:
         z = outcome.scores[:, outcome.columns(group)]
         shares = "".join(f"{100.0 * outcome.covered_by_draws(group, level)[0]:8.1f}" for level in LEVELS)
