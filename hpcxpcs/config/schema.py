@@ -87,7 +87,10 @@ class Config(Section):
         default_factory=sections.Logging, description="the log of a run; never changes the answer"
     )
     campaign: Campaign | None = Field(
-        default=None, description="many fits in one run, instead of one of file_path", json_schema_extra=EXAMPLE
+        default=None,
+        description="many fits in one run instead of one: every file, q, window of frames, model and value that varies "
+        "(docs/campaigns.md)",
+        json_schema_extra=EXAMPLE,
     )
 
     _source: Path | None = PrivateAttr(default=None)

@@ -47,7 +47,6 @@ class PhiInterval(Protocol):
 def load(config: Config) -> TwoTime:
     """Read what the configuration selects from its data file; matrices are read later, one at a time."""
     path = Path(config.data_file)
-    config.refuse_campaign()
     analyzer, filtering = config.analyzer_parameters, config.data_filtering
     with open_file(path, config.experimental_data.format) as layout:
         file = FileIdentity.of(path)

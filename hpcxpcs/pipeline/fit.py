@@ -65,7 +65,9 @@ class FitRun:
 
 def load(source: Config | Path | str | Mapping[str, Any]) -> TwoTime:
     """The two-time data that a configuration selects (matrices are read when asked for)."""
-    return load_data(configured(source))
+    config = configured(source)
+    config.refuse_campaign()
+    return load_data(config)
 
 
 def fit(
