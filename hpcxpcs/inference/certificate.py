@@ -49,11 +49,14 @@ class Proposal:
 
     def log_density(self, x: Floats) -> Floats:
         """Normalised log-density (n,) at x (n,d)."""
-        logs = [
+        return np.asarray(logsumexp(self.log_parts(x), axis=0))
+
+    def log_parts(self, x: Floats) -> list[Floats]:
+        """What each component adds to the density, its logarithm (n,) at x (n,d)."""
+        return [
             np.log(weight) + log_student(x, mean, factor)
             for weight, mean, factor in zip(self.weights, self.means, self.factors, strict=True)
         ]
-        return np.asarray(logsumexp(logs, axis=0))
 
     def moments(self) -> tuple[Floats, Floats]:
         """Mean (d,) and covariance (d,d) of the mixture of normals with these means and scale matrices."""
@@ -200,6 +203,9 @@ REFIT_WORTH = 2.0
 DEFENCE, DEFENCE_STRETCH = 0.1, 4.0
 """Share of one wide component in a fitted proposal, and its variances in units of the weighted draws'."""
 
+SMALLEST_GROUP = 0.02
+"""Share of the draws that every known peak keeps: what it holds may show late."""
+
 LogPosterior = Callable[[Floats], Floats]
 
 
@@ -260,27 +266,36 @@ def certify_proposal(
     draws: int = 4000,
     limit: float | None = None,
     seed: int,
+    separate: bool = False,
 ) -> Certificate:
     """Draw from a proposal, as `certify` does from a consensus: certified if the weights are reliable and enough.
 
     The proposal is where the search begins, and no answer that could be right or wrong: `mean_shift` and `sd_ratio` say
-    how far its mean and scale matrix are from the posterior's, and do not count.
+    how far its mean and scale matrix are from the posterior's, and do not count. Its components are `separate` peaks,
+    or the shape of one.
     """
-    found = _weighings(start, log_posterior, draws, limit, seed)
+    found = _weighings(start, log_posterior, draws, limit, seed, start if separate else None)
     mean, covariance = start.moments()
     shift, ratio = _compared(found.best, mean, covariance)
     word = _word(found, np.zeros(1), np.ones(1))
     return _concluded(found, word, _reason_alone(word, found, shift, ratio, start.weights.size), shift, ratio, ())
 
 
-def _weighings(start: Proposal, log_posterior: LogPosterior, draws: int, limit: float | None, seed: int) -> _Weighings:
+def _weighings(
+    start: Proposal,
+    log_posterior: LogPosterior,
+    draws: int,
+    limit: float | None,
+    seed: int,
+    peaks: Proposal | None = None,
+) -> _Weighings:
     """Weigh a proposal's draws, and those of proposals fitted to what was weighed, until that is good enough."""
     bound = k_hat_limit(draws) if limit is None else limit
     rng = np.random.default_rng(seed)
     tried = [_weigh(start, log_posterior, rng, draws)]
     best = tried[0]
     while len(tried) <= REFITS and not _settled(best, bound, draws):
-        better = _refitted(tried, seed)
+        better = _refitted(tried, seed, peaks)
         if better is None:
             break
         tried.append(_weigh(better, log_posterior, rng, draws))
@@ -317,24 +332,46 @@ def _pooled(tried: Sequence[_Weighed]) -> tuple[Floats, Smoothed]:
     return draws, smooth(logs - mixed)
 
 
-def _refitted(tried: Sequence[_Weighed], seed: int) -> Proposal | None:
-    """A proposal fitted to all weighted draws so far, with a wide component beside it; None where they say too little.
+def _refitted(tried: Sequence[_Weighed], seed: int, peaks: Proposal | None) -> Proposal | None:
+    """A proposal fitted to all weighted draws so far; None where they say too little.
 
-    It is fitted before the draws that will be weighed next are made, so that these are independent of it.
+    It is fitted before the draws that will be weighed next are made, so that these are independent of it. Draws near
+    each of several `peaks` are described on their own: what lies between says nothing of their shapes.
     """
     if tried[-1].smoothed is None:
         return None
     draws, smoothed = _pooled(tried)
-    dim = draws.shape[1]
-    if not smoothed.ess >= REFIT_WORTH * dim:
+    weights = np.exp(smoothed.log_weights)
+    if peaks is None or peaks.weights.size == 1:
+        return _fitted_to(draws, weights, seed)
+    nearest = np.argmax(peaks.log_parts(draws), axis=0)
+    found: Proposal | None = None
+    total = 0.0
+    for k in range(peaks.weights.size):
+        share = float(weights[nearest == k].sum())
+        own = None if share == 0.0 else _fitted_to(draws[nearest == k], weights[nearest == k] / share, seed)
+        own, share = own or proposal_at(peaks.means[k], _square(peaks.factors[k])), max(share, SMALLEST_GROUP)
+        total += share
+        found = own if found is None else found.blended(own, share / total)
+    return found
+
+
+def _fitted_to(draws: Floats, weights: Floats, seed: int) -> Proposal | None:
+    """A mixture that describes draws (n,d) of normalised weights (n,), with a wide component beside it."""
+    dim, ess = draws.shape[1], float(1.0 / np.sum(weights**2))
+    if not ess >= REFIT_WORTH * dim:
         return None
-    weights, trust = np.exp(smoothed.log_weights), smoothed.ess / (smoothed.ess + dim + 1.0)
+    trust = ess / (ess + dim + 1.0)
     mean = weights @ draws
     deviation = draws - mean
     narrow, broad = (weights * deviation.T) @ deviation, deviation.T @ deviation / len(draws)
     covariance = trust * narrow + (1.0 - trust) * broad
     wide = proposal_at(mean, DEFENCE_STRETCH * covariance)
-    return fit_mixture(draws, weights, mean, covariance, ess=smoothed.ess, seed=seed).blended(wide, DEFENCE)
+    return fit_mixture(draws, weights, mean, covariance, ess=ess, seed=seed).blended(wide, DEFENCE)
+
+
+def _square(factor: Floats) -> Floats:
+    return np.asarray(factor @ factor.T)
 
 
 def _moments(weighed: _Weighed) -> tuple[Floats, Floats]:

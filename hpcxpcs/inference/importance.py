@@ -20,7 +20,8 @@ SMALLEST_PART = 0.05
 
 def weighed_draws(prepared: Prepared, *, draws: int, limit: float | None, seed: int) -> Certificate:
     """Draws of the posterior of all data, in its whitened coordinates, with what says whether to trust them."""
-    return certify_proposal(around_peaks(prepared), log_posterior_of(prepared), draws=draws, limit=limit, seed=seed)
+    start, log_posterior = around_peaks(prepared), log_posterior_of(prepared)
+    return certify_proposal(start, log_posterior, draws=draws, limit=limit, seed=seed, separate=True)
 
 
 def around_peaks(prepared: Prepared) -> Proposal:

@@ -131,9 +131,9 @@ def assemble_posterior(
     )
 
 
-def no_evidence(run: OpenRun, point: PointFit, verdict: str) -> str | None:
+def no_evidence(run: OpenRun, point: PointFit, gathered: Gathered) -> str | None:
     """Why a posterior has no evidence; None if it can have one."""
-    if verdict == "rejected":
+    if gathered.verdict == "rejected":
         return "none: the posterior was rejected"
     if np.any(run.likelihood.weights != 1.0):
         return "none: parts of the data count less than others, and the likelihood is no probability of the data"
@@ -142,7 +142,7 @@ def no_evidence(run: OpenRun, point: PointFit, verdict: str) -> str | None:
             "none: pairs are weighed by the noise of speckles, which is measured on what each model leaves over; "
             "noise.model: independent and noise.sigma: NUMBER make models comparable"
         )
-    if point.mirrored and run.plan.method != "importance":
+    if point.mirrored and gathered.route != "importance":
         return "none: chains do not see the mirror image of the flow, which fits as well; method importance sees both"
     return None
 

@@ -97,7 +97,7 @@ class Gathering:
 
     def _evidence(self, gathered: Gathered, compression: CompressionReport) -> Evidence:
         """The evidence by the weights of the certificate, or of new draws like those of the chains."""
-        why_not = no_evidence(self.run, self.point, gathered.verdict)
+        why_not = no_evidence(self.run, self.point, gathered)
         if why_not is not None:
             return Evidence(None, None, why_not)
         begun, likelihood, z = time.perf_counter(), self.run.likelihood, gathered.draws()

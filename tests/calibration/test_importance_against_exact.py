@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 Q = 0.0054
 SHEAR = {"gamma_dot_t0": 9e-4, "beta": -0.3, "gamma_dot_t_offset": 0.0}
 FLOW = {"D0": 1.2e4, "alpha": -0.4, "D_offset": 0.0, **SHEAR}
-CASES: Mapping[str, Mapping[str, Any]] = {
+COMPARED: dict[str, Mapping[str, Any]] = {
     "at a bound": {
         "model": "static",
         "truth": {"D0": 1.2e4, "alpha": -0.4, "D_offset": 0.0},
@@ -42,6 +42,16 @@ CASES: Mapping[str, Mapping[str, Any]] = {
         "bounds": [{"name": "phi0", "min": -90.0, "max": 0.0, "prior": {"type": "uniform"}}],
         "angles": 4,
         "noise": 0.04,
+    },
+}
+CASES = COMPARED | {
+    "mirror image": {
+        "model": "laminar_flow",
+        "truth": {**FLOW, "phi0": -4.0},
+        "fixed": {"D_offset": 0.0, "gamma_dot_t_offset": 0.0},
+        "bounds": [],
+        "angles": 4,
+        "noise": 0.02,
     },
 }
 QUIET = {"plots": False, "report": False, "fitted_data": False}
@@ -86,7 +96,7 @@ def posterior(name: str, method: str, folder) -> Posterior:
     return found
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPARED)
 def test_given_the_same_data_then_both_find_the_same_means_deviations_and_interval_ends(name, tmp_path):
     drawn, sampled = (posterior(name, method, tmp_path) for method in ("importance", "exact"))
     assert (drawn.route, drawn.verdict) == ("importance", "certified"), drawn.words
@@ -96,11 +106,28 @@ def test_given_the_same_data_then_both_find_the_same_means_deviations_and_interv
         worth = [float(min(found.summary.ess_bulk[k], found.summary.ess_tail[k])) for found in (drawn, sampled)]
         apart = np.abs(compared(one) - compared(other)) / errors(other, worth)
         assert np.all(apart < ERRORS), (parameter, apart)
+    if sampled.log_evidence is not None:
+        error = np.hypot(drawn.log_evidence_error, sampled.log_evidence_error)
+        assert abs(drawn.log_evidence - sampled.log_evidence) < ERRORS * error
+    assert name == "two peaks" or sampled.log_evidence is not None
     if name == "two peaks":
         assert drawn.modes.count == sampled.modes.count == 2
     if name == "at a bound":
         assert drawn.draws[..., 1].min() >= 0.0
         assert np.median(drawn.draws[..., 1]) < 1.2 * drawn.draws[..., 1].std()  # half of a normal has 1.1
+
+
+def test_given_a_flow_and_its_mirror_image_then_draws_come_from_both_and_chains_say_that_they_have_no_evidence(
+    tmp_path,
+):
+    drawn = posterior("mirror image", "importance", tmp_path)
+    assert (drawn.route, drawn.verdict, drawn.modes.count) == ("importance", "certified", 2), drawn.words
+    phi0 = drawn.draws[..., drawn.names.index("phi0")]
+    assert np.mean(np.abs(phi0 + 4.0) < 3.0) == pytest.approx(0.5, abs=0.1)
+    assert np.mean(np.abs(phi0 + 86.0) < 3.0) == pytest.approx(0.5, abs=0.1)
+    assert drawn.log_evidence is not None
+    alone = posterior("mirror image", "exact", tmp_path)
+    assert alone.log_evidence is None and alone.evidence is not None and "mirror image" in alone.evidence.words
 
 
 def compared(draws: np.ndarray) -> np.ndarray:

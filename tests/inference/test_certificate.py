@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
-from hpcxpcs.inference.certificate import certify, systematic
+from hpcxpcs.inference.certificate import Proposal, certify, certify_proposal, proposal_at, systematic
 from hpcxpcs.inference.consensus import Combined
 from hpcxpcs.inference.psis import k_hat_limit
 from tests.inference.gaussians import Normal, combined_of, normal, random_normal
@@ -120,6 +120,29 @@ def test_given_two_modes_then_both_survive_in_their_proportion():
     found = certify(combined_of(draws), log_posterior, seed=4)
     assert found.word == "corrected" and found.ess > 2000
     assert np.mean(found.draws[:, 0] > 0.0) == pytest.approx(0.5, abs=0.03)
+
+
+def test_given_a_start_that_is_off_then_reliable_weights_are_certified_and_the_distance_is_told():
+    start = proposal_at(TRUTH.mean + 0.5 * np.sqrt(np.diag(TRUTH.covariance)), TRUTH.covariance)
+    found = certify_proposal(start, TRUTH.log_density, seed=1)
+    assert found.word == "certified" and "0.5" in found.reason and "around the peak" in found.reason
+    np.testing.assert_allclose(found.mean_shift, -0.5, atol=0.1)
+    assert moments_agree(found.draws, TRUTH, found.ess)
+
+
+def test_given_skewed_peaks_far_apart_then_each_is_followed_on_its_own():
+    def log_posterior(x: np.ndarray) -> np.ndarray:
+        right = x[:, 0] > 0.0
+        along = (x[:, 0] - np.where(right, 200.0, -200.0)) / np.where(right, 1.0, 0.3)
+        bent = x[:, 1] - 0.5 * along**2
+        return norm.logpdf(along) - np.log(np.where(right, 1.0, 0.3)) + norm.logpdf(bent, scale=0.3)
+
+    wide = np.array([np.diag([1.0, 1.0]), np.diag([0.3, 1.0])])
+    start = Proposal(np.array([0.5, 0.5]), np.array([[200.0, 0.0], [-200.0, 0.0]]), wide)
+    apart, mixed = (certify_proposal(start, log_posterior, seed=2, separate=each) for each in (True, False))
+    assert apart.word == "certified" and apart.ess > 1000 and apart.ess > mixed.ess
+    assert np.mean(apart.draws[:, 0] > 0.0) == pytest.approx(0.5, abs=0.06)
+    assert "2 peaks" in apart.reason
 
 
 def test_given_a_skewed_posterior_then_the_draws_follow_it_exactly():
