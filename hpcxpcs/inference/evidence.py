@@ -34,6 +34,7 @@ from scipy.stats import qmc
 
 from hpcxpcs.arrays import Floats
 from hpcxpcs.config.prior import Prior
+from hpcxpcs.config.scale import PERIOD
 from hpcxpcs.inference.coordinates import lowest_rate
 from hpcxpcs.inference.prepared import Prepared
 from hpcxpcs.inference.target import PriorTerm, Space, Target, parameters_at
@@ -41,9 +42,6 @@ from hpcxpcs.physics.heterodyne import sample_lead
 
 PRIOR_SETS = 14
 """Binary logarithm of the number of sets that the prior mass of possible rates is counted with: to 1 % for a half."""
-
-PERIOD = 180.0
-"""Degrees after which a direction of flow is the same again."""
 
 ALL_OVER = 135.0
 """Spread of a direction (degrees, between the 0.5 and 99.5 % quantiles) from which draws see every copy of it: mirror

@@ -14,7 +14,9 @@ import numpy as np
 
 from hpcxpcs.answer.fit import PointFit
 from hpcxpcs.arrays import Floats
+from hpcxpcs.config.scale import PERIOD
 from hpcxpcs.errors import PosteriorError
+from hpcxpcs.inference.bounds import place_of_direction
 from hpcxpcs.inference.laplace import Mode, find_mode
 from hpcxpcs.inference.prepared import Prepared, Whole, cloud
 from hpcxpcs.inference.stages import Fitted
@@ -40,7 +42,20 @@ def solutions_elsewhere(point: PointFit, fitted: Fitted) -> list[Floats]:
         found.append(exchange.values)
     costs = [start.cost for start in point.starts if np.isfinite(start.cost)]
     found += [start.values for start in point.starts if costs and start.cost < min(costs) + LOWEST]
-    return found
+    return [_turned(fitted, point.values, values) for values in found]
+
+
+def _turned(fitted: Fitted, quoted: Floats, values: Floats) -> Floats:
+    """Parameters (p,) with the direction of their flow in the turn around the quoted one, if that is within bounds."""
+    objective = fitted.settled.objective
+    index = place_of_direction(objective.coordinates)
+    if index is None:
+        return values
+    apart = np.mod(values[index] - quoted[index] + 0.5 * PERIOD, PERIOD) - 0.5 * PERIOD
+    found = values.copy()
+    found[index] = quoted[index] + apart
+    inside = objective.limits.lower[index] <= found[index] <= objective.limits.upper[index]
+    return found if inside else values
 
 
 def with_peaks(whole: Whole, prepared: Prepared, solutions: Sequence[Floats]) -> Prepared:
