@@ -340,12 +340,12 @@ def _verdict_lines(posterior: Posterior, fit: PointFit) -> Iterator[str]:
     if posterior.shards:
         yield f"shards   {shards_words(posterior)}"
     yield f"sampler  {sampler_words(posterior)}"
+    if posterior.log_evidence is not None:
+        yield f"evidence {_evidence_words(posterior)}"
     if fit.exchange is not None:
         yield f"labels   {fit.exchange.words}"
     yield from (f"careful  {warning}" for warning in posterior_warnings(posterior, fit))
     yield from (f"advice   {words}" for words in posterior.recommendations)
-    if posterior.log_evidence is not None:
-        yield f"evidence {_evidence_words(posterior)}"
     if posterior.words:
         yield f"because  {posterior.words}"
     yield f"verdict  {verdict_sentence(posterior)}"

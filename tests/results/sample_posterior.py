@@ -100,6 +100,7 @@ def rejected() -> dict[str, Any]:
     finding = Finding("r_hat", 1.31, 1.05, "beta", "the chains disagree: look at the trace plot")
     return {
         "verdict": "rejected",
+        "evidence": Evidence(None, None, "none: the posterior was rejected"),
         "words": "k̂ = 1.4 is above its limit 0.67.",
         "judgement": Judgement(False, (finding,)),
         "recommendations": ("sample all data at once with method exact",),
