@@ -39,7 +39,8 @@ SECONDS_PER_PAIR = 0.3e-6
 """CPU seconds of one core per pair of frames, and per pair of FIXED_COST."""
 
 SAMPLING = {"nlsq": 0.0, "importance": 4.0, "exact": 36.0, "cmc": 36.0}
-"""CPU seconds of one core that draws and their check take by method, next to which the pairs do not matter."""
+"""CPU seconds of one core that draws and their check take by method, next to which the pairs hardly matter: 4.2 for
+importance (12 × 400², compiling included), 36 and 38 for exact (23 × 1001² and 18 × 256²)."""
 
 
 @dataclass(frozen=True)
