@@ -46,6 +46,7 @@ bench: $(INSTALLED) ## measure, and print tables
 	$(RUN)python bench/coverage.py
 	$(RUN)python -m bench.posterior
 	$(RUN)python -m bench.ranks
+	$(RUN)python -m bench.campaign
 
 bench-large: $(INSTALLED) ## fit a file larger than the memory it may use: 12 GB of disk, a quarter of an hour
 	$(RUN)python -m bench.large
