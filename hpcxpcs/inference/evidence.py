@@ -15,7 +15,8 @@ Against ln Z that lacks, or has too much of, what does not depend on z:
   information and of its prior: nothing is missing. Where c has a flat prior its density is 1 per unit, and so is that
   of ln s: only models with the same flat directions, the same σ and the same pairs can be compared, in which these
   constants are the same. Errors of single pairs from a file lack −Σ ln σ_i, which is the same for every model.
-* Compressed and raw likelihood differ by a constant too: + ln ⟨exp(raw − compressed)⟩ over draws, by the raw check.
+* Compressed and raw likelihood differ by a constant too: + ln ⟨exp(raw − compressed)⟩ over the m draws of the raw
+  check, known to the compression error over √m.
 
 There is none where shards count less than others (L is no probability of the data then), and where pairs are weighed by
 speckles: that noise is measured on what each model leaves over, so that every model would have other data.

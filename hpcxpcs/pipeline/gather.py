@@ -108,6 +108,7 @@ class Gathering:
             start = proposal_from(found)
             certificate = certify_proposal(start, log_posterior_of(likelihood), seed=self.run.plan.seed)
         constant, error = log_constant(likelihood, z)
+        error = float(np.hypot(error, compression.error / np.sqrt(max(compression.checked_points - 1, 1))))
         self.timings["evidence"] = time.perf_counter() - begun
         return evidence_from(certificate, constant + compression.constant, error)
 
