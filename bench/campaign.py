@@ -33,7 +33,7 @@ campaign:
   models: [static, laminar_flow]
   group_by: [temperature]
 analyzer_parameters: {{time_origin: file}}
-initial_parameters: {{fixed_parameters: {{D_offset: 0.0, gamma_dot_t_offset: 0.0}}}}
+initial_parameters: {{fixed_parameters: {{alpha: 0.0, beta: 0.0, D_offset: 0.0, gamma_dot_t_offset: 0.0}}}}
 optimization: {{method: nlsq}}
 runtime: {{workers: 2, ranks_per_machine: 4}}
 """
@@ -80,17 +80,19 @@ def table(run: Path) -> list[dict[str, str]]:
 
 
 def coverage(rows: Sequence[dict[str, str]]) -> Iterator[str]:
-    """How often intervals of D0 and alpha hold the truth, of items fitted with the model they were made by."""
-    right = [row for row in rows if row["model"] == "static" and row["truth"] and row["error"]]
-    for name in ("D0", "alpha"):
+    """How often intervals of D0 hold the truth, of items fitted with the model they were made by."""
+    right = [row for row in rows if row["model"] == "static" and row["parameter"] == "D0" and row["error"]]
+    for quality in ("good", "acceptable", "poor"):
         away = [
             (float(row["value"]) - float(row["truth"])) / float(row["error"])
             for row in right
-            if row["parameter"] == name
+            if row["quality"] == quality
         ]
+        if not away:
+            continue
         shares = ", ".join(f"{sum(abs(z) < w for z in away) / len(away):.0%} in {p:.0%}" for p, w in NORMAL.items())
         spread = (sum(z * z for z in away) / len(away)) ** 0.5
-        yield f"{name:<6} {len(away)} items: {shares}; scatter over error {spread:.2f}"
+        yield f"D0 of {len(away)} items of quality {quality}: {shares}; scatter over error {spread:.2f}"
 
 
 def warm_seconds(run: Path) -> Iterator[str]:
