@@ -1,18 +1,19 @@
-"""A campaign: many fits from one configuration, told by files, q, windows of frames, models and keys that vary."""
+"""A campaign: many fits from one configuration, told by files, q, windows of frames, models and keys that vary; and a
+joint fit: several data sets with one set of physical parameters."""
 
 from __future__ import annotations
 
 import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from hpcxpcs.config.parameters import MODEL_NAMES, find_parameter, model_named
 from hpcxpcs.config.problems import KeyPath
 from hpcxpcs.config.section import Section, commented
-from hpcxpcs.config.values import read_number, read_whole
+from hpcxpcs.config.values import Number, PathText, read_number, read_whole
 
 MANIFEST = "manifest"
 """Key under `campaign.files` that names a table with one row per item instead of patterns."""
@@ -82,6 +83,27 @@ def _read_models(value: object) -> tuple[str, ...]:
     return found
 
 
+def _read_free(value: object) -> Any:
+    if isinstance(value, Mapping):
+        for name, how in value.items():
+            if how not in ("own", "hierarchical"):
+                raise ValueError(f"says {how} of {name}; own or hierarchical is needed")
+        return {str(name): how for name, how in value.items()}
+    names = (value,) if isinstance(value, str) else () if value is None else value
+    if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
+        raise ValueError("must be a list of parameters, or {parameter: own or hierarchical}")
+    return dict.fromkeys(names, "own")
+
+
+FreePerSet = Annotated[
+    dict[str, Literal["own", "hierarchical"]],
+    BeforeValidator(_read_free),
+    WithJsonSchema({"type": ["array", "object", "string", "null"]}),
+]
+FREE_PER_SET = (
+    "parameters that every data set has of its own: a list, or {D0: hierarchical} where their values are also drawn "
+    "towards each other as far as they scatter; the amplitude of a rate scales it with its constant part"
+)
 Files = Annotated[
     Any,
     BeforeValidator(_read_files),
@@ -92,6 +114,21 @@ ChosenQ = Annotated[
 ]
 Windows = Annotated[Any, BeforeValidator(_read_windows), WithJsonSchema({"type": ["array", "object", "null"]})]
 Models = Annotated[tuple[str, ...], BeforeValidator(_read_models)]
+
+
+class JointSet(Section):
+    """One of the data sets of a joint fit."""
+
+    file: PathText = Field(description="result file", examples=["data/A_r1.hdf"])
+    q: Number | None = Field(default=None, gt=0.0, description="its q in 1/Å; null: that of analyzer_parameters")
+    label: str | None = Field(default=None, description="what results call it; null: the name of its file, and its q")
+
+
+class Joint(Section):
+    """Several data sets fitted together: physical parameters are shared, contrast, offset and noise are not."""
+
+    sets: tuple[JointSet, ...] = Field(min_length=2, description="two data sets or more, of frames at equal times")
+    free: FreePerSet = Field(default_factory=dict, description=FREE_PER_SET)
 
 
 class Campaign(Section):
@@ -116,6 +153,12 @@ class Campaign(Section):
         default_factory=dict,
         description="any keys and the values they take, for example {scaling.mode: [individual, hierarchical]}",
     )
+    pool: tuple[str, ...] = Field(
+        default=(),
+        description="labels, such as [repeat] or [q], over which items are fitted jointly: with the same physical "
+        "parameters, and contrast, offset and noise of their own",
+    )
+    pool_free: FreePerSet = Field(default_factory=dict, description=f"of what is pooled, {FREE_PER_SET}")
     group_by: tuple[str, ...] = Field(
         default=(), description="labels by which the table is arranged, such as [temperature]"
     )
@@ -138,8 +181,9 @@ class Campaign(Section):
         return self.files[MANIFEST] if isinstance(self.files, Mapping) else None
 
 
+JOINT_EXAMPLE = commented({"sets": [{"file": "data/A_r1.hdf"}, {"file": "data/A_r2.hdf"}]})
 EXAMPLE = commented({"files": "data/*_T{temperature:g}K.hdf", "q": "all"})
-"""What the template shows."""
+"""What the template shows of a campaign, and of a joint fit."""
 
 
 def variant_settings(data: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], tuple[tuple[KeyPath, Any], ...]]]:
@@ -164,7 +208,10 @@ def with_choices(
 ) -> dict[str, Any]:
     """The configuration of a campaign without it: with one of its models, and values under the keys that are chosen."""
     one = {key: copy.deepcopy(value) for key, value in data.items() if key != "campaign"}
-    _fill(one, _campaign_of(data))
+    campaign = _campaign_of(data)
+    files, q = campaign.get("files"), campaign.get("q")
+    named = files if isinstance(files, str) else files[0] if isinstance(files, list) and files else "campaign"
+    _fill(one, str(named), _some_q(q) if q is not None or isinstance(files, dict) else None)
     if model is not None:
         one["analysis_mode"] = model
         _drop_others(one, model, models)
@@ -185,16 +232,26 @@ def _models_of(data: Mapping[str, Any], campaign: Mapping[str, Any]) -> Sequence
         return [None]
 
 
-def _fill(data: dict[str, Any], campaign: Mapping[str, Any]) -> None:
-    """Put something in the place of what every item decides for itself, so that the rest can be checked."""
-    files = campaign.get("files")
-    named = files if isinstance(files, str) else files[0] if isinstance(files, list) and files else "campaign"
+def with_first_set(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The data of a configuration with a joint fit, where it names no file or q of its own with those of a set."""
+    joint = data.get("joint")
+    sets = joint.get("sets") if isinstance(joint, Mapping) else None
+    if not isinstance(sets, list | tuple) or not sets or not all(isinstance(one, Mapping) for one in sets):
+        return data
+    filled = copy.deepcopy(dict(data))
+    q = [one["q"] for one in sets if isinstance(one.get("q"), int | float)]
+    _fill(filled, str(sets[0].get("file")), float(q[0]) if q else None)
+    return filled
+
+
+def _fill(data: dict[str, Any], file: str, q: float | None) -> None:
+    """Put a file, and a q, in the place of what every item or set decides for itself, so that the rest is checked."""
     place = _section_of(data, "experimental_data")
     if place is not None and not (place.get("data_file_name") or place.get("data_folder_path")):
-        place.setdefault("file_path", str(named))
+        place.setdefault("file_path", file)
     scattering = _section_of(data, "analyzer_parameters", "scattering")
-    if scattering is not None and (campaign.get("q") is not None or isinstance(files, dict)):
-        scattering.setdefault("wavevector_q", _some_q(campaign.get("q")))
+    if scattering is not None and q is not None:
+        scattering.setdefault("wavevector_q", q)
 
 
 def _some_q(q: object) -> float:

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpcxpcs.config.campaign import Campaign, variant_settings, with_choices
+from hpcxpcs.config.campaign import Campaign, variant_settings, with_choices, with_first_set
 from hpcxpcs.config.dialects.recognise import dialect_of
 from hpcxpcs.config.document import Document, as_plain, parse_value, read_document
 from hpcxpcs.config.parameter_sections import InitialParameters, ParameterSpace
-from hpcxpcs.config.parameters import model_named
+from hpcxpcs.config.parameters import model_named, own_problem
 from hpcxpcs.config.problems import KeyPath, Problem, config_error, dotted
-from hpcxpcs.config.resolve import parameter_problems
+from hpcxpcs.config.resolve import held_parameters, parameter_problems
 from hpcxpcs.config.schema import Config
 from hpcxpcs.config.section import read_section
 from hpcxpcs.errors import ConfigError, OldConfigurationWarning
@@ -68,12 +68,13 @@ def validated(document: Document) -> Config:
 def _checked(data: Mapping[str, Any]) -> tuple[Config | None, list[Problem]]:
     """The Config of plain data, None if it is too wrong to make one, and all that is wrong."""
     model = _model_or_none(data)
-    config, problems = read_section(Config, data, model)
+    config, problems = read_section(Config, with_first_set(data), model)
     parts = config or _parameter_parts(data, model)
     if parts is not None:
         problems += parameter_problems(parts)
     if config is not None:
         problems += _unit_problems(config)
+        problems += [] if config.joint is None else _joint_problems(config, config.joint.free, ("joint", "free"))
     return config, problems
 
 
@@ -107,6 +108,11 @@ def _campaign(data: Mapping[str, Any]) -> tuple[Config | None, list[Problem]]:
     made = tuple(config for config in configs if config is not None)
     if campaign is None or len(made) < len(configs):
         return None, problems
+    if campaign.pool_free and not campaign.pool:
+        problems.append(Problem(("campaign", "pool_free"), "frees parameters per set, and campaign.pool pools nothing"))
+    if campaign.pool:
+        own = campaign.pool_free
+        problems += [one for config in made for one in _joint_problems(config, own, ("campaign", "pool_free"))]
     return made[0].of_campaign(campaign, made, dict(data)), problems
 
 
@@ -119,6 +125,26 @@ def _unit_problems(config: Config) -> list[Problem]:
         "here if the file says so, and stator_rotor_gap 2000 (Å): rates are then thousandths of the phase rate"
     )
     return [Problem(("analyzer_parameters", "scattering", "wavevector_q"), text)]
+
+
+def _joint_problems(config: Config, free: Mapping[str, str], path: KeyPath) -> list[Problem]:
+    """What a joint fit with parameters that are free per set cannot be."""
+    problems = [
+        Problem((*path, name), text)
+        for name in free
+        if (text := own_problem(name, config.analysis_mode, held_parameters(config)))
+    ]
+    if free and config.conventions.integrator != "exact":
+        text = "is possible with conventions.integrator: exact, whose integrals may differ from set to set"
+        problems.append(Problem(path, text))
+    if config.scaling.mode == "fourier":
+        text = "needs the angles of one data set; a joint fit has several: individual, hierarchical or averaged"
+        problems.append(Problem(("scaling", "mode"), text, "fourier"))
+    sets = () if config.joint is None else config.joint.sets
+    if any(one.q is not None for one in sets) and config.analyzer_parameters.scattering.wavevector_q == "unknown":
+        text = "is unknown, and sets of a joint fit name theirs: a transport coefficient can't be shared without q"
+        problems.append(Problem(("analyzer_parameters", "scattering", "wavevector_q"), text))
+    return problems
 
 
 def _sorted(problems: Sequence[Problem], document: Document) -> list[Problem]:

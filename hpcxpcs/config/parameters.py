@@ -7,7 +7,7 @@ such a value (None) has to be given one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,14 +22,19 @@ __all__ = [
     "all_parameter_names",
     "find_parameter",
     "model_named",
+    "own_parameters",
+    "own_problem",
     "parameter_named",
     "parameters_of",
     "scaling_parameters",
 ]
 
-ParameterKind = Literal["amplitude", "exponent", "offset", "fraction", "growth", "instant", "angle", "level"]
+ParameterKind = Literal[
+    "amplitude", "exponent", "offset", "fraction", "growth", "instant", "angle", "level", "log_ratio", "difference"
+]
 """What a parameter is: the three coefficients of a rate A·t^p + B, those of the sample fraction, an azimuth, or
-contrast and offset, which follow from the data in closed form without bounds or prior."""
+contrast and offset, which follow from the data in closed form without bounds or prior; and by what a data set of a
+joint fit differs from the first."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,50 @@ def _in_group(group: str) -> tuple[Parameter, ...]:
 def parameters_of(model: str) -> tuple[Parameter, ...]:
     """The physical parameters of a model (canonical name) in canonical order."""
     return tuple(parameter for group in _GROUPS[model] for parameter in _in_group(group))
+
+
+MAY_BE_OWN = ("amplitude", "exponent", "angle")
+"""Kinds of parameters that every data set of a joint fit may have of its own; the constant part of a rate goes with its
+amplitude, and fractions are one component's share of one sample."""
+
+
+def own_problem(name: str, model: str, held: Collection[str]) -> str:
+    """Why a parameter of a model cannot differ between data sets, with others `held` fixed; empty when it can."""
+    try:
+        parameter = next(one for one in parameters_of(model) if one.name == parameter_named(name, model))
+    except ValueError as error:
+        return str(error)
+    if parameter.kind not in MAY_BE_OWN:
+        allowed = ", ".join(one.name for one in parameters_of(model) if one.kind in MAY_BE_OWN)
+        return f"cannot differ between data sets; {allowed} can"
+    if parameter.name in held:
+        return "is fixed, and free per data set; keep one of the two"
+    offsets = [one.name for one in parameters_of(model) if one.kind == "offset" and one.rate == parameter.rate]
+    if parameter.kind == "exponent" and not set(offsets) <= set(held):
+        return f"can differ between data sets where {offsets[0]} is fixed: no rate may be negative in any of them"
+    return ""
+
+
+def own_parameters(model: str, free: Iterable[str], sets: int) -> tuple[Parameter, ...]:
+    """By what data sets 2, 3, … differ from the first, for every parameter that may be, and is, free per set."""
+    found: list[Parameter] = []
+    for name in free:
+        parameter = find_parameter(name, model)
+        if parameter is None or parameter.kind not in MAY_BE_OWN:
+            continue
+        for number in range(2, sets + 1):
+            if parameter.kind == "amplitude":
+                words = f"ln of {parameter.name} in data set {number} over that in set 1"
+                found.append(_own(parameter, number, "ln", "", "log_ratio", words))
+            else:
+                words = f"{parameter.name} in data set {number} minus that in set 1"
+                found.append(_own(parameter, number, "delta", parameter.unit, "difference", words))
+    return tuple(found)
+
+
+def _own(of: Parameter, number: int, start: str, unit: str, kind: ParameterKind, words: str) -> Parameter:
+    symbol = f"{start} {of.symbol} {number}"
+    return Parameter(f"{start}_{of.name}_{number}", symbol, unit, 0.0, kind, of.group, words)
 
 
 def scaling_parameters() -> tuple[Parameter, ...]:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from hpcxpcs.config.campaign import Joint
 from hpcxpcs.config.parameter_sections import BoundEntry, InitialParameters, ParameterSpace
-from hpcxpcs.config.parameters import Parameter, parameter_named, parameters_of
+from hpcxpcs.config.parameters import Parameter, own_parameters, parameter_named, parameters_of
 from hpcxpcs.config.prior import Prior, read_prior
 from hpcxpcs.config.problems import KeyPath, Problem, config_error, dotted
 from hpcxpcs.config.scale import DataScale, Exponent, Extent, dimensionless, extent_of, needs_data
@@ -41,6 +42,10 @@ class ParameterSettings(Protocol):
     @property
     def initial_parameters(self) -> InitialParameters:
         """Start values, fixed and active parameters."""
+
+    @property
+    def joint(self) -> Joint | None:
+        """The data sets of a joint fit."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +156,16 @@ def from_record(model: str, record: Sequence[Mapping[str, Any]]) -> tuple[Resolv
             fixed=entry["fixed"],
             given=tuple(entry["given"]),
         )
-        for parameter, entry in zip(parameters_of(model), record, strict=True)
+        for parameter, entry in zip(_of_record(model, record), record, strict=True)
     )
+
+
+def _of_record(model: str, record: Sequence[Mapping[str, Any]]) -> list[Parameter]:
+    """The parameters of a record in its order, those of single data sets after those of the model."""
+    known = parameters_of(model)
+    sets = 1 + max((int(entry["name"].rpartition("_")[2]) - 1 for entry in record[len(known) :]), default=0)
+    own = {one.name: one for parameter in known for one in own_parameters(model, [parameter.name], sets)}
+    return [*known, *(own[entry["name"]] for entry in record[len(known) :])]
 
 
 def _choices(config: ParameterSettings) -> tuple[ParameterChoice, ...]:
@@ -167,7 +180,15 @@ def _choices(config: ParameterSettings) -> tuple[ParameterChoice, ...]:
         given = tuple(name for name, value in stated.items() if value is not None)
         choice = ParameterChoice(parameter, entry.min, entry.max, entry.prior, start, fixed, given)
         choices.append(choice if needs_data(parameter) else _filled(choice, dimensionless(parameter)))
+    if config.joint is not None:
+        for own in own_parameters(config.analysis_mode, config.joint.free, len(config.joint.sets)):
+            choices.append(_filled(ParameterChoice(own, None, None, None, 0.0, None), dimensionless(own)))
     return tuple(choices)
+
+
+def held_parameters(config: ParameterSettings) -> tuple[str, ...]:
+    """The names of the parameters that do not vary."""
+    return tuple(choice.parameter.name for choice in _choices(config) if choice.fixed is not None)
 
 
 def _filled(choice: ParameterChoice, table: Extent) -> ParameterChoice:

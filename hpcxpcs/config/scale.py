@@ -42,6 +42,14 @@ GROWTH_REACH = 100.0
 """Largest growth of the logarithm of the sample fraction over the window: a change within one frame of a hundred."""
 
 
+LOG_RATIO_REACH = math.log(1000.0)
+"""Largest logarithm of the ratio of a rate in two data sets that are fitted together: beyond a factor of a thousand one
+of them shows nothing where the other shows all. Its prior, a factor e either way, is wide next to what data tell."""
+
+DIFFERENCE, DIFFERENCE_OF_ANGLES = (2.0, 0.5), (90.0, 30.0)
+"""Largest difference between two data sets, and width of its prior, of an exponent and of a direction in degrees."""
+
+
 @dataclass(frozen=True)
 class DataScale:
     """q (1/Å), gap (Å), time between frames (s), and the first and last time (s) that enter the likelihood."""
@@ -130,6 +138,11 @@ def dimensionless(parameter: Parameter) -> Extent:
         return Extent(0.0, 1.0, Prior("uniform"))
     if parameter.kind == "angle":
         return Extent(-ANGLE_REACH, ANGLE_REACH, Prior("uniform"))
+    if parameter.kind == "log_ratio":
+        return Extent(-LOG_RATIO_REACH, LOG_RATIO_REACH, _normal(0.0, 1.0))
+    if parameter.kind == "difference":
+        reach, spread = DIFFERENCE_OF_ANGLES if parameter.unit == "degree" else DIFFERENCE
+        return Extent(-reach, reach, _normal(0.0, spread))
     raise ValueError(f"the range of {parameter.name} depends on the data")
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from hpcxpcs.config import sections
-from hpcxpcs.config.campaign import EXAMPLE, Campaign
+from hpcxpcs.config.campaign import EXAMPLE, JOINT_EXAMPLE, Campaign, Joint, JointSet
 from hpcxpcs.config.parameter_sections import InitialParameters, ParameterSpace
 from hpcxpcs.config.parameters import ALIASES, MODEL_NAMES, model_named
 from hpcxpcs.config.resolve import ParameterChoice, parameter_choices
@@ -93,6 +93,12 @@ class Config(Section):
         json_schema_extra=EXAMPLE,
     )
 
+    joint: Joint | None = Field(
+        default=None,
+        description="several data sets in one fit instead of one file (docs/campaigns.md)",
+        json_schema_extra=JOINT_EXAMPLE,
+    )
+
     _source: Path | None = PrivateAttr(default=None)
     _base: Path | None = PrivateAttr(default=None)
     _variants: tuple[Config, ...] = PrivateAttr(default=())
@@ -145,6 +151,17 @@ class Config(Section):
         written = self.experimental_data.file_as_written()
         return (self.base / written.expanduser()).absolute()
 
+    def of_set(self, chosen: JointSet) -> Config:
+        """The configuration that reads one of the data sets of a joint fit."""
+        place = {"file_path": chosen.file, "data_folder_path": None, "data_file_name": None}
+        analyzer = self.analyzer_parameters
+        if chosen.q is not None:
+            scattering = analyzer.scattering.model_copy(update={"wavevector_q": chosen.q})
+            analyzer = analyzer.model_copy(update={"scattering": scattering})
+        data = self.experimental_data.model_copy(update=place)
+        update = {"experimental_data": data, "analyzer_parameters": analyzer, "joint": None}
+        return self.model_copy(update=update)
+
     def to_mapping(self) -> dict[str, Any]:
         """All settings, defaults included, as plain JSON-able data that `config_from_mapping` reads back."""
         return self.model_dump(mode="json")
@@ -152,6 +169,8 @@ class Config(Section):
     def fingerprint(self) -> str:
         """SHA-256 (hex) of every setting that can change the answer, however it was spelled."""
         settings = self.model_dump(mode="json", exclude={*_NOT_PART_OF_THE_ANSWER, *_FINGERPRINTED_AS_RESOLVED})
+        if self.joint is None:
+            del settings["joint"]
         settings["parameters"] = [_as_mapping(item) for item in parameter_choices(self)]
         settings["data_file"] = self.experimental_data.file_as_written().as_posix()
         settings["format"] = self.experimental_data.format

@@ -81,6 +81,44 @@ class InMemory:
         """Return None: what is in memory is prepared again."""
 
 
+@dataclass(frozen=True)
+class Joined:
+    """The matrices of several data sets, one set after the other: `parts` are (matrices, number of angles)."""
+
+    parts: tuple[tuple[Matrices, int], ...]
+
+    @property
+    def dtype(self) -> str:
+        """Type of the numbers that holds those of all sets."""
+        return str(np.result_type(*(np.dtype(part.dtype) for part, _ in self.parts)))
+
+    def c2(self, k: int) -> NDArray[Any]:
+        """Return the matrix of angle k of all."""
+        part, own = self._place(k)
+        return part.c2(own)
+
+    def sigma(self, k: int) -> NDArray[Any] | None:
+        """Return the uncertainties of angle k of all."""
+        part, own = self._place(k)
+        return part.sigma(own)
+
+    def content_hash(self) -> str:
+        """Return a hash of all sets."""
+        return hashlib.sha256(" ".join(part.content_hash() for part, _ in self.parts).encode()).hexdigest()
+
+    def angle_hash(self, k: int) -> str | None:
+        """Return a hash of what is stored of angle k of all."""
+        part, own = self._place(k)
+        return part.angle_hash(own)
+
+    def _place(self, k: int) -> tuple[Matrices, int]:
+        for part, count in self.parts:
+            if k < count:
+                return part, k
+            k -= count
+        raise IndexError(k)
+
+
 def hash_of_arrays(arrays: Iterable[NDArray[Any]]) -> str:
     """Return a hash (hex) of the types, shapes and values of arrays."""
     digest = hashlib.sha256()

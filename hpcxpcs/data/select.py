@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from hpcxpcs.config import Config
 from hpcxpcs.data.clean import FEWEST_FRAMES, Screening
 from hpcxpcs.data.formats import BinInfo, Layout, open_file, read_matrix
-from hpcxpcs.data.matrices import InMemory, Matrices
+from hpcxpcs.data.matrices import InMemory, Joined, Matrices
 from hpcxpcs.data.preprocess import stages_of
 from hpcxpcs.data.stored import FileIdentity, Sigma, Stored, sigma_locations
-from hpcxpcs.data.twotime import TwoTime
+from hpcxpcs.data.twotime import DataSet, TwoTime
 from hpcxpcs.errors import DataError, SelectionError
 
 SAME_Q = 1e-3
@@ -45,7 +46,50 @@ class PhiInterval(Protocol):
 
 
 def load(config: Config) -> TwoTime:
-    """Read what the configuration selects from its data file; matrices are read later, one at a time."""
+    """Read what the configuration selects from its data file, or from those of a joint fit; matrices are read later."""
+    if config.joint is None:
+        return _load_one(config)
+    members = [_load_one(config.of_set(one)) for one in config.joint.sets]
+    return joined(members, [one.label for one in config.joint.sets])
+
+
+def joined(members: Sequence[TwoTime], labels: Sequence[str | None]) -> TwoTime:
+    """Several data sets as one, for a joint fit; DataError where their frames do not have the same times."""
+    first = members[0]
+    for other in members[1:]:
+        if other.n_frames != first.n_frames or not np.allclose(other.t, first.t, rtol=1e-9, atol=1e-9 * first.dt):
+            raise DataError(
+                f"{other.provenance['file']}: has {other.n_frames} frames of {other.dt:g} s from {other.t[0]:g} s, and "
+                f"{first.provenance['file']} has {first.n_frames} of {first.dt:g} s from {first.t[0]:g} s: a joint fit "
+                "needs equal times; select common frames (analyzer_parameters.start_frame, end_frame, or windows)"
+            )
+    several = len({member.q for member in members}) > 1
+    sets = tuple(
+        DataSet(
+            label or Path(member.provenance["file"]).stem + (f" q={member.q:.4g}" if several else ""),
+            member.provenance["file"],
+            float(member.q),
+            tuple(member.provenance["bins"]),
+        )
+        for member, label in zip(members, labels, strict=True)
+    )
+    notes = [f"{one.label}: {note}" for one, member in zip(sets, members, strict=True) for note in _notes(member)]
+    angles = [angle for member in members for angle in member.provenance["phi"]]
+    bins = [label for member in members for label in member.provenance["bins"]]
+    own = {"files": [one.file for one in sets], "phi": angles, "bins": bins, "notes": notes, "joint": True}
+    q = float(np.exp(np.mean([np.log(member.q) for member in members])))
+    phi = np.concatenate([member.phi for member in members])
+    matrices = Joined(tuple((member.matrices, member.n_phi) for member in members))
+    provenance = {**first.provenance, **own, "q": q}
+    return replace(first, phi=phi, q=q, provenance=provenance, matrices=matrices, sets=sets)
+
+
+def _notes(member: TwoTime) -> list[str]:
+    return list(member.provenance["notes"])
+
+
+def _load_one(config: Config) -> TwoTime:
+    """One data set of one file."""
     path = Path(config.data_file)
     analyzer, filtering = config.analyzer_parameters, config.data_filtering
     with open_file(path, config.experimental_data.format) as layout:

@@ -26,8 +26,20 @@ UNEVEN = 0.01
 
 
 @dataclass(frozen=True)
+class DataSet:
+    """One of the data sets of a joint fit: what it is called, its file, q (1/Å), and the bin of each of its angles."""
+
+    label: str
+    file: str
+    q: float
+    bins: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class TwoTime:
     """Two-time matrices of one q (Å⁻¹) at angles phi (n_phi,) in degrees and times t (N,) in s, read lazily.
+
+    In a joint fit, angles are those of all its `sets`, one set after the other, and q is their geometric mean.
 
     `frames` are the first and last frame used, counted from 1 in the file. `provenance` is plain JSON data on
     where the numbers come from; its list "notes" grows as matrices are read.
@@ -43,6 +55,7 @@ class TwoTime:
     screening: Screening = field(default_factory=Screening)
     processing: Preprocessing = field(default_factory=Preprocessing)
     kept: KeptMatrices | None = field(default=None, repr=False, compare=False)
+    sets: tuple[DataSet, ...] = ()
 
     def __post_init__(self) -> None:
         """State the stages that are on, before any matrix is read."""
@@ -55,6 +68,22 @@ class TwoTime:
     def n_phi(self) -> int:
         """Number of angles."""
         return len(self.phi)
+
+    @property
+    def set_of_angle(self) -> NDArray[np.int64]:
+        """The number of the data set that each angle belongs to (n_phi,), from 0."""
+        sizes = [len(one.bins) for one in self.sets] or [self.n_phi]
+        return np.repeat(np.arange(len(sizes)), sizes)
+
+    @property
+    def asked_angles(self) -> Floats:
+        """What a model is asked with for each angle (n_phi,): phi, in a joint fit the number of the angle."""
+        return np.arange(self.n_phi, dtype=np.float64) if self.sets else np.asarray(self.phi, dtype=np.float64)
+
+    def angle_name(self, k: int) -> str:
+        """What an angle is called, with its data set in a joint fit."""
+        own = f"{self.phi[k]:g}°"
+        return f"{self.sets[self.set_of_angle[k]].label}, {own}" if self.sets else own
 
     @property
     def n_frames(self) -> int:
@@ -129,6 +158,8 @@ class TwoTime:
         is a change; copying or touching the file is not), σ, angles, q, times, frames and masking settings.
         """
         settings = self._settings(self.phi.tolist()) | {"matrices": self.matrices.content_hash()}
+        if self.sets:
+            settings["sets"] = [[one.q, list(one.bins)] for one in self.sets]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def _settings(self, phi: Any) -> dict[str, Any]:
@@ -158,7 +189,7 @@ class TwoTime:
     def _name(self, k: int) -> str:
         if not 0 <= k < self.n_phi:
             raise DataError(f"angle {k}: there are {self.n_phi} angles, counted from 0")
-        source = self.provenance.get("file")
+        source = self.sets[self.set_of_angle[k]].file if self.sets else self.provenance.get("file")
         name = f"angle {k} (phi = {self.phi[k]:g} degrees)"
         return f"{source}: {name}" if source else name
 
@@ -168,19 +199,21 @@ class TwoTime:
         if c2.shape != (self.n_frames, self.n_frames):
             raise DataError(f"{name}: the matrix has shape {c2.shape}, expected {(self.n_frames,) * 2}")
         c2, asymmetry = clean.symmetric(c2)
+        at = (
+            f"{self.sets[self.set_of_angle[k]].label}, phi = {self.phi[k]:g}" if self.sets else f"phi = {self.phi[k]:g}"
+        )
         masks, repairs = screened(c2, self.screening, name, self.frames[0])
         notes = [
-            f"phi = {self.phi[k]:g}: repair masked {len(item.frames)} frames and {item.pairs} pairs: {item.reason}"
-            for item in repairs
+            f"{at}: repair masked {len(item.frames)} frames and {item.pairs} pairs: {item.reason}" for item in repairs
         ]
         if asymmetry > 0.0 and asymmetry > clean.rounding(c2):
-            notes.append(f"phi = {self.phi[k]:g}: the triangles differ by up to {asymmetry:.3g}; their mean is used")
+            notes.append(f"{at}: the triangles differ by up to {asymmetry:.3g}; their mean is used")
         if masks.dead.any():
             words = clean.dead_words(masks.dead, self.frames[0])
-            notes.append(f"phi = {self.phi[k]:g}: {int(masks.dead.sum())} dead frames are masked: {words}")
+            notes.append(f"{at}: {int(masks.dead.sum())} dead frames are masked: {words}")
         if masks.pair_ok is not None:
             masked = np.count_nonzero(~masks.pair_ok) // 2
-            notes.append(f"phi = {self.phi[k]:g}: {masked} pairs without a finite value are masked")
+            notes.append(f"{at}: {masked} pairs without a finite value are masked")
         return c2, masks, tuple(notes)
 
     def _processed(self, k: int, c2: NDArray[Any], masks: clean.Masks) -> tuple[NDArray[Any], float]:

@@ -8,7 +8,7 @@ from itertools import count
 
 import numpy as np
 
-from hpcxpcs.arrays import Floats
+from hpcxpcs.arrays import Floats, Integers
 from hpcxpcs.data.matrices import AngleMatrix, Angles, ReadAhead, each_in_order
 from hpcxpcs.data.quality.photons import Counted, counted
 from hpcxpcs.data.twotime import TwoTime
@@ -32,7 +32,8 @@ def always_wanted() -> None:
 class Measurement:
     """Matrices by angle, phi (n_phi,) in degrees, time axis; `has_sigma` when the data carry their own errors.
 
-    `counted` are the photons and pixels that the file tells of.
+    In a joint fit phi are the numbers of the angles, as its model wants to be asked, and `set_of_angle` (n_phi,) the
+    data sets that they belong to. `counted` are the photons and pixels that the file tells of.
     """
 
     angles: Angles
@@ -42,6 +43,7 @@ class Measurement:
     threads: int = 1
     still_wanted: Demand = always_wanted
     counted: Counted | None = None
+    set_of_angle: Integers | None = None
 
     @property
     def raw(self) -> RawPairs:
@@ -50,7 +52,7 @@ class Measurement:
 
     @property
     def drift(self) -> Floats | None:
-        """How bright each frame is (N,), 1 where the file says without light; None where it does not tell."""
+        """How bright each frame is (n_phi, N), 1 where the file says without light; None where it does not tell."""
         found = None if self.counted is None else self.counted.drift
         return None if found is None else np.where(np.isfinite(found), found, 1.0)
 
@@ -78,12 +80,12 @@ def measure(
     size = first.c2.nbytes + (0 if first.pair_ok is None else first.pair_ok.nbytes)
     size += 0 if first.sigma is None or not any(first.sigma.strides) else first.sigma.nbytes
     axis = TimeAxis(float(data.t[0]), float(data.dt), data.n_frames)
-    phi = np.asarray(data.phi, dtype=np.float64)
+    phi, of_set = data.asked_angles, data.set_of_angle if data.sets else None
     if size * data.n_phi > keep_bytes:
         in_flight = size * (IN_FLIGHT if data.kept is None else KEPT_IN_FLIGHT)
         at_once = 2 if ahead_bytes is None or in_flight <= ahead_bytes else 1
         slow = ReadAhead(_while_wanted(data.angle, still_wanted), at_once)
-        return Measurement(slow, phi, axis, first.sigma is not None, threads, still_wanted, counted(data))
+        return Measurement(slow, phi, axis, first.sigma is not None, threads, still_wanted, counted(data), of_set)
     done, matrix_of = count(1), _while_wanted(data.angle, still_wanted)
 
     def read(index: int) -> AngleMatrix:
@@ -94,7 +96,7 @@ def measure(
 
     held = each_angle(read, data.n_phi, threads)
     kept = _while_wanted(held.__getitem__, still_wanted)
-    return Measurement(kept, phi, axis, first.sigma is not None, threads, still_wanted, counted(data))
+    return Measurement(kept, phi, axis, first.sigma is not None, threads, still_wanted, counted(data), of_set)
 
 
 def _while_wanted(angles: Angles, still_wanted: Demand) -> Angles:

@@ -170,7 +170,7 @@ def _squares(
     )
     directions = np.concatenate([contrast * basis[2:], basis[:2]])
     residual = np.where(pairs > 0.0, sums / np.where(pairs > 0.0, pairs, 1.0), 0.0)
-    drift, dimness = brightness(measurement, inside), np.ones(held.size)
+    drift, dimness = brightness(measurement, angle, inside), np.ones(held.size)
     if drift is not None:
         dimness = np.bincount(inside // width, weights=1.0 / drift, minlength=len(frames))[held] / frames[held]
     return _Squares(pairs * directions, directions, basis[0], residual, frames[held], dimness)
@@ -264,11 +264,11 @@ def _photons_and_pixels(
     return 1.0 / shot, pixels, source
 
 
-def brightness(measurement: Measurement, frames: Integers) -> Floats | None:
-    """How bright each of some frames (n,) is, the mean of the inverse being 1; None where the file does not tell."""
+def brightness(measurement: Measurement, angle: int, frames: Integers) -> Floats | None:
+    """How bright each of some frames (n,) of an angle is, the mean of the inverse being 1; None if the file is silent."""
     if measurement.drift is None:
         return None
-    chosen = measurement.drift[frames]
+    chosen = measurement.drift[angle, frames]
     return np.asarray(chosen * np.mean(1.0 / chosen))
 
 
@@ -276,9 +276,9 @@ def _brightness_of_angles(measurement: Measurement, residuals: Residuals) -> tup
     """Brightness over that by which differences were weighted, and its mean, at every angle (n_phi,); 1 if unknown."""
     found = np.ones((2, len(residuals.frames)))
     for angle, used in enumerate(residuals.frames):
-        drift = brightness(measurement, np.flatnonzero(used))
+        drift = brightness(measurement, angle, np.flatnonzero(used))
         if drift is not None and measurement.drift is not None:
-            found[:, angle] = np.mean(drift) / np.mean(measurement.drift[used]), np.mean(drift)
+            found[:, angle] = np.mean(drift) / np.mean(measurement.drift[angle, used]), np.mean(drift)
     return found[0], found[1]
 
 
@@ -291,7 +291,7 @@ def diagonal_excess(measurement: Measurement, smooth: Floats) -> Floats:
     def median(angle: int, matrix: AngleMatrix) -> float:
         inside = np.flatnonzero(matrix.frame_ok)
         values = (np.diagonal(matrix.c2)[inside] - smooth[angle]).astype(np.float64)
-        drift = brightness(measurement, inside)
+        drift = brightness(measurement, angle, inside)
         values = values if drift is None else values * drift
         values = values[np.isfinite(values)]
         return float(np.median(values)) if values.size else np.nan

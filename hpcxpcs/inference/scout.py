@@ -38,6 +38,10 @@ SPAN = {
 over the whole window, and the largest within one frame, which wins where it allows more."""
 
 
+ALIKE = ("log_ratio", "difference")
+"""Kinds of parameters by which data sets of a joint fit differ."""
+
+
 def candidate_starts(
     model: Model,
     parameters: Sequence[ResolvedParameter],
@@ -47,7 +51,7 @@ def candidate_starts(
 ) -> Floats:
     """Physical starting points (count, p): rates from the scale of the data, the rest from the priors, inside bounds.
 
-    Fixed parameters keep their values.
+    Fixed parameters keep their values, and data sets of a joint fit begin alike.
     """
     cube = latin_hypercube(count, len(parameters), np.random.default_rng(seed))
     theta = np.empty_like(cube)
@@ -65,6 +69,8 @@ def candidate_starts(
     for k, parameter in enumerate(parameters):
         if parameter.fixed is not None:
             theta[:, k] = parameter.fixed
+        elif parameter.parameter.kind in ALIKE:
+            theta[:, k] = 0.0
     return theta
 
 
@@ -216,7 +222,8 @@ def scout(
     wanted, model = measurement.still_wanted, coordinates.model
     objective = Objective(coordinates, Compiled(tiles), scaling, jnp.asarray(sigma), limits, wanted, RIDGE)
     scale = DataScale(model.q, model.gap, measurement.axis.step, limits.first, limits.last)
-    plan = effort(len(coordinates.free), settings.multi_start)
+    alike = sum(parameters[k].parameter.kind in ALIKE for k in coordinates.free)
+    plan = effort(len(coordinates.free) - alike, settings.multi_start)
     theta = candidate_starts(model, parameters, scale, plan.candidates, settings.seed)
     us = np.array([coordinates.from_physical(row) for row in theta])
     costs = np.asarray(_screen(coordinates, tiles, scaling, jnp.asarray(sigma), jnp.asarray(us)))

@@ -121,7 +121,7 @@ def averaged_squares(
         spread = np.sqrt(np.bincount(square, weights=(t - middle[square]) ** 2, minlength=size) / some)
         times[k] = middle[:, None] + spread[:, None] * np.array([[0.0]] if nodes == 1 else [[-1.0, 1.0]])
         root[k] = np.sqrt(count)
-        drift = brightness(measurement, inside)
+        drift = brightness(measurement, k, inside)
         if drift is not None:
             noise = np.bincount(square, weights=1.0 / drift, minlength=size)
             root[k] = count / np.sqrt(np.where(count > 0.0, noise, 1.0))

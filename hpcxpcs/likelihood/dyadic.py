@@ -144,17 +144,17 @@ def clustered_scores(
     """Scores and residuals of every angle at theta (p,), tangents (p, k), per_angle (n_phi, 2), noise (n_phi,).
 
     `per_angle` has contrast and offset, `widths` those of the residuals, of which the second divides the first;
-    `brightness` (N,) is that of frames, where it is known.
+    `brightness` (n_phi, N) is that of frames, where it is known.
     """
     width, fine = widths
-    roots = np.ones(raw.axis.count + TILE)
+    roots = np.ones((len(per_angle), raw.axis.count + TILE))
     if brightness is not None:
-        roots[: len(brightness)] = np.sqrt(brightness)
+        roots[:, : brightness.shape[1]] = np.sqrt(brightness)
 
     def found(index: int, tiles: RawTiles) -> tuple[Array, ...]:
         level, noise = jnp.asarray(per_angle[index]), jnp.asarray(sigma[index])
         begins = ((_first_frames(raw, times), times.shape[1]) for times in (tiles.row_times, tiles.column_times))
-        of_tiles = tuple(jnp.asarray(roots[first[:, None] + np.arange(side)]) for first, side in begins)
+        of_tiles = tuple(jnp.asarray(roots[index, first[:, None] + np.arange(side)]) for first, side in begins)
         scores = _tile_scores(model, widths, tiles, theta, tangents, level, noise, of_tiles)
         return tiles.row_times, tiles.column_times, *scores
 

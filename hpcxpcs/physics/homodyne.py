@@ -57,7 +57,7 @@ def _even_polynomial(x: Array, coefficients: tuple[float, ...]) -> Array:
     return total
 
 
-def diffusion_field(q: float, transport: Array) -> Array:
+def diffusion_field(q: Scalar, transport: Array) -> Array:
     """Field correlation exp(−½ q² |∫J dt|); q in Å⁻¹, transport = ∫J dt in Å².
 
     J is the growth rate of the mean square displacement along q (2D for Brownian motion).
@@ -65,7 +65,7 @@ def diffusion_field(q: float, transport: Array) -> Array:
     return jnp.exp(-0.5 * q**2 * jnp.abs(transport))
 
 
-def shear_field(law: str, q: float, gap: float, alignment: Array, strain: Array) -> Array:
+def shear_field(law: str, q: Scalar, gap: float, alignment: Array, strain: Array) -> Array:
     """Field correlation of a sheared gap; q in Å⁻¹, gap in Å, alignment = cos(φ0 − φ), strain = ∫γ̇ dt.
 
     couette: the average of exp(i q·v t) over a linear profile, sinc(½ q L cosΔφ ∫γ̇).

@@ -30,7 +30,7 @@ from hpcxpcs.pipeline.compile_cache import compile_log
 from hpcxpcs.pipeline.crew import crew, is_point_fit
 from hpcxpcs.pipeline.loading import known_truth, load_for_run, quality_report
 from hpcxpcs.pipeline.plan import begin, plan_for, start_over
-from hpcxpcs.pipeline.prepare import OpenRun, fit_data, grid_of, model_of
+from hpcxpcs.pipeline.prepare import OpenRun, fit_data, model_for
 from hpcxpcs.pipeline.reporter import LoggingReporter, Reporter, logged
 from hpcxpcs.pipeline.settings import configured, fit_threads, run_folder
 from hpcxpcs.results.records import Answer, RunRecord, WrittenResults
@@ -222,7 +222,7 @@ class Fitting:
                 refuse_complete(run)
             data = run.load_data()
             point, timings = run.point_fit(self.reporter.warn)
-            model = model_of(self.config, data.q, grid_of(data))
+            model = model_for(self.config, data)
             found = self._write(run.plan.run_id, data, model, point, posterior, timings)
             compile_log().tell(run, "results")
             mark_complete(run, posterior.verdict, posterior.words, found.exit_code)

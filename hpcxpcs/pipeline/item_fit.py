@@ -35,7 +35,7 @@ from hpcxpcs.physics.model import Model
 from hpcxpcs.pipeline.items import Item, answer_file, item_from_record, keep_row, work_folder
 from hpcxpcs.pipeline.loading import known_truth, load_for_run, quality_report
 from hpcxpcs.pipeline.plan import begin
-from hpcxpcs.pipeline.prepare import OpenRun, fit_data, grid_of, model_of, pack, unpack
+from hpcxpcs.pipeline.prepare import OpenRun, fit_data, model_for, pack, unpack
 from hpcxpcs.pipeline.reporter import LoggingReporter, Reporter, Silent, logged
 from hpcxpcs.results.cmc import evidence_basis
 from hpcxpcs.results.records import Answer, RunRecord
@@ -259,7 +259,7 @@ def _fitted(config: Config, place: Path, reporter: LoggingReporter, pulse: Pulse
     executor = InProcess(lazily(task_function), _StopOf(pulse))
     posterior = sample_posterior(run, executor, reporter)
     point, timings = run.point_fit(reporter.warn)
-    return FittedItem(config, data, model_of(config, data.q, grid_of(data)), point, posterior, timings)
+    return FittedItem(config, data, model_for(config, data), point, posterior, timings)
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def thumbnail(found: FittedItem) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = _in_squares(np.where(good, matrix.c2, 0.0), edges) / pairs
         at = found.data.t[((edges[:-1] + edges[1:]) // 2).clip(0, count - 1)]
-        theta, phi = jnp.asarray(found.point.values), jnp.asarray(found.data.phi[0])
+        theta, phi = jnp.asarray(found.point.values), jnp.asarray(found.data.asked_angles[0])
         shape = np.asarray(found.model.shape(theta, jnp.asarray(at)[:, None], jnp.asarray(at)[None, :], phi))
         fit = found.point.scaling.offset[0] + found.point.scaling.contrast[0] * shape
         away = (mean - fit) / found.point.sigma[0] * np.sqrt(pairs)
@@ -311,7 +311,7 @@ def restored(run: Run, index: int, reporter: Reporter) -> FittedItem:
     point = unpack(PointFit, found.arrays, values, "point.")
     posterior = unpack(Posterior, found.arrays, values, "posterior.") if sampled else None
     data = load_for_run(config, work_folder(run, task), reporter.warn)
-    return FittedItem(config, data, model_of(config, data.q, grid_of(data)), point, posterior, timings)
+    return FittedItem(config, data, model_for(config, data), point, posterior, timings)
 
 
 def write_report(

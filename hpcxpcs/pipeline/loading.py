@@ -128,6 +128,11 @@ def known_truth(config: Config, data: TwoTime) -> dict[str, Any] | None:
     if truth is None:
         return None
     hidden = set()
+    others = [read_truth(Path(one.file)) for one in data.sets]
+    if others:
+        hidden |= {"contrast", "offset"}
+    if any(other is None or other.get("parameters") != truth.get("parameters") for other in others):
+        hidden.add("parameters")
     conventions = config.conventions.model_dump()
     if (
         (data.frames[0] != 1 and config.analyzer_parameters.time_origin != "file")

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hpcxpcs.answer.fit import PointFit
 from hpcxpcs.answer.fit_verdict import held_at_zero
 from hpcxpcs.config import Config, ResolvedParameter, resolved_parameters
+from hpcxpcs.config.parameters import Parameter, own_parameters, parameter_named
 from hpcxpcs.config.plausible import check_parameters
 from hpcxpcs.config.resolve import from_record, recorded
 from hpcxpcs.data.twotime import TwoTime
@@ -31,7 +33,7 @@ from hpcxpcs.likelihood.moments import Moments
 from hpcxpcs.likelihood.shards import PairSet, partition, shard_moments
 from hpcxpcs.likelihood.whitened import Whitened, WhitenedAngle, arrays_of_angle, condensed
 from hpcxpcs.log.levels import log_context
-from hpcxpcs.physics.model import Model, TimeGrid, build_model
+from hpcxpcs.physics.model import MODELS, JointSets, Model, TimeGrid, build_model
 from hpcxpcs.pipeline.compile_cache import compile_cache, compile_log
 from hpcxpcs.pipeline.loading import held_bytes, load_for_run, refuse_poor
 from hpcxpcs.pipeline.plan import PREPARE, is_prepared, planned_parameters, scale_of
@@ -115,6 +117,9 @@ def _value(name: str, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any
 OTHER_BYTES = 700_000_000
 """What a fit needs besides matrices: libraries, compiled code, slabs and tiles."""
 
+JOINT_ANGLES = ("phi", "q", "number")
+"""What a sealed likelihood of a joint fit knows of every angle."""
+
 LIKELIHOOD, POINT, SQUARES = "likelihood", "point fit", "squares"
 """Kinds of the sealed files of this stage."""
 
@@ -170,7 +175,8 @@ class OpenRun(Run):
         arrays = self.sealed.arrays
         first, step, count = arrays["grid"]
         grid = TimeGrid(float(first), float(step), int(count))
-        model = model_of(self.config, float(arrays["q"]), grid)
+        angles = {name: arrays[f"joint/{name}"] for name in JOINT_ANGLES if f"joint/{name}" in arrays}
+        model = model_of(self.config, float(arrays["q"]), grid, angles)
         fixed = tuple((k, p.fixed) for k, p in enumerate(self.parameters) if p.fixed is not None)
         return Coordinates(model, reference_time(*map(float, arrays["time_range"])), fixed)
 
@@ -224,9 +230,31 @@ def read_measurement(
     return measurement
 
 
-def model_of(config: Config, q: float, grid: TimeGrid) -> Model:
-    """The model of a configuration at q (1/Å) on a time axis."""
-    conventions = config.conventions
+def model_for(config: Config, data: TwoTime) -> Model:
+    """The model of a configuration for its data."""
+    return model_of(config, data.q, grid_of(data), joint_angles(data))
+
+
+def joint_angles(data: TwoTime) -> dict[str, np.ndarray]:
+    """Of a joint fit the phi, q and data set of every angle (n_phi,); empty without."""
+    if not data.sets:
+        return {}
+    of_set = data.set_of_angle
+    return {"phi": np.asarray(data.phi), "q": np.array([one.q for one in data.sets])[of_set], "number": of_set}
+
+
+def model_of(config: Config, q: float, grid: TimeGrid, angles: Mapping[str, np.ndarray] | None = None) -> Model:
+    """The model of a configuration at q (1/Å) on a time axis, and at the `angles` of a joint fit."""
+    conventions, sets = config.conventions, None
+    own: tuple[Parameter, ...] = ()
+    if config.joint is not None:
+        names, count = MODELS[config.analysis_mode], len(config.joint.sets)
+        own = own_parameters(config.analysis_mode, config.joint.free, count)
+        free = [parameter_named(name, config.analysis_mode) for name in config.joint.free]
+        places = tuple((names.index(name), len(names) + k * (count - 1)) for k, name in enumerate(free))
+        sets = JointSets(
+            count=count, own=places, **{name: jnp.asarray(array) for name, array in (angles or {}).items()}
+        )
     return build_model(
         config.analysis_mode,
         q=q,
@@ -235,6 +263,8 @@ def model_of(config: Config, q: float, grid: TimeGrid) -> Model:
         integrator=conventions.integrator,
         heterodyne=conventions.heterodyne,
         grid=grid,
+        sets=sets,
+        own_names=tuple(one.name for one in own),
     )
 
 
@@ -260,7 +290,7 @@ def fit_data(
     """
     refuse_poor(config, data, reporter)
     compile_cache(config.runtime.compilation_cache_dir, reporter.warn)
-    model = model_of(config, data.q, grid_of(data))
+    model = model_for(config, data)
     scale = scale_of(config, data)
     parameters = parameters or resolved_parameters(config, scale)
     for doubt in check_parameters(parameters, scale).at_least("warning"):
@@ -292,6 +322,7 @@ def prepare(run: OpenRun, reporter: Reporter) -> None:
     arrays, values = stored(prepared)
     values["warnings"], values["parameters"] = warnings, recorded(fitted.sampled)
     grid = grid_of(data)
+    arrays |= {f"joint/{name}": array for name, array in joint_angles(data).items()}
     arrays |= {"q": np.asarray(data.q), "grid": np.array([grid.start, grid.step, float(grid.count)])}
     _write(run, run.task_file(PREPARE), LIKELIHOOD, arrays, values, PREPARE.name)
 

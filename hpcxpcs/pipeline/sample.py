@@ -353,7 +353,7 @@ def check_angle(run: OpenRun, task: Task) -> Outcome:
 def _of_pairs(data: TwoTime, model: Model, k: int, thetas: Floats) -> Products:
     """Products of the raw pairs of angle k at parameter sets thetas (m, p), leaves (m, 1, …)."""
     axis = TimeAxis(float(data.t[0]), float(data.dt), data.n_frames)
-    phi = np.asarray(data.phi, dtype=np.float64)[k : k + 1]
+    phi = data.asked_angles[k : k + 1]
     raw = RawPairs(lambda _: data.angle(k), phi, axis, usable_cores())
     return raw.products_many(model, jnp.asarray(thetas))
 

@@ -148,7 +148,7 @@ def _angle_blocks(answer: Answer, angle: int, rows: int, shape: ShapeRows, at: C
     contrast, offset = float(at.contrast[angle]), float(at.offset[angle])
     for start in range(0, data.n_frames, rows):
         part = slice(start, start + rows)
-        c2, values = pictured(matrix.c2, dead, diagonal, part), shape.at(start, float(data.phi[angle]))
+        c2, values = pictured(matrix.c2, dead, diagonal, part), shape.at(start, float(data.asked_angles[angle]))
         scaled = offset + contrast * values
         residual = c2 - scaled
         normalized = residual / _noise(fit, matrix, angle, part)

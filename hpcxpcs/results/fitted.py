@@ -179,7 +179,7 @@ class Bands:
         self._theta = np.array([curve.values for curve in curves])
         self._scaling = np.array([(curve.contrast, curve.offset) for curve in curves])
         self._widths = float(ndtri(0.5 + probability / 2))
-        self._model, self._phi, self._rows = answer.model, data.phi, rows
+        self._model, self._phi, self._rows = answer.model, data.asked_angles, rows
         self._t = np.asarray(data.t, dtype=float)
         self._padded = padded(self._t, rows)
 

@@ -30,8 +30,8 @@ class Counted:
     """Of every angle (n_phi,): photons per pixel and processed frame (NaN where the file has none), and pixels.
 
     Photons are the mean over frames or, where the brightness of each is known, 1/mean(1/photons), by which shot noise
-    goes. `drift` (N,) is that brightness, the mean of 1/drift being 1 over frames with light; None where the file does
-    not tell, or raw frames are not those of the matrices.
+    goes. `drift` (n_phi, N) is that brightness, the mean of 1/drift being 1 over frames with light; None where the file
+    does not tell, or raw frames are not those of the matrices.
     """
 
     photons: NDArray[np.float64]
@@ -40,10 +40,25 @@ class Counted:
 
 
 def counted(data: TwoTime) -> Counted | None:
-    """What the file says of photons and pixels in the bins of each angle; None without a map of pixels."""
+    """What the file says of photons and pixels in the bins of each angle; None without a map of pixels.
+
+    In a joint fit all files have to have one, or none counts.
+    """
     if "file" not in data.provenance or "bins" not in data.provenance:
         return None
-    path, labels = Path(data.provenance["file"]), list(data.provenance["bins"])
+    if not data.sets:
+        return _counted(data, Path(data.provenance["file"]), list(data.provenance["bins"]))
+    found = [_counted(data, Path(one.file), list(one.bins)) for one in data.sets]
+    told = [one for one in found if one is not None]
+    if len(told) < len(found):
+        return None
+    drifts = [one.drift for one in told if one.drift is not None]
+    drift = np.concatenate(drifts) if len(drifts) == len(told) else None
+    return Counted(np.concatenate([one.photons for one in told]), np.concatenate([one.pixels for one in told]), drift)
+
+
+def _counted(data: TwoTime, path: Path, labels: list[int]) -> Counted | None:
+    """What one file says of the bins with these labels."""
     with named(path), opened(path) as source:
         bins = _pixel_map(source)
         if bins is None:
@@ -60,7 +75,8 @@ def counted(data: TwoTime) -> Counted | None:
             photons[k] = values.mean() * average if values.size else np.nan
     if drift is not None:
         photons /= np.nanmean(drift)
-    return Counted(np.where(photons > 0.0, photons, np.nan), np.asarray(pixels, dtype=np.float64), drift)
+    each = None if drift is None else np.tile(drift, (len(labels), 1))
+    return Counted(np.where(photons > 0.0, photons, np.nan), np.asarray(pixels, dtype=np.float64), each)
 
 
 def _drift(source: Source, data: TwoTime) -> NDArray[np.float64] | None:
