@@ -6,13 +6,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from hpcxpcs.answer.joint import JointSets
 from hpcxpcs.answer.thresholds import LARGEST_RATIO, NOT_SPECKLE, WHITE
 from hpcxpcs.arrays import Flags, Floats
 
 
 @dataclass(frozen=True)
 class PointSettings:
-    """Choices of a point fit; the configuration documents each (noise is σ per pair, None = from the data)."""
+    """Choices of a point fit; the configuration documents each (noise is σ per pair, None = from the data).
+
+    `own` are (parameter, "own" or "hierarchical") that are free per data set of a joint fit.
+    """
 
     scaling: str = "auto"
     fourier_order: int = 2
@@ -30,6 +34,7 @@ class PointSettings:
     noise_model: str = "auto"
     photons: float | None = None
     pixels: float | None = None
+    own: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -224,7 +229,7 @@ class PointFit:
     `rested` are constant parts of rates held at 0 because the data do not tell them from the rest.
     `mirrored` says that a flow of another direction fits as well (empty: none does). `exchange` is None for models of
     one component, `noise` without robust errors and where the data bring errors of their own. `noise_freedom` are the
-    degrees of freedom that σ rests on, ∞ where it was given.
+    degrees of freedom that σ rests on, ∞ where it was given. `joint` are the data sets of a joint fit.
     """
 
     model: str
@@ -271,6 +276,7 @@ class PointFit:
     exchange: Exchange | None = None
     noise: NoiseParts | None = None
     noise_freedom: float = np.inf
+    joint: JointSets | None = None
 
     @property
     def reduced_chi_squared(self) -> float:

@@ -17,6 +17,7 @@ from hpcxpcs.answer.fit import (
     NoiseParts,
     PointFit,
 )
+from hpcxpcs.answer.joint import disagree
 from hpcxpcs.answer.thresholds import (
     ACCEPTABLE_CHI_SQUARED,
     COUNTED_APART,
@@ -43,7 +44,7 @@ Misfit = Literal["no number", "not judged", "shared", "none", "structure", "misf
 QUALITY_RULE = (
     "good: the fit converged, no parameter is at a bound, and chi-squared per degree of freedom is within "
     f"{GOOD_CHI_SQUARED[0]}-{GOOD_CHI_SQUARED[1]} and, of independent noise, not above {1 + MISFIT_SIZE:g} by "
-    "more than chance; "
+    "more than chance, and data sets of a joint fit agree; "
     "acceptable: the fit converged and chi-squared per degree of freedom is within "
     f"{ACCEPTABLE_CHI_SQUARED[0]}-{ACCEPTABLE_CHI_SQUARED[1]}; "
     "poor: anything else, and contrasts that are not physical or not there"
@@ -138,6 +139,7 @@ def flags_of(fit: PointFit, evidence: Evidence) -> tuple[str, ...]:
         *(() if evidence.undetermined else _about_errors(fit, evidence)),
         *_scaling(fit, evidence.rejects_shared_scaling),
         *_compression(fit.compression),
+        *_disagreeing_sets(fit),
     )
 
 
@@ -287,6 +289,11 @@ def _scaling(fit: PointFit, chance: float | None) -> Iterator[str]:
         )
 
 
+def _disagreeing_sets(fit: PointFit) -> Iterator[str]:
+    if fit.joint is not None and disagree(fit.joint.agreement):
+        yield fit.joint.agreement.words
+
+
 def _compression(report: CompressionReport) -> Iterator[str]:
     if report.provider != "raw" and report.error > report.tolerance:
         yield (
@@ -318,7 +325,8 @@ def quality_flag(fit: PointFit) -> str:
     found = misfit(fit)
     if not fit.ok or found == "no number" or not has_credible_contrast(fit):
         return "poor"
-    if found in ("none", "shared") and not np.any(fit.at_bound):
+    agreed = fit.joint is None or not disagree(fit.joint.agreement)
+    if found in ("none", "shared") and not np.any(fit.at_bound) and agreed:
         return "good"
     low, high = ACCEPTABLE_CHI_SQUARED
     return "acceptable" if low <= fit.reduced_chi_squared <= high * expected_chi_squared(fit.noise) else "poor"

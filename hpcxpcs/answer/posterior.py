@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hpcxpcs.answer.fit import CompressionReport
-from hpcxpcs.answer.thresholds import SIGNIFICANCE
+from hpcxpcs.answer.joint import Heterogeneity
 from hpcxpcs.arrays import Flags, Floats
 
 
@@ -144,31 +144,6 @@ class Judgement:
     passed: bool
     failed: tuple[Finding, ...]
     remarks: tuple[Finding, ...] = ()
-
-
-@dataclass(frozen=True)
-class Heterogeneity:
-    """Cochran's Q (d,) of K shards on K − 1 degrees of freedom, its probability by chance and I² (d,) per parameter.
-
-    I² is the share of the scatter between shards that is not their own error. `joint_q` tests all parameters with
-    their correlations on `joint_freedom` = (K − 1)·d degrees of freedom.
-    """
-
-    names: tuple[str, ...]
-    shards: int
-    q: Floats
-    probability: Floats
-    i_squared: Floats
-    joint_q: float
-    joint_freedom: int
-    joint_probability: float
-    words: str
-
-    @property
-    def disagreeing(self) -> tuple[str, ...]:
-        """Parameters whose estimates scatter more than chance allows (Bonferroni over parameters)."""
-        limit = SIGNIFICANCE / max(len(self.names), 1)
-        return tuple(name for name, p in zip(self.names, self.probability, strict=True) if p < limit)
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def answer_text(found: FitRun) -> str:
         where = found.results / "cmc" / "parameters.json"
         return f"\n{posterior_text(found.posterior, found.point, found.data, found.truth)}\nnumbers  {where}"
     from hpcxpcs.answer.fit_verdict import noise_words, quality_warnings, verdict
-    from hpcxpcs.results.table import HEADINGS, MOST_ANGLES, plain_text, scaling_range, summary_lines
+    from hpcxpcs.results.table import HEADINGS, MOST_ANGLES, plain_text, scaling_range, sets_words, summary_lines
 
     point, scaling = found.point, found.point.scaling
     rows, few = summary_lines(point, found.data, found.truth), found.data.n_phi <= MOST_ANGLES
@@ -185,6 +185,7 @@ def answer_text(found: FitRun) -> str:
         *([f"noise    {shared}"] if (shared := noise_words(point)) else []),
         *(f"note     {note}" for note in _shortened(found.data.provenance.get("notes", ()))),
         *([] if point.exchange is None else [f"labels   {point.exchange.words}"]),
+        *(f"sets     {words}" for words in sets_words(point)),
         *(f"careful  {warning}" for warning in quality_warnings(point)),
         f"verdict  {verdict(point, found.exit_code)}",
         f"numbers  {found.results / 'nlsq' / 'parameters.json'}",

@@ -11,12 +11,21 @@ import numpy as np
 
 from hpcxpcs.answer.fit import Alternative, Asymmetry, PointFit, PointSettings, ScalingEstimate
 from hpcxpcs.answer.fit_verdict import Evidence, chi_squared_tail, flags_of, named_directions, status_of
+from hpcxpcs.answer.joint import JointSets
 from hpcxpcs.arrays import Floats
 from hpcxpcs.config.resolve import ResolvedParameter
 from hpcxpcs.config.scale import DataScale
 from hpcxpcs.inference.bounds import Settled
+from hpcxpcs.inference.consensus import DATA_SETS, heterogeneity
 from hpcxpcs.inference.coordinates import Coordinates, physical_sets
-from hpcxpcs.inference.covariance import Covariances, Scatter, covariances, scatter_like, scatter_of_pairs
+from hpcxpcs.inference.covariance import (
+    Covariances,
+    Scatter,
+    covariances,
+    estimates_of_sets,
+    scatter_like,
+    scatter_of_pairs,
+)
 from hpcxpcs.inference.measurement import Measurement
 from hpcxpcs.inference.noise import Estimate
 from hpcxpcs.inference.objective import Limits, Objective
@@ -112,10 +121,31 @@ def assemble(
         exchange=fitted.exchange,
         noise=evaluated.covariances.noise,
         noise_freedom=represented.noise.freedom,
+        joint=_joint(measurement, settings, fitted, evaluated),
     )
     evidence = _evidence(measurement, parameters, fitted, evaluated, others)
     status, message = status_of(fit, evidence)
     return replace(fit, status=status, message=message, flags=flags_of(fit, evidence))
+
+
+def _joint(measurement: Measurement, settings: PointSettings, fitted: Fitted, evaluated: Evaluated) -> JointSets | None:
+    """The data sets of a joint fit, and whether they agree about what they share; None for one set."""
+    if measurement.set_of_angle is None:
+        return None
+    found, model = evaluated.covariances, fitted.settled.objective.coordinates.model
+    size = len(evaluated.estimate.free)
+    widening = np.ones(size)
+    if found.robust is not None:
+        widening = np.maximum(_sd(found.robust)[:size] / _sd(found.model_based)[:size], 1.0)
+    estimates = estimates_of_sets(
+        fitted.represented.source, model, evaluated.estimate, measurement.set_of_angle, widening
+    )
+    return JointSets(
+        tuple(one.label for one in measurement.sets),
+        np.array([one.q for one in measurement.sets]),
+        heterogeneity(*estimates, DATA_SETS),
+        settings.own,
+    )
 
 
 def _allowed(parameters: Sequence[ResolvedParameter]) -> dict[str, Any]:

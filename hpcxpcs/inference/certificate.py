@@ -18,7 +18,8 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
-from hpcxpcs.answer.posterior import Certificate, Heterogeneity, Modes, Round
+from hpcxpcs.answer.joint import Heterogeneity
+from hpcxpcs.answer.posterior import Certificate, Modes, Round
 from hpcxpcs.answer.thresholds import FEWEST_EFFECTIVE, LARGEST_SHIFT, LARGEST_STRETCH
 from hpcxpcs.arrays import Floats
 from hpcxpcs.inference.consensus import Combined, Part, anchored, averaged, heterogeneity

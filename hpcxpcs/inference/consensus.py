@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import chdtrc
 
-from hpcxpcs.answer.posterior import Heterogeneity
+from hpcxpcs.answer.joint import Heterogeneity
 from hpcxpcs.answer.thresholds import SIGNIFICANCE
 from hpcxpcs.arrays import Floats
 from hpcxpcs.errors import PosteriorError
@@ -216,8 +216,12 @@ SIZES = ((0.25, "slight"), (0.5, "moderate"), (0.75, "strong"))
 """I² below which disagreement is called so (Higgins et al., BMJ 327:557, 2003); very strong beyond."""
 
 
-def heterogeneity(names: Sequence[str], estimates: Floats, covariances: Floats) -> Heterogeneity:
-    """Compare independent estimates (K,d) with covariances (K,d,d) of parameters `names`.
+SHARDS, DATA_SETS = "shards", "data sets"
+"""What estimates are compared of."""
+
+
+def heterogeneity(names: Sequence[str], estimates: Floats, covariances: Floats, parts: str = SHARDS) -> Heterogeneity:
+    """Compare independent estimates (K,d) with covariances (K,d,d) of parameters `names`; `parts` is what these are of.
 
     Shards that share an anchor or a prior are not independent: pass estimates from their own data.
     """
@@ -239,7 +243,7 @@ def heterogeneity(names: Sequence[str], estimates: Floats, covariances: Floats) 
         joint_probability=1.0 if alone else float(chdtrc(freedom, joint)),
         words="",
     )
-    return replace(found, words=_words(found))
+    return replace(found, words=_words(found, parts))
 
 
 def _joint(estimates: Floats, covariances: Floats) -> float:
@@ -254,7 +258,13 @@ def _excess(q: Floats, freedom: int) -> Floats:
     return np.clip(1.0 - np.divide(freedom, q, out=np.full_like(q, np.inf), where=q > 0.0), 0.0, None)
 
 
-def _words(found: Heterogeneity) -> str:
+_REASONS = {
+    SHARDS: "the sample may change with time or angle, or the noise is correlated, and the errors quoted are too small",
+    DATA_SETS: "let it differ between them (joint.free, campaign.pool_free), or fit them apart",
+}
+
+
+def _words(found: Heterogeneity, parts: str) -> str:
     if found.shards == 1:
         return "there is one shard: nothing to compare"
     if found.disagreeing:
@@ -264,17 +274,16 @@ def _words(found: Heterogeneity) -> str:
             if name in found.disagreeing
         )
         return (
-            f"the {found.shards} shards disagree about {listed} more than their errors allow: no single value "
-            "describes all parts of the data; the sample may change with time or angle, or the noise is correlated, "
-            "and the errors quoted are too small"
+            f"the {found.shards} {parts} disagree about {listed} more than their errors allow: no single value "
+            f"describes all parts of the data; {_REASONS[parts]}"
         )
     if found.joint_probability < SIGNIFICANCE:
         return (
-            f"the {found.shards} shards agree about each parameter alone, but not about all together "
+            f"the {found.shards} {parts} agree about each parameter alone, but not about all together "
             f"(p = {found.joint_probability:.1g}): a combination of parameters differs between parts of the data"
         )
     return (
-        f"the {found.shards} shards agree within their errors (largest I² {np.max(found.i_squared):.0%}, "
+        f"the {found.shards} {parts} agree within their errors (largest I² {np.max(found.i_squared):.0%}, "
         f"joint p = {found.joint_probability:.2g})"
     )
 

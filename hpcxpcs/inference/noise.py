@@ -265,7 +265,7 @@ def _photons_and_pixels(
 
 
 def brightness(measurement: Measurement, angle: int, frames: Integers) -> Floats | None:
-    """How bright each of some frames (n,) of an angle is, the mean of the inverse being 1; None if the file is silent."""
+    """How bright each of some frames (n,) of an angle is, 1/mean(1/brightness) being 1; None if the file is silent."""
     if measurement.drift is None:
         return None
     chosen = measurement.drift[angle, frames]

@@ -15,7 +15,7 @@ from hpcxpcs.physics import heterodyne as two_component
 from hpcxpcs.physics import homodyne
 from hpcxpcs.physics.rates import RateTerm, Scalar, TimeGrid, cumulative_trapezoid, on_grid, rate_integral
 
-__all__ = ["INTEGRATORS", "MODELS", "JointSets", "Model", "RateTerm", "TimeGrid", "build_model"]
+__all__ = ["INTEGRATORS", "MODELS", "AngleSets", "Model", "RateTerm", "TimeGrid", "build_model"]
 
 INTEGRATORS = ("exact", "trapezoid")
 
@@ -54,7 +54,7 @@ type Values = Array | list[Array]
 
 @partial(jax.tree_util.register_dataclass, data_fields=["phi", "q", "number"], meta_fields=["count", "own"])
 @dataclass(frozen=True)
-class JointSets:
+class AngleSets:
     """The `count` data sets of a joint fit: phi (degrees), q (1/Å) and the number of its set, from 0, of every angle.
 
     `own` are (parameter, place): in set k > 0 it differs from its value in set 0 by theta[place + k - 1], which is the
@@ -95,7 +95,7 @@ class Model:
     convention: str
     grid: TimeGrid | None
     rates: tuple[RateTerm, ...]
-    sets: JointSets | None = None
+    sets: AngleSets | None = None
 
     def shape(self, theta: ArrayLike, t1: ArrayLike, t2: ArrayLike, phi_degrees: ArrayLike) -> Array:
         """Shape f in [0, 1], exactly 1 at t1 = t2.
@@ -216,7 +216,7 @@ def build_model(
     integrator: str = "exact",
     heterodyne: str = "physical",
     grid: TimeGrid | None = None,
-    sets: JointSets | None = None,
+    sets: AngleSets | None = None,
     own_names: tuple[str, ...] = (),
 ) -> Model:
     """Build a model by name for q (Å⁻¹) and the gap (Å) between the walls; grid is for the trapezoid only.

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from hpcxpcs.answer.fit import CompressionReport, PointFit
+from hpcxpcs.answer.joint import Heterogeneity
 from hpcxpcs.answer.posterior import (
     Certificate,
     Evidence,
-    Heterogeneity,
     Mixing,
     Modes,
     ParameterSummary,

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hpcxpcs.answer.fit import CompressionReport, PointFit
-from hpcxpcs.answer.posterior import Certificate, Evidence, Heterogeneity, Posterior
+from hpcxpcs.answer.joint import Heterogeneity
+from hpcxpcs.answer.posterior import Certificate, Evidence, Posterior
 from hpcxpcs.errors import PosteriorError, Stopped, StoreError
 from hpcxpcs.inference.certificate import (
     certified,

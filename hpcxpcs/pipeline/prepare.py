@@ -33,7 +33,7 @@ from hpcxpcs.likelihood.moments import Moments
 from hpcxpcs.likelihood.shards import PairSet, partition, shard_moments
 from hpcxpcs.likelihood.whitened import Whitened, WhitenedAngle, arrays_of_angle, condensed
 from hpcxpcs.log.levels import log_context
-from hpcxpcs.physics.model import MODELS, JointSets, Model, TimeGrid, build_model
+from hpcxpcs.physics.model import MODELS, AngleSets, Model, TimeGrid, build_model
 from hpcxpcs.pipeline.compile_cache import compile_cache, compile_log
 from hpcxpcs.pipeline.loading import held_bytes, load_for_run, refuse_poor
 from hpcxpcs.pipeline.plan import PREPARE, is_prepared, planned_parameters, scale_of
@@ -252,7 +252,7 @@ def model_of(config: Config, q: float, grid: TimeGrid, angles: Mapping[str, np.n
         own = own_parameters(config.analysis_mode, config.joint.free, count)
         free = [parameter_named(name, config.analysis_mode) for name in config.joint.free]
         places = tuple((names.index(name), len(names) + k * (count - 1)) for k, name in enumerate(free))
-        sets = JointSets(
+        sets = AngleSets(
             count=count, own=places, **{name: jnp.asarray(array) for name, array in (angles or {}).items()}
         )
     return build_model(

@@ -9,6 +9,7 @@ from typing import Any
 from hpcxpcs.answer.fit import PointSettings
 from hpcxpcs.batch.launcher import under_mpi
 from hpcxpcs.config import Config, config_from_mapping, load_config
+from hpcxpcs.config.parameters import parameter_named
 from hpcxpcs.errors import ConfigError
 from hpcxpcs.files.places import folder_name
 from hpcxpcs.runs.plan import Plan
@@ -65,6 +66,12 @@ def fit_threads(config: Config) -> int:
     return usable_cores() if under_mpi() else min(usable_cores(), worker_count(config))
 
 
+def _own_of(config: Config) -> tuple[tuple[str, str], ...]:
+    """What is free per data set of a joint fit, by canonical names, and how it is quoted."""
+    assert config.joint is not None
+    return tuple((parameter_named(name, config.analysis_mode), how) for name, how in config.joint.free.items())
+
+
 def point_settings(config: Config) -> PointSettings:
     """The choices of a configuration that concern the point fit."""
     nlsq, scaling, noise = config.optimization.nlsq, config.scaling, config.noise
@@ -86,4 +93,5 @@ def point_settings(config: Config) -> PointSettings:
         noise_model=noise.model,
         photons=noise.photons,
         pixels=noise.pixels,
+        own=() if config.joint is None else _own_of(config),
     )

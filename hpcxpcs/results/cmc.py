@@ -12,7 +12,8 @@ import numpy as np
 
 from hpcxpcs.answer.fit import PointFit
 from hpcxpcs.answer.fit_verdict import correlation_words, strongest_correlations
-from hpcxpcs.answer.posterior import Certificate, Heterogeneity, Posterior, ShardRecord
+from hpcxpcs.answer.joint import Heterogeneity
+from hpcxpcs.answer.posterior import Certificate, Posterior, ShardRecord
 from hpcxpcs.answer.posterior_verdict import (
     POSTERIOR_QUALITY_RULE,
     certificate_words,
@@ -29,7 +30,7 @@ from hpcxpcs.answer.posterior_verdict import (
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.files.json_safe import dumps
 from hpcxpcs.results.inference_data import inference_data_file
-from hpcxpcs.results.nlsq import dataset_info, heading, labels_of, preprocessing_of, stage_names
+from hpcxpcs.results.nlsq import dataset_info, heading, labels_of, preprocessing_of, set_of, sets_record, stage_names
 from hpcxpcs.results.records import Answer, picked, picked_at
 
 SAMPLES_SCHEMA = (1, 0)
@@ -109,6 +110,7 @@ def posterior_parameters_record(answer: Answer, posterior: Posterior) -> dict[st
         "sampling_summary": sampling_summary(posterior),
         "convergence": _convergence(posterior),
         "parameters": {name: _parameter(answer, posterior, k) for k, name in enumerate(posterior.names)},
+        **sets_record(fit, posterior),
         **labels_of(fit),
         "fixed_parameters": {
             name: {"value": fit.values[k], "unit": fit.units[k]}
@@ -170,7 +172,7 @@ def per_angle_draws(answer: Answer, posterior: Posterior) -> list[dict[str, Any]
     columns = ("mean", "std", "median", "hdi")
     parts = posterior.scaling_marginals().items()
     return [
-        {"phi": phi, **{name: picked_at(k, found, *columns) for name, found in parts}}
+        {"phi": phi, **set_of(answer.data, k), **{name: picked_at(k, found, *columns) for name, found in parts}}
         for k, phi in enumerate(answer.data.phi)
     ]
 

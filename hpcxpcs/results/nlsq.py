@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import platform
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from hpcxpcs.answer.fit_verdict import (
     weighed_ratios,
     weighs_speckles,
 )
+from hpcxpcs.answer.posterior import Posterior
 from hpcxpcs.data.preprocess import stages_of
 from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.files.json_safe import dumps, utc_now
+from hpcxpcs.results.joint import own_values
 from hpcxpcs.results.records import SCHEMA_VERSION, picked
 
 
@@ -57,12 +60,33 @@ def parameters_record(fit: PointFit, data: TwoTime) -> dict[str, Any]:
         "noise": noise_record(fit, data),
         "parameters": {name: _parameter(fit, k) for k, name in enumerate(fit.names)},
         "data_scale": fit.data_scale,
+        **sets_record(fit),
         "alternatives": [_alternative(fit, other) for other in fit.alternatives],
         **labels_of(fit),
         "scaling": {
             **picked(fit.scaling, "mode", "widths", "notes"),
             "per_angle": per_angle_scaling(fit, data),
         },
+    }
+
+
+def sets_record(fit: PointFit, posterior: Posterior | None = None) -> dict[str, Any]:
+    """The data sets of a joint fit, whether they agree, and what each has of its own; nothing for one data set."""
+    if fit.joint is None:
+        return {}
+    found, agreement = fit.joint, fit.joint.agreement
+    columns = zip(agreement.names, agreement.q, agreement.probability, agreement.i_squared, strict=True)
+    return {
+        "data_sets": {
+            "labels": found.labels,
+            "q": found.q,
+            "agreement": {
+                "words": agreement.words,
+                "parameters": {name: {"q": q, "p": p, "i_squared": i} for name, q, p, i in columns},
+                **picked(agreement, "joint_q", "joint_freedom", "joint_probability"),
+            },
+            "own": {one.name: asdict(one) for one in own_values(fit, posterior)},
+        }
     }
 
 
@@ -226,15 +250,23 @@ def per_angle_scaling(fit: PointFit, data: TwoTime) -> list[dict[str, Any]]:
         "offset_robust_uncertainty": scaling.robust_offset_uncertainty,
     }
     return [
-        {"phi": phi, **{name: None if column is None else column[k] for name, column in columns.items()}}
+        {"phi": phi, **set_of(data, k), **{n: None if column is None else column[k] for n, column in columns.items()}}
         for k, phi in enumerate(data.phi)
     ]
+
+
+def set_of(data: TwoTime, k: int) -> dict[str, str]:
+    """The data set that an angle of a joint fit belongs to; nothing for one set."""
+    return {"data_set": data.sets[data.set_of_angle[k]].label} if data.sets else {}
 
 
 def per_angle_noise(fit: PointFit, data: TwoTime) -> list[dict[str, Any]]:
     """σ (see noise_meaning), number of points and χ² of each angle (degrees)."""
     columns = zip(data.phi, fit.sigma, fit.pairs, fit.chi_squared_per_angle, strict=True)
-    return [{"phi": phi, "sigma": sigma, "pairs": int(pairs), "chi_squared": chi} for phi, sigma, pairs, chi in columns]
+    return [
+        {"phi": phi, **set_of(data, k), "sigma": sigma, "pairs": int(pairs), "chi_squared": chi}
+        for k, (phi, sigma, pairs, chi) in enumerate(columns)
+    ]
 
 
 def device_info() -> dict[str, Any]:

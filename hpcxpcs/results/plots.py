@@ -240,7 +240,7 @@ class AnglePage:
         per_point = fit.chi_squared_per_angle[angle] / max(1, fit.pairs[angle])
         noise = "" if fit.sigma_source == "file" else f"σ = {fit.sigma[angle]:.3g}     "
         return (
-            f"φ = {self._answer.data.phi[angle]:g}°     contrast {contrast}     offset {offset}     "
+            f"φ = {self._answer.data.angle_name(angle)}     contrast {contrast}     offset {offset}     "
             f"{noise}χ² per point {per_point:.4g}"
         )
 

@@ -32,6 +32,7 @@ from hpcxpcs.results.table import (
     parameter_rows,
     posterior_headings,
     scaling_rows,
+    sets_words,
     summary_lines,
     true_values,
 )
@@ -115,6 +116,7 @@ def report_html(written: WrittenResults, answer: Answer) -> str:
         conventions=dict(answer.fit.conventions),
         **_answer_tables(answer),
         **_trust(answer.fit),
+        sets=list(sets_words(answer.fit, answer.posterior)),
         posterior=None if answer.posterior is None else _posterior(answer, answer.posterior),
         pictures=list(_pictures(written, answer)),
         more_pictures=max(0, answer.data.n_phi - MOST_PICTURES),
@@ -151,10 +153,13 @@ def _verdict(answer: Answer) -> dict[str, Any]:
 def _what_was_fitted(answer: Answer) -> Iterator[tuple[str, str]]:
     fit, data = answer.fit, answer.data
     first, last = data.frames
-    yield "file", str(data.provenance.get("file", "arrays in memory"))
+    if data.sets:
+        yield "data sets", "; ".join(f"{one.label} ({one.file}, q = {one.q:.6g} Å⁻¹)" for one in data.sets)
+    else:
+        yield "file", str(data.provenance.get("file", "arrays in memory"))
     yield "model", fit.model
     yield "wavevector q", f"{data.q:.6g} Å⁻¹" if data.q_known else "unknown: rates are q²D and q·v"
-    yield "angles φ", f"{data.n_phi}: {', '.join(f'{angle:g}°' for angle in data.phi)}"
+    yield "angles φ", f"{data.n_phi}: {', '.join(data.angle_name(k) for k in range(data.n_phi))}"
     yield "frames", f"{first} to {last} of the file ({data.n_frames} frames, {data.dt:g} {data.time_unit} apart)"
     yield "times", f"{data.t[0]:g} to {data.t[-1]:g} {data.time_unit}; t = 0 and the diagonal are never used"
     points = int(np.sum(fit.pairs))
@@ -194,7 +199,7 @@ def _angle_rows(answer: Answer, scaling: Sequence[Row]) -> Iterator[tuple[str, .
     for k, (contrast, offset) in enumerate(zip(scaling[:n_phi], scaling[n_phi:], strict=True)):
         per_point = fit.chi_squared_per_angle[k] / max(1, fit.pairs[k])
         yield (
-            f"{answer.data.phi[k]:g}°",
+            answer.data.angle_name(k),
             *(contrast.value, contrast.robust, contrast.truth),
             *(offset.value, offset.robust, offset.truth),
             *(number(fit.sigma[k], 4), f"{int(fit.pairs[k]):,}", number(per_point, 4)),
@@ -251,7 +256,7 @@ def _pictures(written: WrittenResults, answer: Answer) -> Iterator[Picture]:
         "angle_scaling.png": "Contrast, offset and noise by angle",
     }
     names = angle_file_names(answer.data.phi)
-    titles.update({names[k]: f"φ = {answer.data.phi[k]:g}°" for k in evenly_spaced(len(names), MOST_PICTURES)})
+    titles.update({names[k]: f"φ = {answer.data.angle_name(k)}" for k in evenly_spaced(len(names), MOST_PICTURES)})
     for name, title in titles.items():
         if name in there:
             yield Picture(title, base64.b64encode(there[name].read_bytes()).decode())

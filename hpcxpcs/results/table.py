@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hpcxpcs.answer.fit import PointFit
+from hpcxpcs.answer.joint import JointSets, OwnValues, disagree
 from hpcxpcs.answer.posterior import Marginals, Posterior
 from hpcxpcs.answer.posterior_verdict import posterior_warnings, sampler_words, shards_words, verdict_sentence
 from hpcxpcs.data.twotime import TwoTime
+from hpcxpcs.results.joint import own_values
 
 _CONTEXT = Context(prec=400, rounding=ROUND_HALF_EVEN)
 _FIXED_EXPONENTS = range(-4, 6)
@@ -231,9 +233,9 @@ def _scaling(fit: PointFit, data: TwoTime, known: Mapping[str, Truth]) -> Iterat
         ("offset", scaling.offset, scaling.offset_uncertainty, scaling.robust_offset_uncertainty),
     )
     for name, values, uncertainties, robust in parts:
-        for k, phi in enumerate(data.phi):
+        for k in range(data.n_phi):
             wider, truth = None if robust is None else robust[k], _at_angle(known.get(name), k)
-            yield _row(f"{name} {phi:g}°", values[k], uncertainties[k], wider, "", "", truth)
+            yield _row(f"{name} {data.angle_name(k)}", values[k], uncertainties[k], wider, "", "", truth)
 
 
 def _single(truth: Truth | None) -> float | None:
@@ -283,9 +285,9 @@ def parameter_rows(posterior: Posterior, truth: Mapping[str, Truth]) -> list[Pos
 def scaling_rows(posterior: Posterior, data: TwoTime, truth: Mapping[str, Truth]) -> list[PosteriorRow]:
     """One row per angle (degrees) for the contrast, then for the offset."""
     return [
-        _posterior_row(f"{name} {phi:g}°", "", found, k, _at_angle(truth.get(name), k))
+        _posterior_row(f"{name} {data.angle_name(k)}", "", found, k, _at_angle(truth.get(name), k))
         for name, found in posterior.scaling_marginals().items()
-        for k, phi in enumerate(data.phi)
+        for k in range(data.n_phi)
     ]
 
 
@@ -325,6 +327,39 @@ def posterior_text(posterior: Posterior, fit: PointFit, data: TwoTime, truth: Ma
     return "\n".join((*lines, "", *_verdict_lines(posterior, fit)))
 
 
+def sets_words(fit: PointFit, posterior: Posterior | None = None) -> Iterator[str]:
+    """Of a joint fit, whether its data sets agree and what each has of its own."""
+    if fit.joint is None:
+        return
+    if not disagree(fit.joint.agreement):
+        yield fit.joint.agreement.words
+    yield from (own_words(found, fit.joint) for found in own_values(fit, posterior))
+
+
+MOST_LISTED = 8
+"""Data sets whose values are told in a line; all of them are in the files."""
+
+
+def own_words(found: OwnValues, sets: JointSets) -> str:
+    """The values of every set in a line."""
+    scatter = f"{found.spread:.1%}" if found.relative else f"{found.spread:.2g} {found.unit}".rstrip()
+    low, high = found.spread_interval
+    ends = f"{low:.1%} to {high:.1%}" if found.relative else f"{low:.2g} to {high:.2g}"
+    told = (
+        f"they scatter by {scatter} ({ends}) about {measurement(found.mean, found.mean_error)}; "
+        f"p = {found.probability:.2g} if all were equal"
+    )
+    if np.isfinite(found.exponent[0]):
+        told += f"; {found.name} goes as q^({measurement(*found.exponent)})"
+    each = [
+        f"{label} {measurement(value, error)}"
+        for label, value, error in zip(sets.labels, found.values, found.errors, strict=True)
+    ]
+    listed = ", ".join(each if len(each) <= MOST_LISTED else [*each[:MOST_LISTED], "…"])
+    drawn = ", drawn together by their scatter" if found.drawn else ""
+    return f"{found.name} of each set{drawn}: {listed}; {told}"
+
+
 def _evidence_words(posterior: Posterior) -> str:
     return (
         f"ln Z = {measurement(posterior.log_evidence or 0.0, posterior.log_evidence_error)} (hpcxpcs compare RUN RUN)"
@@ -344,6 +379,7 @@ def _verdict_lines(posterior: Posterior, fit: PointFit) -> Iterator[str]:
         yield f"evidence {_evidence_words(posterior)}"
     if fit.exchange is not None:
         yield f"labels   {fit.exchange.words}"
+    yield from (f"sets     {words}" for words in sets_words(fit, posterior))
     yield from (f"careful  {warning}" for warning in posterior_warnings(posterior, fit))
     yield from (f"advice   {words}" for words in posterior.recommendations)
     if posterior.words:
