@@ -49,11 +49,11 @@ def campaign() -> None:
 @set_option
 def manifest(config: Path, overrides: tuple[str, ...]) -> None:
     """Print the items of the campaign CONFIG as a table, to be edited and named in campaign.files: {manifest: FILE}."""
-    from hpcxpcs.pipeline.items import items_of, manifest_text
+    from hpcxpcs.pipeline.items import manifest_text, single_items
 
     settings = settings_given(config, overrides)
     _require_campaign(config, settings)
-    click.echo(manifest_text(*items_of(settings)), nl=False)
+    click.echo(manifest_text(*single_items(settings)), nl=False)
 
 
 @campaign.command(name="config")
@@ -106,7 +106,7 @@ def report(run: Path, items: tuple[str, ...], log_level: str | None) -> None:
 
 def status_lines(run: Run, found: RunStatus) -> Iterator[str]:
     """How far a campaign is, group by group with the qualities of its answers, and why items failed."""
-    from hpcxpcs.pipeline.items import read_row
+    from hpcxpcs.pipeline.item_rows import read_row
     from hpcxpcs.runs.sealed import peek
 
     records, names = run.plan.extra["items"], run.plan.extra["groups"]
@@ -162,7 +162,7 @@ def show_items(settings: Config, folder: Path | None) -> None:
     for path in unread[:MOST_WORST]:
         click.echo(f"careful  {path} cannot be read: its items will fail")
     total = sum(seconds_of(item, method) for item in items)
-    files = len({item.file for item in items})
+    files = len({file for item in items for file in (item.file, *(one.file for one in item.members))})
     click.echo(f"\n{len(items)} items of {files} files, {len(settled.variants)} variants, method {method}")
     click.echo(f"about {duration(total)} of one core in all; the run would be {folder or run_folder(settled)}")
 

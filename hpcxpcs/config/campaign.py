@@ -121,7 +121,11 @@ class JointSet(Section):
 
     file: PathText = Field(description="result file", examples=["data/A_r1.hdf"])
     q: Number | None = Field(default=None, gt=0.0, description="its q in 1/Å; null: that of analyzer_parameters")
-    label: str | None = Field(default=None, description="what results call it; null: the name of its file, and its q")
+    label: str | None = Field(
+        default=None,
+        description="what results call it (null: the name of its file, and its q); sets of one label have free "
+        "parameters in common",
+    )
 
 
 class Joint(Section):
@@ -129,6 +133,12 @@ class Joint(Section):
 
     sets: tuple[JointSet, ...] = Field(min_length=2, description="two data sets or more, of frames at equal times")
     free: FreePerSet = Field(default_factory=dict, description=FREE_PER_SET)
+
+    @property
+    def count(self) -> int:
+        """How many data sets differ in what is free: those of one label count once."""
+        labels = [one.label for one in self.sets]
+        return labels.count(None) + len({label for label in labels if label is not None})
 
 
 class Campaign(Section):
@@ -159,6 +169,11 @@ class Campaign(Section):
         "parameters, and contrast, offset and noise of their own",
     )
     pool_free: FreePerSet = Field(default_factory=dict, description=f"of what is pooled, {FREE_PER_SET}")
+    pool_free_by: tuple[str, ...] | None = Field(
+        default=None,
+        description="which of the labels in pool tell data sets apart for what is free: [q] for values per q that "
+        "repeats share; null: all of them",
+    )
     group_by: tuple[str, ...] = Field(
         default=(), description="labels by which the table is arranged, such as [temperature]"
     )

@@ -110,6 +110,10 @@ def _campaign(data: Mapping[str, Any]) -> tuple[Config | None, list[Problem]]:
         return None, problems
     if campaign.pool_free and not campaign.pool:
         problems.append(Problem(("campaign", "pool_free"), "frees parameters per set, and campaign.pool pools nothing"))
+    for name in campaign.pool_free_by or ():
+        if name not in campaign.pool or not campaign.pool_free:
+            text = f"names {name}, over which nothing is pooled and free; campaign.pool and pool_free decide that"
+            problems.append(Problem(("campaign", "pool_free_by"), text))
     if campaign.pool:
         own = campaign.pool_free
         problems += [one for config in made for one in _joint_problems(config, own, ("campaign", "pool_free"))]

@@ -181,7 +181,7 @@ def _choices(config: ParameterSettings) -> tuple[ParameterChoice, ...]:
         choice = ParameterChoice(parameter, entry.min, entry.max, entry.prior, start, fixed, given)
         choices.append(choice if needs_data(parameter) else _filled(choice, dimensionless(parameter)))
     if config.joint is not None:
-        for own in own_parameters(config.analysis_mode, config.joint.free, len(config.joint.sets)):
+        for own in own_parameters(config.analysis_mode, config.joint.free, config.joint.count):
             choices.append(_filled(ParameterChoice(own, None, None, None, 0.0, None), dimensionless(own)))
     return tuple(choices)
 

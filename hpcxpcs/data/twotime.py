@@ -70,10 +70,24 @@ class TwoTime:
         return len(self.phi)
 
     @property
+    def set_labels(self) -> tuple[str, ...]:
+        """What the data sets of a joint fit are called; several files may be one of them."""
+        return tuple(dict.fromkeys(one.label for one in self.sets))
+
+    @property
     def set_of_angle(self) -> NDArray[np.int64]:
-        """The number of the data set that each angle belongs to (n_phi,), from 0."""
-        sizes = [len(one.bins) for one in self.sets] or [self.n_phi]
-        return np.repeat(np.arange(len(sizes)), sizes)
+        """The number of the data set, in the order of labels, that each angle belongs to (n_phi,), from 0."""
+        labels = self.set_labels
+        return np.array([labels.index(one.label) for one in self._member_of_angle], dtype=np.int64)
+
+    @property
+    def q_of_angle(self) -> Floats:
+        """The q (1/Å) of each angle (n_phi,)."""
+        return np.array([one.q for one in self._member_of_angle]) if self.sets else np.full(self.n_phi, self.q)
+
+    @property
+    def _member_of_angle(self) -> list[DataSet]:
+        return [one for one in self.sets for _ in one.bins]
 
     @property
     def asked_angles(self) -> Floats:
@@ -83,7 +97,7 @@ class TwoTime:
     def angle_name(self, k: int) -> str:
         """What an angle is called, with its data set in a joint fit."""
         own = f"{self.phi[k]:g}°"
-        return f"{self.sets[self.set_of_angle[k]].label}, {own}" if self.sets else own
+        return f"{self._member_of_angle[k].label}, {own}" if self.sets else own
 
     @property
     def n_frames(self) -> int:
@@ -189,7 +203,7 @@ class TwoTime:
     def _name(self, k: int) -> str:
         if not 0 <= k < self.n_phi:
             raise DataError(f"angle {k}: there are {self.n_phi} angles, counted from 0")
-        source = self.sets[self.set_of_angle[k]].file if self.sets else self.provenance.get("file")
+        source = self._member_of_angle[k].file if self.sets else self.provenance.get("file")
         name = f"angle {k} (phi = {self.phi[k]:g} degrees)"
         return f"{source}: {name}" if source else name
 
@@ -199,9 +213,7 @@ class TwoTime:
         if c2.shape != (self.n_frames, self.n_frames):
             raise DataError(f"{name}: the matrix has shape {c2.shape}, expected {(self.n_frames,) * 2}")
         c2, asymmetry = clean.symmetric(c2)
-        at = (
-            f"{self.sets[self.set_of_angle[k]].label}, phi = {self.phi[k]:g}" if self.sets else f"phi = {self.phi[k]:g}"
-        )
+        at = f"{self._member_of_angle[k].label}, phi = {self.phi[k]:g}" if self.sets else f"phi = {self.phi[k]:g}"
         masks, repairs = screened(c2, self.screening, name, self.frames[0])
         notes = [
             f"{at}: repair masked {len(item.frames)} frames and {item.pairs} pairs: {item.reason}" for item in repairs

@@ -130,9 +130,10 @@ def assemble(
 
 def _joint(measurement: Measurement, settings: PointSettings, fitted: Fitted, evaluated: Evaluated) -> JointSets | None:
     """The data sets of a joint fit, and whether they agree about what they share; None for one set."""
-    if measurement.set_of_angle is None:
-        return None
     found, model = evaluated.covariances, fitted.settled.objective.coordinates.model
+    sets = model.sets
+    if measurement.set_of_angle is None or sets is None:
+        return None
     size = len(evaluated.estimate.free)
     widening = np.ones(size)
     if found.robust is not None:
@@ -141,8 +142,8 @@ def _joint(measurement: Measurement, settings: PointSettings, fitted: Fitted, ev
         fitted.represented.source, model, evaluated.estimate, measurement.set_of_angle, widening
     )
     return JointSets(
-        tuple(one.label for one in measurement.sets),
-        np.array([one.q for one in measurement.sets]),
+        measurement.set_labels,
+        np.array([np.asarray(sets.q)[measurement.set_of_angle == k].mean() for k in range(sets.count)]),
         heterogeneity(*estimates, DATA_SETS),
         settings.own,
     )

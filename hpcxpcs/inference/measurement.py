@@ -11,7 +11,7 @@ import numpy as np
 from hpcxpcs.arrays import Floats, Integers
 from hpcxpcs.data.matrices import AngleMatrix, Angles, ReadAhead, each_in_order
 from hpcxpcs.data.quality.photons import Counted, counted
-from hpcxpcs.data.twotime import DataSet, TwoTime
+from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.likelihood.cells import TimeAxis
 from hpcxpcs.likelihood.raw import RawPairs, each_angle, pair_weights
 
@@ -32,8 +32,8 @@ def always_wanted() -> None:
 class Measurement:
     """Matrices by angle, phi (n_phi,) in degrees, time axis; `has_sigma` when the data carry their own errors.
 
-    In a joint fit phi are the numbers of the angles, as its model wants to be asked, and `set_of_angle` (n_phi,) which
-    of the data `sets` they belong to. `counted` are the photons and pixels that the file tells of.
+    In a joint fit phi are the numbers of the angles, as its model wants to be asked, and `set_of_angle` (n_phi,) the
+    data sets that they belong to, of `set_labels`. `counted` are the photons and pixels that the file tells of.
     """
 
     angles: Angles
@@ -44,7 +44,7 @@ class Measurement:
     still_wanted: Demand = always_wanted
     counted: Counted | None = None
     set_of_angle: Integers | None = None
-    sets: tuple[DataSet, ...] = ()
+    set_labels: tuple[str, ...] = ()
 
     @property
     def raw(self) -> RawPairs:
@@ -87,7 +87,7 @@ def measure(
         at_once = 2 if ahead_bytes is None or in_flight <= ahead_bytes else 1
         slow = ReadAhead(_while_wanted(data.angle, still_wanted), at_once)
         return Measurement(
-            slow, phi, axis, first.sigma is not None, threads, still_wanted, counted(data), of_set, data.sets
+            slow, phi, axis, first.sigma is not None, threads, still_wanted, counted(data), of_set, data.set_labels
         )
     done, matrix_of = count(1), _while_wanted(data.angle, still_wanted)
 
@@ -100,7 +100,7 @@ def measure(
     held = each_angle(read, data.n_phi, threads)
     kept = _while_wanted(held.__getitem__, still_wanted)
     return Measurement(
-        kept, phi, axis, first.sigma is not None, threads, still_wanted, counted(data), of_set, data.sets
+        kept, phi, axis, first.sigma is not None, threads, still_wanted, counted(data), of_set, data.set_labels
     )
 
 

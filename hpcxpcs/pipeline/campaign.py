@@ -18,7 +18,8 @@ from hpcxpcs.errors import FINISHED_BUT_DOUBTFUL, PlanMismatch, Stopped, StoreEr
 from hpcxpcs.files.atomic import atomic_write_text, writing
 from hpcxpcs.inference.stream import STREAM_VERSION
 from hpcxpcs.log.process import log_into, process_log
-from hpcxpcs.pipeline.items import Item, digest_of, item_from_record, items_of, read_row, recorded_item
+from hpcxpcs.pipeline.item_rows import read_row
+from hpcxpcs.pipeline.items import Item, digest_of, item_from_record, items_of, recorded_item
 from hpcxpcs.pipeline.plan import NOT_COMPARED, start_over, versions
 from hpcxpcs.pipeline.reporter import LoggingReporter, Reporter, logged
 from hpcxpcs.pipeline.settings import run_folder
@@ -158,7 +159,7 @@ def _plan(config: Config, items: Sequence[Item], before: Plan) -> Plan:
 def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What of a variant's settings decides an answer; preparation of the data does."""
     left_out = NOT_COMPARED - {"quality_control", "preprocessing"}
-    return {key: value for key, value in settings.items() if key not in left_out}
+    return {key: value for key, value in settings.items() if key not in left_out and (key, value) != ("joint", None)}
 
 
 def _grown(run: Run, config: Config, items: Sequence[Item], reporter: Reporter, *, changed: bool) -> Run:
@@ -204,9 +205,12 @@ def _difference(old: Plan, known: Mapping[str, Any], new: Plan, record: Mapping[
     was_set, is_set = (_compared(plan.extra["variants"][one["variant"]]) for plan, one in ((old, known), (new, record)))
     for key, was, now in differing(was_set, is_set):
         return f"the setting {key} was {was}, is {now}"
-    for key in ("file", "q", "frames"):
-        if known[key] != record[key]:
-            return f"its {key} was {known[key]}, is {record[key]}"
+    for key in ("file", "q", "frames", "free"):
+        if known.get(key) != record.get(key):
+            return f"its {key} was {known.get(key)}, is {record.get(key)}"
+    was_members, is_members = ({file for file, *_ in one.get("members", ())} for one in (known, record))
+    if was_members != is_members:
+        return f"it pooled {len(was_members) or 1} files, and pools {len(is_members) or 1} now"
     return f"{record['file']} has changed since (size or time of writing)"
 
 

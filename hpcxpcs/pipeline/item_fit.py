@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,14 @@ from hpcxpcs.errors import (
 from hpcxpcs.files.atomic import writing
 from hpcxpcs.files.json_safe import json_safe
 from hpcxpcs.physics.model import Model
-from hpcxpcs.pipeline.items import Item, answer_file, item_from_record, keep_row, work_folder
+from hpcxpcs.pipeline.item_rows import answer_file, keep_row, work_folder
+from hpcxpcs.pipeline.items import Item, item_from_record
 from hpcxpcs.pipeline.loading import known_truth, load_for_run, quality_report
 from hpcxpcs.pipeline.plan import begin
 from hpcxpcs.pipeline.prepare import OpenRun, fit_data, model_for, pack, unpack
 from hpcxpcs.pipeline.reporter import LoggingReporter, Reporter, Silent, logged
 from hpcxpcs.results.cmc import evidence_basis
+from hpcxpcs.results.joint import own_values
 from hpcxpcs.results.records import Answer, RunRecord
 from hpcxpcs.results.table import true_values
 from hpcxpcs.results.write import write_numbers, write_pictures
@@ -184,13 +186,14 @@ class FittedItem:
         truth = true_values(known_truth(self.config, self.data), self.data.phi)
         known = {name: value for name, value in truth.items() if isinstance(value, float)}
         found = [_of_point(self.point, k, known.get(name)) for k, name in enumerate(self.point.names)]
+        own = _of_sets(self.point, self.posterior, known)
         if self.posterior is None:
-            return tuple(found)
+            return (*found, *own)
         sampled = {
             name: _of_posterior(self.posterior, k, known.get(name)) for k, name in enumerate(self.posterior.names)
         }
         kept = [sampled.pop(one.name, one) for one in found]
-        return (*kept, *sampled.values())
+        return (*kept, *sampled.values(), *own)
 
     def packed(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and JSON values from which `restored` makes the answer again."""
@@ -220,6 +223,16 @@ def _of_point(point: PointFit, k: int, truth: float | None) -> ItemParameter:
         bound=nearer if at_bound else "",
         truth=truth,
     )
+
+
+def _of_sets(point: PointFit, posterior: Posterior | None, known: Mapping[str, float]) -> Iterator[ItemParameter]:
+    """What each data set of a joint fit has of its own, as parameters named after both."""
+    for own in own_values(point, posterior):
+        assert point.joint is not None
+        for k, label in enumerate(point.joint.labels):
+            low, high = map(float, own.intervals[k])
+            numbers = float(own.values[k]), float(own.errors[k]), low, high, 0.95
+            yield ItemParameter(f"{own.name} [{label}]", own.unit, *numbers, free=True, truth=known.get(own.name))
 
 
 def _of_posterior(posterior: Posterior, k: int, truth: float | None) -> ItemParameter:

@@ -1,4 +1,4 @@
-"""The items of a campaign: which files, q, windows and models are meant, their manifest, and what a run keeps."""
+"""The items of a campaign: which files, q, windows and models are meant, what is pooled, and their manifest."""
 
 from __future__ import annotations
 
@@ -10,26 +10,21 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hpcxpcs.answer.campaign import ItemParameter, ItemRow, Label
+from hpcxpcs.answer.campaign import Label
 from hpcxpcs.config import Config
+from hpcxpcs.config.campaign import Joint, JointSet
 from hpcxpcs.config.document import parse_value, read_document
 from hpcxpcs.config.load import varied
 from hpcxpcs.config.parameters import model_named
 from hpcxpcs.config.problems import suggestion
 from hpcxpcs.data.formats import open_file
 from hpcxpcs.data.select import SAME_Q, nearest_q, rings
-from hpcxpcs.errors import ClaimLost, ConfigError, DataError
+from hpcxpcs.errors import ConfigError, DataError
 from hpcxpcs.files.places import folder_name
-from hpcxpcs.runs.plan import Task
-from hpcxpcs.runs.run import DONE, REFUSED, Run
-from hpcxpcs.runs.sealed import Sealed, read_sealed, write_sealed
-from hpcxpcs.workers.work import Pulse
 
 Frames = tuple[int, int]
 Combination = tuple[str, tuple[tuple[str, Any], ...]]
@@ -37,8 +32,24 @@ Combination = tuple[str, tuple[tuple[str, Any], ...]]
 
 
 @dataclass(frozen=True)
+class Member:
+    """One of the data sets of a pooled item: its file with its stamp, q (1/Å; None: the configuration's), and label."""
+
+    file: Path
+    stamp: tuple[int, int]
+    q: float | None
+    label: str
+
+    def record(self) -> list[Any]:
+        """The member as JSON values."""
+        return [str(self.file), list(self.stamp), self.q, self.label]
+
+
+@dataclass(frozen=True)
 class Item:
     """One fit: the file, what is selected of it, and which `variant` of the configuration it is fitted with.
+
+    A pooled item has `members`, whose first one's file it names, and parameters that are `free` in each of them.
 
     `q` (1/Å) and `frames` are None where the configuration says them. `cost` is the number of pairs of frames, 0 where
     the file could not be read; `stamp` is size and time of change (ns) of the file when it was looked at.
@@ -52,6 +63,8 @@ class Item:
     frames: Frames | None = None
     cost: float = 0.0
     stamp: tuple[int, int] = (0, 0)
+    members: tuple[Member, ...] = ()
+    free: Mapping[str, str] = field(default_factory=dict)
 
     def configure(self, variants: Sequence[Config]) -> Config:
         """The configuration that a single fit of this item would have."""
@@ -65,7 +78,10 @@ class Item:
         if self.frames is not None:
             window = {"start_frame": self.frames[0], "end_frame": self.frames[1]}
             analyzer = analyzer.model_copy(update=window)
-        return config.model_copy(update={"experimental_data": data, "analyzer_parameters": analyzer, "campaign": None})
+        sets = tuple(JointSet(file=str(one.file), q=one.q, label=one.label) for one in self.members)
+        joint = Joint.model_validate({"sets": sets, "free": dict(self.free)}) if sets else None
+        update = {"experimental_data": data, "analyzer_parameters": analyzer, "campaign": None, "joint": joint}
+        return config.model_copy(update=update)
 
 
 @dataclass(frozen=True)
@@ -108,6 +124,72 @@ def items_of(config: Config) -> tuple[Config, list[Item]]:
 
     Every file is opened once, for its q and its frames; no matrix is read.
     """
+    settled, found = single_items(config)
+    pooled = list(_pooled(settled, found))
+    _refuse_same_names(settled, pooled)
+    return settled, pooled
+
+
+def _pooled(config: Config, items: Sequence[Item]) -> Iterator[Item]:
+    """Items that differ in labels of campaign.pool alone as one; a file that can't be read stays alone and fails so."""
+    assert config.campaign is not None
+    pool = config.campaign.pool
+    known = list(dict.fromkeys(name for item in items for name in item.labels))
+    for name in pool:
+        if name not in known or name in NOT_POOLED:
+            can = [one for one in known if one not in NOT_POOLED]
+            why = "cannot be pooled" if name in known else f"is no label of these items{suggestion(name, known)}"
+            raise ConfigError(f'{at(config, "pool")}: "{name}" {why}; there are {", ".join(can)}')
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        shared = {name: value for name, value in item.labels.items() if name not in pool}
+        alone = item.name if not pool or not item.cost else ""
+        groups.setdefault(json.dumps([alone, item.variant, shared]), []).append(item)
+    for group in groups.values():
+        yield group[0] if not pool or not group[0].cost else _joined(config, group)
+
+
+NOT_POOLED = ("first_frame", "last_frame", "model", "sets")
+"""Labels over which items are not pooled: a joint fit has one model, and frames at equal times."""
+
+
+def _joined(config: Config, group: Sequence[Item]) -> Item:
+    """Several items as one joint fit; a single one as itself, under the name that it would have with others."""
+    assert config.campaign is not None
+    pool, first = config.campaign.pool, group[0]
+    told = pool if config.campaign.pool_free_by is None else config.campaign.pool_free_by
+    labels: dict[str, Label] = {name: value for name, value in first.labels.items() if name not in pool}
+    words = [_word(name, value) for name, value in labels.items() if name != "last_frame"]
+    labels["sets"] = len(group)
+    members = tuple(
+        Member(item.file, item.stamp, item.q, ", ".join(_said(name, item.labels[name]) for name in told))
+        for item in sorted(group, key=lambda item: (item.q or 0.0, item.name))
+    )
+    alone = len(group) == 1
+    return replace(
+        first,
+        name=folder_name("_".join(words) or "pooled"),
+        labels=labels,
+        file=members[0].file,
+        q=first.q if alone or "q" not in pool else None,
+        cost=sum(item.cost for item in group),
+        members=() if alone else members,
+        free={} if alone else dict(config.campaign.pool_free),
+    )
+
+
+def _said(name: str, value: Label) -> str:
+    """A label in words."""
+    return f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}"
+
+
+def _word(name: str, value: Label) -> str:
+    """What a label adds to the name of an item."""
+    return str(value) if name in ("model", "file") else _said(name, value).replace(" ", "", 1)
+
+
+def single_items(config: Config) -> tuple[Config, list[Item]]:
+    """The items as they are before any are pooled, and the configuration with their variants."""
     campaign = config.campaign
     assert campaign is not None, "only a campaign has items"
     if campaign.manifest is not None:
@@ -142,7 +224,7 @@ class _NamedFile:
 
 _PART = re.compile(r"\{(\w+)(?::([dg]))?\}")
 _KINDS = {"d": (r"[+-]?\d+", int), "g": (r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", float), None: (r"[^/]+?", str)}
-TAKEN = ("q", "first_frame", "last_frame", "model", "file")
+TAKEN = ("q", "first_frame", "last_frame", "model", "file", "sets")
 """Labels that items have without being told."""
 
 
@@ -462,6 +544,7 @@ def recorded_item(item: Item, digest: str) -> dict[str, Any]:
         "cost": item.cost,
         "stamp": list(item.stamp),
         "digest": digest,
+        **({"members": [one.record() for one in item.members], "free": dict(item.free)} if item.members else {}),
     }
 
 
@@ -476,6 +559,8 @@ def item_from_record(record: Mapping[str, Any]) -> Item:
         None if record["frames"] is None else tuple(record["frames"]),
         record["cost"],
         tuple(record["stamp"]),
+        tuple(Member(Path(file), tuple(stamp), q, label) for file, stamp, q, label in record.get("members", ())),
+        record.get("free", {}),
     )
 
 
@@ -483,50 +568,3 @@ def digest_of(item: Item, settings: Mapping[str, Any]) -> str:
     """Digest of everything that decides an item's answer: its file with its stamp, selection, and `settings`."""
     content = {**recorded_item(replace(item, variant=0, cost=0.0, labels={}), ""), "settings": settings}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-ROW = "item row"
-"""Kind of the sealed file that says an item is finished: what tables show of it."""
-
-
-def work_folder(run: Run, task: Task) -> Path:
-    """Where an item is worked on, until its answer is kept."""
-    return run.task_file(task).with_suffix(".work")
-
-
-def answer_file(run: Run, task: Task) -> Path:
-    """What an item's report is made of."""
-    return run.task_file(task).with_suffix(".answer.h5")
-
-
-def keep_row(run: Run, task: Task, row: ItemRow, pulse: Pulse) -> None:
-    """Write the file that says the item is finished; ClaimLost when another process has taken it over."""
-    if not pulse.may_publish():
-        raise ClaimLost(f"{run.folder}: {task.name} was taken over by another process")
-    status = DONE if row.state == "done" else REFUSED
-    progress = {"done": 1, "total": 1, "quality": row.quality}
-    values = {entry.name: getattr(row, entry.name) for entry in fields(row) if entry.name != "thumbnail"}
-    values["parameters"] = [asdict(one) for one in row.parameters]
-    arrays = {"thumbnail": row.thumbnail}
-    write_sealed(run.task_file(task), Sealed(ROW, run.plan.run_id, task.name, status, progress, arrays, values))
-
-
-def read_row(run: Run, task: Task) -> ItemRow:
-    """The row of a finished or refused item."""
-    found = read_sealed(run.task_file(task), kind=ROW, run_id=run.plan.run_id)
-    values = dict(found.attributes)
-    parameters = tuple(ItemParameter(**_numbers(one)) for one in values.pop("parameters"))
-    values["warnings"] = tuple(values["warnings"])
-    return ItemRow(**_numbers(values), parameters=parameters, thumbnail=found.arrays["thumbnail"])
-
-
-_NUMBERS = frozenset({"q", "chi_squared", "seconds", "value", "error", "low", "high"})
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values from JSON, where a NaN is null and infinity a word."""
-    return {
-        name: np.nan if value is None else float(value) if name in _NUMBERS else value
-        for name, value in values.items()
-        if value is not None or name in _NUMBERS
-    }

@@ -239,8 +239,7 @@ def joint_angles(data: TwoTime) -> dict[str, np.ndarray]:
     """Of a joint fit the phi, q and data set of every angle (n_phi,); empty without."""
     if not data.sets:
         return {}
-    of_set = data.set_of_angle
-    return {"phi": np.asarray(data.phi), "q": np.array([one.q for one in data.sets])[of_set], "number": of_set}
+    return {"phi": np.asarray(data.phi), "q": data.q_of_angle, "number": data.set_of_angle}
 
 
 def model_of(config: Config, q: float, grid: TimeGrid, angles: Mapping[str, np.ndarray] | None = None) -> Model:
@@ -248,7 +247,7 @@ def model_of(config: Config, q: float, grid: TimeGrid, angles: Mapping[str, np.n
     conventions, sets = config.conventions, None
     own: tuple[Parameter, ...] = ()
     if config.joint is not None:
-        names, count = MODELS[config.analysis_mode], len(config.joint.sets)
+        names, count = MODELS[config.analysis_mode], config.joint.count
         own = own_parameters(config.analysis_mode, config.joint.free, count)
         free = [parameter_named(name, config.analysis_mode) for name in config.joint.free]
         places = tuple((names.index(name), len(names) + k * (count - 1)) for k, name in enumerate(free))

@@ -257,7 +257,7 @@ def per_angle_scaling(fit: PointFit, data: TwoTime) -> list[dict[str, Any]]:
 
 def set_of(data: TwoTime, k: int) -> dict[str, str]:
     """The data set that an angle of a joint fit belongs to; nothing for one set."""
-    return {"data_set": data.sets[data.set_of_angle[k]].label} if data.sets else {}
+    return {"data_set": data.set_labels[data.set_of_angle[k]]} if data.sets else {}
 
 
 def per_angle_noise(fit: PointFit, data: TwoTime) -> list[dict[str, Any]]:
