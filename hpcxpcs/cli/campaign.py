@@ -174,6 +174,7 @@ def find_and_print(
     run: Path | None,
     fresh: bool,
     changed: bool,
+    watch: float | None,
     time_limit: float | None,
     workers: int | None,
 ) -> int:
@@ -181,7 +182,7 @@ def find_and_print(
     from hpcxpcs.pipeline.campaign import run_campaign
 
     def find(**how: object) -> CampaignRun:
-        return run_campaign(settings, run=run, fresh=fresh, changed=changed, **how)  # type: ignore[arg-type]
+        return run_campaign(settings, run=run, fresh=fresh, changed=changed, watch=watch, **how)  # type: ignore[arg-type]
 
     return _with_crew(current, settings, find, time_limit, workers)
 

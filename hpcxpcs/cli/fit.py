@@ -35,6 +35,7 @@ Examples:
   hpcxpcs fit config.yaml --run runs/tuesday --set analyzer_parameters.end_frame=600
   hpcxpcs fit config.yaml --set scaling.mode=individual --set output.plots=false
   hpcxpcs fit campaign.yaml --dry-run
+  hpcxpcs fit campaign.yaml --watch 60
 
 \b
 Exit codes:
@@ -87,6 +88,12 @@ saved_time_limit_option = time_limit_option("Stop with everything saved before t
 @time_limit_option("Stop before this time is over, a posterior with everything saved.")
 @click.option("--dry-run", is_flag=True, help="Of a campaign: print its items and what they cost, and fit nothing.")
 @click.option("--changed", is_flag=True, help="Of a campaign: fit items anew whose file or settings have changed.")
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=1.0),
+    metavar="SECONDS",
+    help="Of a campaign: go on looking for new files this often, and fit them, until stopped (Ctrl-C, a time limit).",
+)
 @set_option
 @log_level_option
 @click.pass_context
@@ -101,6 +108,7 @@ def fit(
     time_limit: float | None,
     dry_run: bool,
     changed: bool,
+    watch: float | None,
     overrides: tuple[str, ...],
     log_level: str | None,
 ) -> None:
@@ -123,23 +131,30 @@ def fit(
         settings = settings_given(config, overrides, method=method, shards=shards, workers=workers)
         refuse_idle_shards(shards, settings)
         if settings.campaign is None:
-            _refuse_of_campaigns(config, dry_run, changed)
+            idle = {"--dry-run": dry_run, "--changed": changed, "--watch": watch is not None}
+            _refuse_of_campaigns(config, [name for name, given in idle.items() if given])
             code = current.find_answer(settings, find, time_limit=time_limit, workers=workers)
         else:
             code = _fit_campaign(
                 current,
                 settings,
                 dry_run=dry_run,
-                **{"run": run, "fresh": fresh, "changed": changed, "time_limit": time_limit, "workers": workers},
+                **{
+                    "run": run,
+                    "fresh": fresh,
+                    "changed": changed,
+                    "watch": watch,
+                    "time_limit": time_limit,
+                    "workers": workers,
+                },
             )
     context.exit(code)
 
 
-def _refuse_of_campaigns(config: Path, dry_run: bool, changed: bool) -> None:
+def _refuse_of_campaigns(config: Path, options: list[str]) -> None:
     """Refuse what a single fit has no use for."""
-    if dry_run or changed:
-        option = "--dry-run" if dry_run else "--changed"
-        raise click.UsageError(f"{option} is for campaigns, and {config} has no section campaign: leave it out")
+    if options:
+        raise click.UsageError(f"{options[0]} is for campaigns, and {config} has no section campaign: leave it out")
 
 
 def _fit_campaign(current: Session, settings: Config, *, dry_run: bool, **how: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import shutil
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from hpcxpcs.log.process import log_into, process_log
 from hpcxpcs.pipeline.item_rows import read_row
 from hpcxpcs.pipeline.items import Item, digest_of, item_from_record, items_of, recorded_item
 from hpcxpcs.pipeline.plan import NOT_COMPARED, start_over, versions
-from hpcxpcs.pipeline.reporter import LoggingReporter, Reporter, logged
+from hpcxpcs.pipeline.reporter import LoggingReporter, Reporter, Silent, logged
 from hpcxpcs.pipeline.settings import run_folder
 from hpcxpcs.runs.claims import take
 from hpcxpcs.runs.plan import CAMPAIGN, Plan, Task, differing, new_run_id, new_task
@@ -61,14 +62,17 @@ def seconds_of(item: Item, method: str) -> float:
 
 
 def begin_campaign(
-    folder: Path, config: Config, reporter: Reporter, *, fresh: bool = False, changed: bool = False
+    folder: Path, config: Config, reporter: Reporter, *, fresh: bool = False, changed: bool = False, rested: float = 0.0
 ) -> Run:
     """Begin the campaign of a configuration in a folder, or go on with it and add the items that are new.
 
     Finished items stay. PlanMismatch names the first one whose file or settings are not those of its answer, unless
-    `changed` has these computed anew.
+    `changed` has these computed anew. Files that were written in the last `rested` seconds are left for later: somebody
+    may still be at it.
     """
     settled, items = items_of(config)
+    if rested:
+        items = [item for item in items if _age(item) >= rested]
     if fresh:
         start_over(folder)
     if not (folder / PLAN_FILE).exists():
@@ -86,6 +90,11 @@ def begin_campaign(
         return _grown(Run.open(folder), settled, items, reporter, changed=changed)
     finally:
         claim.release()
+
+
+def _age(item: Item) -> float:
+    """Seconds since the newest file of an item was written."""
+    return time.time() - 1e-9 * max(stamp[1] for stamp in (item.stamp, *(one.stamp for one in item.members)))
 
 
 def planned(folder: Path, config: Config) -> Run:
@@ -328,10 +337,41 @@ def run_campaign(
     reporter: LoggingReporter,
     fresh: bool = False,
     changed: bool = False,
+    watch: float | None = None,
 ) -> CampaignRun:
-    """Begin or continue the campaign of a configuration, do what is open, and write its table."""
+    """Begin or continue the campaign of a configuration, do what is open, and write its table.
+
+    With `watch` (s), look for new files that often afterwards, and fit these, until the executor is asked to stop.
+    """
     folder = run_folder(config) if run is None else run
     with process_log("lead") as log, logged(reporter) as teller:
         log.follow(config.logging)
-        begun = begin_campaign(folder, config, teller, fresh=fresh, changed=changed)
-        return find_table(begun, executor, teller)
+        rested = 0.0 if watch is None else RESTED
+        begun = begin_campaign(folder, config, teller, fresh=fresh, changed=changed, rested=rested)
+        if watch is None:
+            return find_table(begun, executor, teller)
+        found = find_table(begun, executor, teller, gather_only=not open_tasks(begun, begun.plan.tasks))
+        teller.phase(f"{len(found.table.rows)} items are done; looking for new files every {watch:g} s until stopped")
+        while _waited(watch, executor):
+            begun = begin_campaign(folder, config, LoggingReporter(Silent()), changed=changed, rested=rested)
+            if open_tasks(begun, begun.plan.tasks):
+                found = find_table(begun, executor, teller)
+                teller.phase(f"{len(found.table.rows)} items are done; looking for new files every {watch:g} s")
+        return found
+
+
+RESTED = 10.0
+"""Seconds that a file must have been left alone before it is fitted while files are still coming."""
+
+LOOK_SECONDS = 0.5
+"""Between two looks at whether to stop waiting."""
+
+
+def _waited(seconds: float, executor: Executor) -> bool:
+    """Wait; False when the executor was asked to stop meanwhile."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if executor.stop.should_stop() is not None:
+            return False
+        time.sleep(min(LOOK_SECONDS, seconds))
+    return True
