@@ -485,7 +485,8 @@ def combined(prepared: Prepared, shards: Sequence[Part], *, seed: int) -> Combin
     if len(prepared.shards) == 1:
         return averaged(shards[:1])
     if prepared.anchored and prepared.picture is not None:
-        return anchored(shards, prepared.picture.mean, prepared.picture.covariance, count=len(shards[0].draws))
+        picture, count = prepared.picture, len(shards[0].draws)
+        return anchored(shards, picture.mean, picture.covariance, count=count, matched=picture.matched)
     return _without_scaling(averaged(_with_scaling(prepared, shards, seed)), prepared.space.size)
 
 

@@ -87,8 +87,15 @@ def averaged(parts: Sequence[Part]) -> Combined:
     )
 
 
-def anchored(parts: Sequence[Part], mean0: Floats, covariance0: Floats, *, count: int | None = None) -> Combined:
+def anchored(
+    parts: Sequence[Part], mean0: Floats, covariance0: Floats, *, count: int | None = None, matched: bool = False
+) -> Combined:
     """Add up what each shard changes about the anchor N(mean0 (d,), covariance0 (d,d)), in natural parameters.
+
+    An anchor from the curvature at the peak is as far from the posterior's moments as the sum of all changes says. One
+    that is `matched` to these moments is not: what a shard then changes is how far its own likelihood is from normal,
+    the sum counts that K times, and its mean is taken, as damped expectation propagation takes it (12 × 400² frames of
+    shear in 4 shards: standard deviations off by 13 % with the sum, by 4 % with the mean).
 
     Each shard's draws come from its own likelihood times the anchor without that shard (expectation propagation), so
     each is nearly the whole posterior: all are pooled, mapped to the combined moments, and thinned to `count`.
@@ -97,7 +104,7 @@ def anchored(parts: Sequence[Part], mean0: Floats, covariance0: Floats, *, count
     factor = np.linalg.cholesky(covariance0)
     whites = [np.linalg.solve(factor, (part.draws - mean0).T).T for part in ordered]
     moments = [_sample_moments(part, white) for part, white in zip(ordered, whites, strict=True)]
-    precision, pull, notes = _shrunk_sum(ordered, moments)
+    precision, pull, notes = _shrunk_sum(ordered, moments, 1.0 / len(ordered) if matched else 1.0)
     values, vectors = np.linalg.eigh(precision)
     limited = np.clip(values, *CURVATURE_RANGE)
     if np.any(limited != values):
@@ -124,9 +131,9 @@ def anchored(parts: Sequence[Part], mean0: Floats, covariance0: Floats, *, count
 
 
 def _shrunk_sum(
-    parts: Sequence[Part], moments: Sequence[tuple[Floats, Floats]]
+    parts: Sequence[Part], moments: Sequence[tuple[Floats, Floats]], share: float
 ) -> tuple[Floats, Floats, tuple[str, ...]]:
-    """Precision (d,d) and precision × mean (d,) of all parts together, whitened by the anchor (I and 0).
+    """Precision (d,d) and precision × mean (d,) of all parts, a `share` of each, whitened by the anchor (I and 0).
 
     Each deviation carries Monte Carlo noise and the noise adds up, so their sums are shrunk towards the anchor by the
     share of noise expected in them (James and Stein).
@@ -137,10 +144,10 @@ def _shrunk_sum(
     for part, (mean, covariance) in zip(parts, moments, strict=True):
         worth = max(part.ess, dim + 3.0)
         precision = np.linalg.inv(covariance) * (worth - dim - 2.0) / (worth - 1.0)
-        bend += precision - np.eye(dim)
-        pull += precision @ mean
-        bend_noise += (np.trace(precision) ** 2 + np.sum(precision**2)) / worth
-        pull_noise += (np.trace(precision) + (dim + 1.0) * np.sum((precision @ mean) ** 2)) / worth
+        bend += share * (precision - np.eye(dim))
+        pull += share * precision @ mean
+        bend_noise += share**2 * (np.trace(precision) ** 2 + np.sum(precision**2)) / worth
+        pull_noise += share**2 * (np.trace(precision) + (dim + 1.0) * np.sum((precision @ mean) ** 2)) / worth
     bend_kept = _kept(float(np.sum(bend**2)), float(bend_noise))
     pull_kept = _kept(float(np.sum(pull**2)), float(pull_noise))
     notes = tuple(

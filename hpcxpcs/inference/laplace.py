@@ -82,7 +82,8 @@ class Anchor:
 
     `mean` and `covariance` are of the whitened coordinates z (d,); `cavities` are (Λ, b) per shard as Target takes
     them; `estimates` (K, d) and `covariances` (K, d, d), also in z, are what each shard alone says (one Newton step,
-    or its own mode after `climbed`), whatever its weight in the full posterior.
+    or its own mode after `climbed`), whatever its weight in the full posterior. `matched` are mean and covariance that
+    are the posterior's own, not from its curvature at the peak.
     """
 
     mean: Floats
@@ -90,6 +91,7 @@ class Anchor:
     cavities: tuple[tuple[Floats, Floats], ...]
     estimates: Floats
     covariances: Floats
+    matched: bool = False
 
 
 def _joint_expansion(space: Space, target: Target, centre: Floats, steps: Floats) -> tuple[Floats, Floats]:
@@ -101,24 +103,27 @@ def _joint_expansion(space: Space, target: Target, centre: Floats, steps: Floats
     return gradients(centre[None])[0], curvature_of(gradients, centre, steps)
 
 
+def _joint_centre(space: Space, full: Target) -> tuple[Floats, Floats]:
+    """The full target's origin with the coefficients there (d + k,), and steps for derivatives around them."""
+    x = full.origin
+    theta, scale, _ = space.parameters(x, full.softness)
+    solution = profiled(full.scaling, products_at(space, full, theta), full.sigma * scale).solution
+    spread = np.abs(np.asarray(full.transform)).max(axis=1)
+    known = 1.0 / np.sqrt(np.clip(np.diag(np.asarray(solution.information)), 1e-300, None))
+    return np.concatenate([np.asarray(x), np.asarray(solution.coefficients)]), np.concatenate([spread, known])
+
+
 def anchor(space: Space, full: Target, shards: Sequence[Target], weights: Floats | None = None) -> Anchor:
     """Expand full posterior and shard likelihoods at the full target's origin (its mode).
 
     The full posterior holds the likelihood of shard k to the power `weights`[k]; the shards hold it as it is.
     """
     powers = np.ones(len(shards)) if weights is None else weights
-    x = full.origin
-    theta, scale, _ = space.parameters(x, full.softness)
-    solution = profiled(full.scaling, products_at(space, full, theta), full.sigma * scale).solution
-    levels = solution.coefficients
-    centre = np.concatenate([np.asarray(x), np.asarray(levels)])
-    spread = np.abs(np.asarray(full.transform)).max(axis=1)
-    known = 1.0 / np.sqrt(np.clip(np.diag(np.asarray(solution.information)), 1e-300, None))
-    steps = np.concatenate([spread, known])
+    centre, steps = _joint_centre(space, full)
     slope, curvature = _joint_expansion(space, full, centre, steps)
     own = [_joint_expansion(space, replace(t, tempering=jnp.zeros(())), centre, steps) for t in shards]
     cavities, estimates, covariances = [], [], []
-    offset = np.concatenate([np.zeros(space.size), np.asarray(levels)])
+    offset = np.concatenate([np.zeros(space.size), centre[space.size :]])
     for weight, (its_slope, its_curvature) in zip(powers, own, strict=True):
         precision = _kept(curvature - weight * its_curvature, curvature)
         cavities.append((precision, slope - weight * its_slope + precision @ offset))
@@ -134,6 +139,35 @@ def anchor(space: Space, full: Target, shards: Sequence[Target], weights: Floats
         np.array(estimates) @ inverse.T,
         inverse @ np.array(covariances) @ inverse.T,
     )
+
+
+def matched(space: Space, full: Target, found: Anchor, mean: Floats, covariance: Floats) -> Anchor:
+    """The picture moved and stretched so that the full posterior has this mean (d,) and covariance (d, d) in z.
+
+    Of a skewed posterior the curvature at the peak gives another width than draws have, and shards that know each other
+    by it end as far off. w → A w + c with A = L L₀⁻¹ (L, L₀ the Cholesky factors of the covariance wanted and of that
+    at the peak) makes the one normal of the other; coefficients follow by their conditional mean, l → l + B (Δx). A
+    product of normals stays that product when all are moved alike, so every cavity is still the whole without its
+    shard: −½ wᵀΛw + bᵀw becomes Λ' = A⁻ᵀΛA⁻¹, b' = A⁻ᵀ(b + ΛA⁻¹c). This is the moment matching of expectation
+    propagation (Minka, UAI 2001), done once and for the whole.
+    """
+    size, transform = space.size, np.asarray(full.transform)
+    centre, steps = _joint_centre(space, full)
+    _, curvature = _joint_expansion(space, full, centre, steps)
+    along = -np.linalg.solve(curvature[size:, size:], curvature[size:, :size])
+    stretch = np.linalg.cholesky(covariance) @ np.linalg.inv(np.linalg.cholesky(found.covariance))
+    on_x = transform @ stretch @ np.linalg.inv(transform)
+    move_x = transform @ (mean - stretch @ found.mean)
+    joint = np.eye(centre.size)
+    joint[:size, :size] = on_x
+    joint[size:, :size] = along @ (on_x - np.eye(size))
+    move = np.concatenate([move_x, along @ move_x])
+    back = np.linalg.inv(joint)
+    cavities = []
+    for precision, shift in found.cavities:
+        moved = back.T @ precision @ back
+        cavities.append((0.5 * (moved + moved.T), back.T @ (shift + precision @ back @ move)))
+    return replace(found, mean=mean, covariance=covariance, cavities=tuple(cavities), matched=True)
 
 
 def climbed(space: Space, full: Target, shards: Sequence[Target], found: Anchor) -> Anchor:

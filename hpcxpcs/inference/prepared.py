@@ -289,6 +289,7 @@ def stored(prepared: Prepared) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "points": prepared.points,
         "lead": prepared.space.support.lead,
         "anchored": prepared.anchored,
+        "matched": picture is not None and picture.matched,
         "contradictions": [asdict(outlier) for outlier in prepared.contradictions],
     }
     return arrays, values
@@ -327,7 +328,7 @@ def restored(
         full,
         data,
         tuple(shards),
-        _picture_of(arrays),
+        _picture_of(arrays, matched=bool(values.get("matched"))),
         values["anchored"],
         np.asarray(arrays["weights"]),
         tuple(Outlier(**outlier) for outlier in values["contradictions"]),
@@ -352,10 +353,10 @@ def _moment_arrays(arrays: Mapping[str, np.ndarray], prefix: str) -> MomentArray
     return moments_from_arrays({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
 
 
-def _picture_of(arrays: Mapping[str, np.ndarray]) -> Anchor | None:
+def _picture_of(arrays: Mapping[str, np.ndarray], *, matched: bool) -> Anchor | None:
     if "picture/mean" not in arrays:
         return None
-    return Anchor(cavities=(), **{name: arrays[f"picture/{name}"] for name in _PICTURE})
+    return Anchor(cavities=(), matched=matched, **{name: arrays[f"picture/{name}"] for name in _PICTURE})
 
 
 def _with_corner(matrix: Floats, corner: float) -> Floats:

@@ -24,6 +24,7 @@ from hpcxpcs.data.twotime import TwoTime
 from hpcxpcs.errors import DataError, Stopped, TornFile
 from hpcxpcs.inference.consensus import contradiction_words, too_few_to_compare
 from hpcxpcs.inference.coordinates import Coordinates, reference_time
+from hpcxpcs.inference.importance import with_matched_anchor
 from hpcxpcs.inference.measurement import Demand, Measurement, always_wanted, measure
 from hpcxpcs.inference.peaks import solutions_elsewhere, with_peaks
 from hpcxpcs.inference.point import fit_in_stages
@@ -354,6 +355,8 @@ def _prepared(
     prepared = prepare_shards(whole, parts, count, anchored=anchored, robust=robust)
     if run.plan.method == "importance":
         prepared = with_peaks(whole, prepared, solutions_elsewhere(point, fitted))
+    if anchored and count > 1:
+        prepared = with_matched_anchor(prepared, run.plan.seed)
     cut = sets[0].warning if count > 1 else ""
     alone = too_few_to_compare(count) if robust else ""
     named = contradiction_words(prepared.contradictions, count, robust=robust)
