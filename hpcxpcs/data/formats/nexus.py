@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -30,8 +31,14 @@ STRIDE, AVERAGE = (
 PIXEL_MAP, STATIC_MAP = f"{QMAP}/dynamic_roi_map", f"{QMAP}/static_roi_map"
 """Images (H, W) of bin labels, 0 outside of all bins: of the matrices, and of the finer ones of mean intensities."""
 
+SEGMENTS = 5
+"""Consecutive blocks of time whose g2 the layout has besides that of all."""
+
 MEAN_IMAGE, BIN_MEANS = "xpcs/temporal_mean/scattering_2d", "xpcs/temporal_mean/scattering_1d"
 """Mean counts per raw frame: of every pixel (1, H, W), of every static bin (1, bins)."""
+
+BIN_SEGMENTS = "xpcs/temporal_mean/scattering_1d_segments"
+"""The same of every static bin in consecutive blocks of time (blocks, bins)."""
 
 FRAME_MEANS = "xpcs/spatial_mean/intensity_vs_time"
 """Number of every raw frame, and mean counts of its pixels (2, frames)."""
@@ -90,15 +97,24 @@ def write(path: Path, stack: Stack) -> None:
     """Write a stack as boost_corr would: matrices by sequence number, and a q-map."""
     with h5py.File(path, "w") as file:
         file.create_dataset(PROCESSED, data=_write_qmap(file, stack))
-        averages = []
+        averages, segments = [], []
         for index, stored in enumerate(stack.stored_matrices()):
             stack.create(file, f"{MATRICES}/c2_{index + 1:05d}", len(stored), None)[...] = stored
             averages.append(stack.diagonal_means(stored))
+            segments.append(_segments(stored, stack))
         file["xpcs/twotime/normalized_g2"] = np.stack(averages, axis=1).astype(np.float32)
+        file["xpcs/twotime/normalized_g2_segments"] = np.stack(segments, axis=2).astype(np.float32)
         n_raw = len(averages[0]) * stack.stride * stack.average
         _write_scalars(file, stack, n_raw)
         _write_intensity(file, stack)
         write_truth(file, stack.truth)
+
+
+def _segments(matrix: NDArray[Any], stack: Stack) -> NDArray[np.float64]:
+    """Mean of every diagonal of the blocks of equal length along t1 = t2, (lags, blocks)."""
+    length = len(matrix) // SEGMENTS
+    blocks = [slice(k * length, (k + 1) * length) for k in range(SEGMENTS)]
+    return np.stack([stack.diagonal_means(matrix[block, block]) for block in blocks], axis=1)
 
 
 def _write_scalars(file: h5py.File, stack: Stack, n_raw: int) -> None:
