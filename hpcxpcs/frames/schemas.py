@@ -102,14 +102,15 @@ def write_mask(path: Path, mask: Flags, geometry: Geometry | None, description: 
         file[MASK].attrs.update({"version": VERSION, "description": description})
         file.create_group(f"{MASK}/metadata").attrs.update({"recipe": recipe, "used": int(mask.sum())})
         if geometry is not None:
-            _put_geometry(file, geometry)
+            put_geometry(file, geometry)
 
 
 def _put_mask(file: h5py.File, path: str, mask: Flags) -> None:
     file.create_dataset(path, data=mask.astype(np.int32), compression="gzip", compression_opts=4)
 
 
-def _put_geometry(file: h5py.File, geometry: Geometry) -> None:
+def put_geometry(file: h5py.File, geometry: Geometry) -> None:
+    """Write a geometry as attributes of /xpcs/metadata."""
     told: dict[str, Any] = {name: float(getattr(geometry, name)) for name in GEOMETRY_NAMES}
     told |= {"shape": geometry.shape, "formula": geometry.formula}
     if geometry.incidence is not None:
@@ -168,7 +169,7 @@ def _put_maps(file: h5py.File, geometry: Geometry, maps: Mapping[str, Map], mask
         file.create_dataset(place, data=map_.values, compression="lzf")
         file[place].attrs["units"] = map_.unit
     _put_mask(file, f"{SEED_QMAP}/mask", mask)
-    _put_geometry(file, geometry)
+    put_geometry(file, geometry)
 
 
 @dataclass(frozen=True)
