@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from hpcxpcs.config.document import HDF5_SIGNATURE, FileKind, read_document
+from hpcxpcs.config.document import FileKind, read_document
 from hpcxpcs.config.problems import config_error
 from hpcxpcs.config.section import Section, read_section
 from hpcxpcs.data.formats.qmap import Partition
-from hpcxpcs.data.formats.source import signature
+from hpcxpcs.data.formats.source import HDF5_SIGNATURE, signature
 from hpcxpcs.errors import ConfigError, FormatError
 from hpcxpcs.frames import mask as masks
 from hpcxpcs.frames import partition as partitions

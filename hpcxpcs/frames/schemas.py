@@ -24,6 +24,7 @@ from hpcxpcs.data.formats import qmap
 from hpcxpcs.data.formats.hdf5 import attribute, values_of
 from hpcxpcs.data.formats.qmap import Axis, Bins, Partition
 from hpcxpcs.data.formats.source import (
+    HDF5_SIGNATURE,
     NPY_SIGNATURE,
     Source,
     dataset,
@@ -50,6 +51,8 @@ VERSION = "1.0.0"
 
 MASKS_AT = ("simplemask/mask/mask", "simplemask/partition/mask", "qmap/mask", "xpcs/qmap/mask", "mask", "data/mask")
 BLEMISHES_AT = ("qmap/blemish", "xpcs/qmap/blemish", "blemish", *MASKS_AT)
+RESULTS = ("xpcs/twotime", "xpcs/multitau", "xpcs/g2", "exchange")
+"""What files of correlations have, which may hold masks and maps besides."""
 GEOMETRY_NAMES = ("bcx", "bcy", "det_dist", "pix_dim", "lambda_")
 
 
@@ -289,8 +292,10 @@ def read_partition(path: Path) -> Partition:
 
 def description_of(path: Path) -> list[tuple[str, str]] | None:
     """What a file of a mask, a q-map or a partition holds, as pairs of a word and a line; None for other files."""
+    if not signature(path).startswith(HDF5_SIGNATURE):
+        return None
     with opened_arrays(path) as source:
-        if not isinstance(source, h5py.File) or "xpcs/twotime" in source or "xpcs/multitau" in source:
+        if any(place in source for place in RESULTS):
             return None
         has_bins = any(f"{folder}/dynamic_roi_map" in source for folder in (APS, SEED_QMAP))
         has_bins = has_bins or f"{PARTITION}/partition_map" in source
