@@ -198,7 +198,7 @@ def _drift(found: Scattering) -> Finding:
     parts = np.array_split(values / values.mean(), STANDARD_BLOCKS)
     blocks = np.array([part.mean() for part in parts])
     inside = float(np.mean([part.var(ddof=1) / len(part) for part in parts]))
-    place = np.linspace(-0.5, 0.5, STANDARD_BLOCKS)
+    place = (np.arange(STANDARD_BLOCKS) + 0.5) / STANDARD_BLOCKS - 0.5
     slope = float(place @ blocks / (place @ place))
     left = blocks - blocks.mean() - slope * place
     error = float(np.sqrt(left @ left / (STANDARD_BLOCKS - 2) / (place @ place)))
