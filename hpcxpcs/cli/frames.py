@@ -21,7 +21,7 @@ def mask() -> None:
     """Make masks of detectors."""
 
 
-@mask.command(epilog="\b\nExample:\n  hpcxpcs mask build mask.yaml -o mask.h5")
+@mask.command(epilog="\b\nExamples:\n  hpcxpcs mask build mask.yaml -o mask.h5")
 @click.argument("recipe", type=FILE)
 @output_option("The mask to write (HDF5).")
 def build(recipe: Path, output: Path) -> None:
@@ -47,7 +47,7 @@ def qmap(geometry: Path, output: Path, mask_file: Path | None) -> None:
     build_qmap(geometry, output, click.echo, mask_file)
 
 
-@click.command(epilog="\b\nExample:\n  hpcxpcs partition partition.yaml -o partition.h5")
+@click.command(epilog="\b\nExamples:\n  hpcxpcs partition partition.yaml -o partition.h5")
 @click.argument("recipe", type=FILE)
 @output_option("The partition to write (HDF5).")
 def partition(recipe: Path, output: Path) -> None:

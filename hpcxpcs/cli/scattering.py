@@ -12,7 +12,7 @@ from hpcxpcs.errors import ConfigError
 FILES = click.argument("files", type=click.Path(dir_okay=False, path_type=Path), nargs=-1, required=True)
 
 
-@click.command(epilog="\b\nExample:\n  hpcxpcs saxs results/*.hdf -o saxs")
+@click.command(epilog="\b\nExamples:\n  hpcxpcs saxs results/*.hdf -o saxs")
 @FILES
 @click.option(
     "-o",
@@ -44,7 +44,7 @@ def saxs(files: tuple[Path, ...], output: Path) -> None:
         click.echo(f"wrote {output / path.stem}.saxs.txt, .h5, .png")
 
 
-@click.command(epilog="\b\nExample:\n  hpcxpcs stability results/*.hdf -o stability")
+@click.command(epilog="\b\nExamples:\n  hpcxpcs stability results/*.hdf -o stability")
 @FILES
 @click.option(
     "-o",

@@ -26,7 +26,7 @@ from hpcxpcs.errors import ConfigError, DataError, SelectionError
 from hpcxpcs.files.atomic import replacing_file
 from hpcxpcs.files.places import output_file
 from hpcxpcs.frames.products import Counts, Decay, Smoothing, delays_of, multi_tau, smooth, two_time
-from hpcxpcs.frames.schemas import read_partition
+from hpcxpcs.frames.schemas import read_partition, refuse_inputs
 from hpcxpcs.frames.stack import Frames, opened_frames
 
 FEWEST_FRAMES = 8
@@ -125,6 +125,7 @@ def correlate(frames: Path, qmap: Path, output: Path, settings: CorrelatorSettin
 
     The result appears under its name when it is complete.
     """
+    refuse_inputs(output, frames, qmap)
     partition = read_partition(qmap)
     with opened_frames(frames, settings.dataset) as stack:
         if partition.mask.shape != stack.shape[1:]:
@@ -170,7 +171,7 @@ class _Run:
             )
         self.end = self.first + self.count * self.step
         self.delays = delays_of(self.count)
-        raw = np.arange(self.first, self.end, settings.stride) + 1
+        raw = np.arange(self.first, self.end, settings.stride)
         self.raw_frames, self.raw_sums = raw, np.zeros(len(raw))
         partition = detector.partition
         self.image = np.zeros(partition.mask.size)

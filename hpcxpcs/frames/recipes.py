@@ -23,6 +23,7 @@ from hpcxpcs.frames.schemas import (
     opened_arrays,
     read_flags,
     read_qmap,
+    refuse_inputs,
     told_geometry,
     write_mask,
     write_partition,
@@ -70,6 +71,7 @@ def build_mask(path: Path, output: Path, report: Report) -> None:
     """Make the mask of a recipe, tell what every operation removed, and write it."""
     recipe = read_recipe(path, masks.MaskRecipe, masks.RECIPE)
     folder = path.absolute().parent
+    refuse_inputs(output, path, *(folder / name for name in (recipe.image, recipe.qmap) if name is not None))
     image = None if recipe.image is None else read_image(folder / recipe.image, recipe.image_dataset)
     maps = None if recipe.qmap is None else read_maps(folder / recipe.qmap)
     shapes = {
@@ -100,6 +102,7 @@ def build_mask(path: Path, output: Path, report: Report) -> None:
 
 def build_qmap(path: Path, output: Path, report: Report, mask: Path | None = None) -> None:
     """Make the maps of a geometry and write them, with a mask if there is one."""
+    refuse_inputs(output, path, *([] if mask is None else [mask]))
     geometry = read_geometry(path)
     maps = maps_of(geometry)
     flags = None if mask is None else read_flags(mask)
@@ -120,6 +123,7 @@ def build_partition(path: Path, output: Path, report: Report) -> Partition:
     """Make the partition of a recipe and write it in all schemas."""
     recipe = read_recipe(path, partitions.PartitionRecipe, partitions.RECIPE)
     folder = path.absolute().parent
+    refuse_inputs(output, path, *(folder / name for name in (recipe.qmap, recipe.mask) if name is not None))
     maps = read_maps(folder / recipe.qmap)
     flags = None if recipe.mask is None else read_flags(folder / recipe.mask)
     try:

@@ -26,8 +26,14 @@ DRIFT = 0.05
 """Relative change of intensity or of the shape of I(q) from which on it is named. Photon noise of C2 goes by the
 inverse intensity, so that 5 % change weights by as much, which no error bar shows; a smaller change is within what
 beams do within minutes."""
-SURE = 4.0
-"""Standard errors by which a change must differ from zero: with a few hundred q in a file, 1 in 16 000 by chance."""
+SURE = 7.0
+"""Standard errors by which a change must differ from zero. They come from the scatter of ten blocks or segments, with 8
+degrees of freedom: 1 in 9000 by chance (Student), and files have up to a few hundred q."""
+SPECKLE = 1.5 * 2.0**0.5
+"""Change from begin to end, over the fluctuation of a ring's mean, of a line through speckles that stay for half of the
+time: the halves differ by sqrt(2) of it, and a line through a step rises by 1.5 times the step."""
+SURE_OF_SPECKLE = 4.0
+"""Of these by which a change must exceed it; its size is known, not estimated from blocks: 1 in 16 000 by chance."""
 WORSE_CHI_SQUARED = 2.0
 """Scatter of partial g2, relative to its errors squared, from which on blocks of time are called different. Errors
 over pixels leave out that pixels share speckles. Frames of a gel that did not age: 0.94, the worst of 36 bins 1.65."""
@@ -46,10 +52,11 @@ LEGACY = {
 
 @dataclass(frozen=True)
 class Scattering:
-    """Means of a result file, in counts per pixel and frame; what the file does not have is None.
+    """Means of a result file, in counts per pixel and frame; what the file does not have is None or NaN.
 
     `image` (H, W); `q` (1/Å) and `phi` (degrees) of static bins (n,), their means `intensity` (n,) and `segments`
-    (blocks, n); `time` frame numbers and means (2, N); `partial` g2 and errors (blocks, delays, bins), `delays` frames.
+    (blocks, n); `time` frame numbers and means (2, N); `partial` g2 and errors (blocks, delays, bins), `delays` frames;
+    `pixels` of static bins (n,); `contrast` g2 - 1 at the first delay, the median of bins.
     """
 
     file: str
@@ -61,6 +68,16 @@ class Scattering:
     time: Floats | None
     delays: Floats | None
     partial: tuple[Floats, Floats] | None
+    pixels: Floats
+    contrast: float
+
+    def speckle_noise(self) -> Floats:
+        """Relative fluctuation of the mean of every q (k,) by speckles of one pixel, sqrt(contrast / pixels)."""
+        q, of = np.unique(self.q, return_inverse=True)
+        pixels = np.bincount(of, weights=self.pixels, minlength=len(q))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = np.sqrt(max(self.contrast, 0.0) / pixels)
+        return np.where(np.isfinite(found), found, 0.0)
 
     def profile(self, values: Floats) -> tuple[Floats, Floats]:
         """q (k,) and the mean of values (n,) or (blocks, n) over the static bins of each q, bins without light left
@@ -105,8 +122,25 @@ def _nexus(path: Path, source: Source) -> Scattering:
             time=_optional(source, nexus.FRAME_MEANS),
             delays=vector(source, DELAYS).astype(np.float64) if partial is not None else None,
             partial=partial,
+            pixels=_pixels(source, nexus.STATIC_MAP, len(natural)),
+            contrast=_contrast(source, "xpcs/multitau/normalized_g2"),
         )
     )
+
+
+def _pixels(source: Source, path: str, count: int) -> Floats:
+    """Pixels of every static bin (count,), NaN without a map of them."""
+    if path not in source:
+        return np.full(count, np.nan)
+    labels = _values(source, path).ravel().astype(np.int64)
+    return np.bincount(labels[(labels > 0) & (labels <= count)], minlength=count + 1)[1:].astype(np.float64)
+
+
+def _contrast(source: Source, path: str) -> float:
+    """g2 - 1 at the first delay, the median of bins that have photon pairs; NaN without g2."""
+    first = _values(source, path)[0] if path in source else np.zeros(0)
+    told = first[np.isfinite(first) & (first > 0.0)]
+    return float(np.median(told) - 1.0) if told.size else np.nan
 
 
 def _legacy(path: Path, source: Source) -> Scattering:
@@ -122,6 +156,8 @@ def _legacy(path: Path, source: Source) -> Scattering:
             time=_optional(source, LEGACY["time"]),
             delays=None,
             partial=None,
+            pixels=_pixels(source, "xpcs/sqmap", len(q)),
+            contrast=_contrast(source, "exchange/norm-0-g2"),
         )
     )
 
@@ -185,6 +221,15 @@ def stability_of(found: Scattering) -> Stability:
     return Stability(found.file, (_drift(found), _shape(found), _ageing(found)))
 
 
+def _trend(blocks: Floats) -> tuple[Floats, Floats]:
+    """The change from begin to end of a straight line through consecutive blocks (blocks, ...), and its error."""
+    count = len(blocks)
+    place = (np.arange(count) + 0.5) / count - 0.5
+    slope = np.tensordot(place, blocks, axes=1) / (place @ place)
+    left = blocks - blocks.mean(axis=0) - np.multiply.outer(place, slope)
+    return np.asarray(slope), np.sqrt((left**2).sum(axis=0) / (count - 2) / (place @ place))
+
+
 def _drift(found: Scattering) -> Finding:
     """The change of a line through means of blocks of I(t), from begin to end, relative to the mean; and by how much
     blocks differ (standard deviation) beyond what the scatter of frames inside of them explains.
@@ -198,10 +243,7 @@ def _drift(found: Scattering) -> Finding:
     parts = np.array_split(values / values.mean(), STANDARD_BLOCKS)
     blocks = np.array([part.mean() for part in parts])
     inside = float(np.mean([part.var(ddof=1) / len(part) for part in parts]))
-    place = (np.arange(STANDARD_BLOCKS) + 0.5) / STANDARD_BLOCKS - 0.5
-    slope = float(place @ blocks / (place @ place))
-    left = blocks - blocks.mean() - slope * place
-    error = float(np.sqrt(left @ left / (STANDARD_BLOCKS - 2) / (place @ place)))
+    slope, error = (float(one) for one in _trend(blocks))
     spread = float(np.sqrt(max(blocks.var(ddof=1) - inside, 0.0)))
     moved = spread > DRIFT or (abs(slope) > DRIFT and abs(slope) > SURE * error)
     text = f"changes by {slope:+.2%} ± {error:.2%} from begin to end, and blocks of frames scatter by {spread:.2%}"
@@ -211,7 +253,7 @@ def _drift(found: Scattering) -> Finding:
 
 
 def _shape(found: Scattering) -> Finding:
-    """The largest relative change of I(q)/ΣI between the halves of the segments, of those that are sure."""
+    """The largest relative change of I(q)/ΣI from the first segment to the last, of those that are sure."""
     name = "shape of I(q)"
     if found.segments is None or len(found.segments) < 4:
         return Finding(name, "unknown", text="the file has no I(q) of segments")
@@ -220,15 +262,15 @@ def _shape(found: Scattering) -> Finding:
     if not lit.any():
         return Finding(name, "unknown", text="no q has light in every segment")
     profile = profile[:, lit] / profile[:, lit].sum(axis=1, keepdims=True)
-    half = len(profile) // 2
-    first, second = profile[:half], profile[-half:]
-    mean = profile.mean(axis=0)
-    change = (second.mean(axis=0) - first.mean(axis=0)) / mean
-    error = np.sqrt((first.var(axis=0, ddof=1) + second.var(axis=0, ddof=1)) / half) / mean
-    sure = np.abs(change) > SURE * error
+    change, error = _trend(profile / profile.mean(axis=0))
+    speckle = SPECKLE * found.speckle_noise()[lit]
+    sure = np.abs(change) > np.hypot(SURE * error, SURE_OF_SPECKLE * speckle)
+    error = np.hypot(error, speckle)
     worst = int(np.argmax(np.where(sure, np.abs(change), 0.0))) if sure.any() else int(np.argmax(np.abs(change)))
     moved = bool(sure[worst] and abs(change[worst]) > DRIFT)
-    text = f"changes most at q = {q[lit][worst]:.4g} 1/Å, by {change[worst]:+.2%} ± {error[worst]:.2%} between halves"
+    text = (
+        f"changes most at q = {q[lit][worst]:.4g} 1/Å, by {change[worst]:+.2%} ± {error[worst]:.2%} from begin to end"
+    )
     if moved:
         text += "; the structure of the sample changes (radiation, ageing, sedimentation)"
     return Finding(name, "changes" if moved else "stable", float(change[worst]), float(error[worst]), DRIFT, text)

@@ -39,7 +39,7 @@ from hpcxpcs.data.formats.source import (
     text,
     vector,
 )
-from hpcxpcs.errors import DataError, FormatError
+from hpcxpcs.errors import DataError, FormatError, OutputError
 from hpcxpcs.files.atomic import replacing_file
 from hpcxpcs.files.places import output_file
 from hpcxpcs.frames.geometry import ANGLE_UNIT, Q_UNIT, Geometry, Map, from_aps
@@ -66,6 +66,13 @@ def opened_arrays(path: Path) -> Iterator[Source]:
         return
     with named(path), opened(path) as source:
         yield source
+
+
+def refuse_inputs(output: Path, *inputs: Path) -> None:
+    """Refuse to put a result in the place of a file that it is made from."""
+    for path in inputs:
+        if output.exists() and path.exists() and output.samefile(path):
+            raise OutputError(f"{output}: is what the result is made from ({path}): name another output file")
 
 
 @contextmanager

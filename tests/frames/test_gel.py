@@ -77,4 +77,4 @@ def test_g2_begins_with_the_contrast_and_decays(rings):
 def test_the_gel_was_stable(rings):
     for _, path in rings:
         words = {one.name: one.word for one in stability_of(read_scattering(path)).findings}
-        assert words["intensity"] == words["g2 of blocks"] == "stable"
+        assert set(words.values()) == {"stable"}

@@ -54,6 +54,15 @@ def test_given_a_bin_that_brightens_then_the_shape_changes(tmp_path):
     assert found["shape of I(q)"] == "changes"
 
 
+def test_given_speckles_that_stay_for_half_of_the_time_then_the_shape_is_stable(tmp_path):
+    rng = np.random.default_rng(1)
+    early = (np.arange(N) < N // 2)[:, None, None]
+    first, second = rng.exponential(size=(2, *SHAPE))
+    path = result(tmp_path, 20.0 * np.where(early, first, second))
+    finding = stability_of(read_scattering(path)).findings[1]
+    assert finding.word == "stable" and finding.error > 0.1
+
+
 def test_given_dynamics_that_begin_then_g2_of_blocks_changes(tmp_path):
     rng = np.random.default_rng(0)
     still, moving = rng.exponential(size=SHAPE), rng.exponential(size=(N, *SHAPE))
