@@ -100,10 +100,9 @@ def correlate(
 
     Frames without any count are dead: rows and columns of zeros.
     """
-    import os
-
     from hpcxpcs.frames.correlate import CorrelatorSettings
     from hpcxpcs.frames.correlate import correlate as run
+    from hpcxpcs.workers.machine import usable_cores
 
     settings = CorrelatorSettings(
         first=window[0],
@@ -114,7 +113,7 @@ def correlate(
         frame_time=frame_time,
         dataset=dataset,
         memory=None if memory is None else int(memory * 1e9),
-        threads=len(os.sched_getaffinity(0)) if threads is None else threads,
+        threads=usable_cores() if threads is None else threads,
     )
     done = run(frames, qmap_file, output, settings)
     click.echo(f"bins      {done.bins}, {done.pixels} pixels, smoothing {smooth}")

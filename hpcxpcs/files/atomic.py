@@ -195,6 +195,8 @@ def replacing_file(path: Path) -> Iterator[Path]:
     try:
         with writing(path):
             yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
             temporary.replace(path)
             sync_folder(path.parent)
     finally:
