@@ -34,8 +34,9 @@ def delays_of(frames: int) -> Integers:
 def smooth(counts: Counts, static: Integers, smoothing: Smoothing) -> None:
     """Divide counts (N, P), in place, by the mean of their static bin (`static`, ascending, (P,)) in the same frame.
 
-    A mean that is not positive is taken as 1. This removes what the bin looks like on average; where a static bin has
-    few photons per frame, C2 rises by about their inverse number.
+    A mean that is not positive is taken as 1. Differences between static bins are removed; structure inside of one
+    raises C2 by its relative variance, and the contrast falls by about one over the pixels of a static bin, whose own
+    speckles are in the mean. Simulated, contrast 0.1: 0.0995 with 100 pixels in each, 0.076 with 5.
     """
     edges = [0, len(static)] if smoothing == "dqmap" else [0, *(np.flatnonzero(np.diff(static)) + 1), len(static)]
     for begin, end in itertools.pairwise(edges) if smoothing != "none" else ():

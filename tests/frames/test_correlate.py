@@ -153,6 +153,15 @@ def test_given_a_result_then_the_program_reads_bins_time_step_pixels_and_photons
     np.testing.assert_allclose(told.photons, expected, rtol=1e-5)
 
 
+def test_given_small_or_dark_static_bins_then_what_they_do_is_noted(tmp_path):
+    _, done = run(tmp_path)
+    (small,) = done.doubts
+    assert small.startswith("6 of 18 static bins have fewer than 20 pixels")
+    dark = np.minimum(FRAMES, 1) * (np.arange(25) % 9 == 0).astype(np.uint16)
+    assert "18 of 18 static bins have fewer than 10 photons per frame" in run(tmp_path, dark)[1].doubts[1]
+    assert run(tmp_path, dark, smoothing="dqmap")[1].doubts == ()
+
+
 def same(first, second):
     assert first.keys() == second.keys()
     for name, values in first.items():

@@ -21,7 +21,8 @@ from hpcxpcs.pipeline.simulate import SimulationSpec, result_path, simulate
 
 SPEC = {
     "model": "static", "parameters": {"D0": 3e4, "alpha": 0.0, "D_offset": 0.0}, "frames": 60,
-    "phi": (-60.0, 60.0, 180.0), "extra_q": 2, "format": "frames", "contrast": 0.3, "contrast_spread": 0.0, "dead_frames": (5,), "dt": 0.1,
+    "phi": (-60.0, 60.0, 180.0), "extra_q": 2,
+    "format": "frames", "contrast": 0.3, "contrast_spread": 0.0, "dead_frames": (5,), "dt": 0.1,
 }  # fmt: skip
 
 
