@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hpcxpcs.arrays import Floats
 from hpcxpcs.data.formats import nexus
 from hpcxpcs.data.formats.hdf5 import values_of
-from hpcxpcs.data.formats.qmap import grid_of, natural_indices, read_axes
+from hpcxpcs.data.formats.qmap import grid_of, read_axes, read_natural
 from hpcxpcs.data.formats.source import Source, dataset, vector
 from hpcxpcs.errors import FormatError
 from hpcxpcs.frames.schemas import opened_arrays
@@ -106,7 +106,7 @@ def read_scattering(path: Path) -> Scattering:
 def _nexus(path: Path, source: Source) -> Scattering:
     axes = read_axes(source, nexus.QMAP, "static")
     q, phi = grid_of(axes, "q").values, grid_of(axes, "phi").values
-    natural = natural_indices(source, nexus.QMAP, len(q), [], "static")
+    natural = read_natural(source, nexus.QMAP, len(q), [], "static")
     partial = None
     if PARTIAL in source and f"{PARTIAL}_err" in source:
         partial = _values(source, PARTIAL), _values(source, f"{PARTIAL}_err")

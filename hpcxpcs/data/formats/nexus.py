@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcxpcs.data.formats.layout import Layout, Place, Stack, bins_at, bins_without, step_of_frames
-from hpcxpcs.data.formats.qmap import Axis, Bins, Partition, grid_of, natural_indices, read_axes, write_partition
-from hpcxpcs.data.formats.source import Source, matrix, numbered, whole_numbers
+from hpcxpcs.data.formats.qmap import Axis, Bins, Partition, grid_of, read_axes, read_natural, write_partition
+from hpcxpcs.data.formats.source import Quantity, Source, matrix, numbered, whole_numbers
 from hpcxpcs.data.formats.truth import write_truth
 from hpcxpcs.errors import FormatError
 
@@ -56,9 +56,8 @@ def open_layout(source: Source) -> Layout:
     labels = whole_numbers(source, PROCESSED)
     if len(names) != len(labels):
         raise FormatError(f"/{MATRICES} has {len(names)} matrices, but /{PROCESSED} names {len(labels)} bins")
-    axes = read_axes(source, QMAP)
-    q, phi = grid_of(axes, "q"), grid_of(axes, "phi")
-    natural = natural_indices(source, QMAP, len(q.values), notes)
+    q, phi = grid_of_bins(source)
+    natural = natural_indices(source, len(q.values), notes)
     if labels.size and not (labels.min() >= 1 and labels.max() <= len(natural)):
         raise FormatError(
             f"/{PROCESSED} names bins {labels.min()}…{labels.max()}, but the q-map has bins 1…{len(natural)}"
@@ -93,10 +92,21 @@ def _sequence(source: Source, notes: list[str]) -> list[str]:
     return list(names.values())
 
 
+def grid_of_bins(source: Source) -> tuple[Quantity, Quantity]:
+    """Return q (Å⁻¹) and φ (degrees) of every dynamic bin of the grid, by natural index, and their units."""
+    axes = read_axes(source, QMAP)
+    return grid_of(axes, "q"), grid_of(axes, "phi")
+
+
+def natural_indices(source: Source, grid: int, notes: list[str]) -> NDArray[np.int64]:
+    """Return the natural (0-based, grid) index of every populated dynamic bin; position b - 1 belongs to label b."""
+    return read_natural(source, QMAP, grid, notes)
+
+
 def write(path: Path, stack: Stack) -> None:
     """Write a stack as boost_corr would: matrices by sequence number, and a q-map."""
     with h5py.File(path, "w") as file:
-        file.create_dataset(PROCESSED, data=_write_qmap(file, stack))
+        file.create_dataset(PROCESSED, data=write_qmap(file, stack))
         averages, segments = [], []
         for index, stored in enumerate(stack.stored_matrices()):
             stack.create(file, f"{MATRICES}/c2_{index + 1:05d}", len(stored), None)[...] = stored
@@ -143,7 +153,7 @@ def _pixels(bins: int, pixels: int) -> NDArray[np.int32]:
     return labels.reshape(-1, width)
 
 
-def _write_qmap(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
+def write_qmap(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
     """Write the q-map and return the 1-based label of every matrix."""
     if stack.partition is not None:
         write_partition(file, QMAP, stack.partition)

@@ -126,7 +126,7 @@ def read_axes(source: Source, folder: str, level: Level = "dynamic") -> tuple[Ax
     return first, second
 
 
-def natural_indices(
+def read_natural(
     source: Source, folder: str, grid: int, notes: list[str], level: Level = "dynamic"
 ) -> NDArray[np.int64]:
     """The natural (0-based, grid) index of every populated bin; position b - 1 belongs to label b."""
@@ -163,7 +163,7 @@ def _read_bins(source: Source, folder: str, level: Level) -> Bins:
         raise FormatError(f"/{path} is {labels.dtype} {labels.shape}; a map (rows, columns) of whole labels is needed")
     axes = read_axes(source, folder, level)
     grid = len(axes[0].values) * len(axes[1].values)
-    natural = natural_indices(source, folder, grid, notes, level)
+    natural = read_natural(source, folder, grid, notes, level)
     last = int(labels.max(initial=0))
     if notes and last != grid:
         raise FormatError(
