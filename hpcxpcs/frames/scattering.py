@@ -171,12 +171,23 @@ def _optional(source: Source, path: str) -> Floats | None:
 
 
 def _checked(found: Scattering) -> Scattering:
+    """Refuse arrays of other shapes than the layout's, of which nothing could be drawn."""
     count = len(found.intensity)
     if len(found.q) != count or (found.segments is not None and found.segments.shape[-1] != count):
         raise FormatError(
             f"{found.file}: {count} mean intensities for {len(found.q)} static bins; the index mapping of the bins and "
             "their intensities do not belong together"
         )
+    axes = {"mean image": (found.image, 2), "I(q) of segments": (found.segments, 2), "I(t)": (found.time, 2)}
+    wrong = [name for name, (values, number) in axes.items() if values is not None and values.ndim != number]
+    if found.time is not None and len(found.time) != 2:
+        wrong.append("I(t)")
+    if found.partial is not None and found.delays is not None:
+        shapes = {one.shape for one in found.partial}
+        if len(shapes) > 1 or found.partial[0].ndim != 3 or found.partial[0].shape[1] != len(found.delays):
+            wrong.append("g2 of blocks")
+    if wrong:
+        raise FormatError(f"{found.file}: {wrong[0]} has another shape than the layout's; write the file again")
     return found
 
 

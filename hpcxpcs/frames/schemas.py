@@ -39,7 +39,7 @@ from hpcxpcs.data.formats.source import (
     text,
     vector,
 )
-from hpcxpcs.errors import DataError, FormatError, OutputError
+from hpcxpcs.errors import ConfigError, DataError, FormatError, OutputError
 from hpcxpcs.files.atomic import replacing_file
 from hpcxpcs.files.places import output_file
 from hpcxpcs.frames.geometry import ANGLE_UNIT, Q_UNIT, Geometry, Map, from_aps
@@ -130,6 +130,13 @@ def put_geometry(file: h5py.File, geometry: Geometry) -> None:
 
 def geometry_in(source: Source) -> Geometry | None:
     """The geometry of an open file: /xpcs/metadata (pixels, mm, Å), or a q-map of APS (pixels, m, keV)."""
+    try:
+        return _geometry_in(source)
+    except (ConfigError, TypeError, ValueError) as error:  # lengths that are not positive; texts and lists for numbers
+        raise FormatError(f"the geometry at /{METADATA} or /{APS} cannot be used: {error}; write it anew") from error
+
+
+def _geometry_in(source: Source) -> Geometry | None:
     if METADATA in source and isinstance(source, h5py.File):
         told = {name: _number(source, name) for name in GEOMETRY_NAMES}
         missing = [name for name, value in told.items() if value is None]
@@ -148,15 +155,12 @@ def geometry_in(source: Source) -> Geometry | None:
                 incidence=None if incidence is None else float(incidence),
             )
     for folder in (APS, SEED_QMAP):
-        found = {
-            name: value
-            for name in qmap.GEOMETRY
-            if f"{folder}/{name}" in source and (value := scalar(source, f"{folder}/{name}")) is not None
-        }
+        found = {name: scalar(source, f"{folder}/{name}") for name in qmap.GEOMETRY}
+        known = {name: value for name, value in found.items() if value is not None}
         maps = next((f"{folder}/{name}" for name in ("mask", "dynamic_roi_map") if f"{folder}/{name}" in source), None)
-        if found and maps is not None:
-            rows, columns = source[maps].shape
-            return from_aps(found, (rows, columns))
+        if known and maps is not None:
+            rows, columns = map_at(source, maps).shape
+            return from_aps(known, (rows, columns))
     return None
 
 
@@ -201,7 +205,7 @@ def read_qmap(path: Path) -> QMap:
                 f"{path}: has no map of q at /{SEED_QMAP}/sqmap{labels}; `hpcxpcs qmap GEOMETRY -o FILE` makes one"
             )
         maps = {"q": _map(source, place, "q"), "phi": _map(source, f"{SEED_QMAP}/phis", "angle")}
-        if MAPS in source:
+        if MAPS in source and isinstance(source[MAPS], h5py.Group):
             for name in source[MAPS]:
                 others = f"{MAPS}/{name}"
                 maps[name] = Map(map_at(source, others).astype(np.float64), stated_unit(source, others) or "")

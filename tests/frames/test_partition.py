@@ -247,3 +247,32 @@ def test_given_a_result_instead_of_maps_then_labels_are_not_taken_for_q(tmp_path
         file["xpcs/qmap/sqmap"] = np.ones(SHAPE, dtype=np.int32)
     with pytest.raises(FormatError, match="labels of bins"):
         read_qmap(tmp_path / "labels.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("det_dist", -1.0, "det_dist: -1.0 must be"),
+        ("det_dist", "far", "cannot be used"),
+        ("shape", [3], "cannot be used"),
+        ("bcx", None, "has no bcx"),
+    ],
+)
+def test_given_a_spoiled_geometry_in_a_file_then_it_is_refused_by_name(name, value, words, tmp_path):
+    write_qmap(tmp_path / "qmap.h5", GEOMETRY, maps().maps)
+    with h5py.File(tmp_path / "qmap.h5", "r+") as file:
+        del file["xpcs/metadata"].attrs[name]
+        if value is not None:
+            file["xpcs/metadata"].attrs[name] = value
+    with pytest.raises(FormatError, match=words) as error:
+        read_qmap(tmp_path / "qmap.h5")
+    assert "qmap.h5" in str(error.value)
+
+
+def test_given_numbers_of_the_geometry_as_datasets_then_they_are_read(tmp_path):
+    write_qmap(tmp_path / "qmap.h5", GEOMETRY, maps().maps)
+    with h5py.File(tmp_path / "qmap.h5", "r+") as file:
+        for name in ("bcx", "bcy", "det_dist", "pix_dim", "lambda_"):
+            file[f"xpcs/metadata/{name}"] = file["xpcs/metadata"].attrs[name]
+            del file["xpcs/metadata"].attrs[name]
+    assert read_qmap(tmp_path / "qmap.h5").geometry == GEOMETRY

@@ -112,6 +112,23 @@ def test_given_bins_that_do_not_belong_to_the_intensities_then_the_file_is_refus
         read_scattering(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("xpcs/spatial_mean/intensity_vs_time", np.ones(9), "I\\(t\\) has another shape"),
+        ("xpcs/temporal_mean/scattering_2d", np.ones(9), "mean image has another shape"),
+        ("xpcs/multitau/normalized_g2_partial_err", np.ones(9), "g2 of blocks has another shape"),
+    ],
+)
+def test_given_arrays_of_other_shapes_then_the_file_is_refused(name, values, words, tmp_path):
+    path = result(tmp_path, ramp(0.0)[:40])
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file[name] = values
+    with pytest.raises(FormatError, match=words):
+        read_scattering(path)
+
+
 def test_given_a_file_without_intensities_then_it_is_said_where_they_would_be(tmp_path):
     h5py.File(tmp_path / "empty.hdf", "w").close()
     with pytest.raises(FormatError, match="has no mean intensities at /xpcs/temporal_mean"):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hpcxpcs.arrays import Flags, Floats, Integers
 from hpcxpcs.data.formats.hdf5 import values_of
-from hpcxpcs.data.formats.source import Quantity, Source, dataset, quantity, text, vector, whole_numbers
+from hpcxpcs.data.formats.source import Quantity, Source, dataset, quantity, scalar, text, vector, whole_numbers
 from hpcxpcs.errors import DataError, FormatError
 
 Level = Literal["dynamic", "static"]
@@ -150,9 +150,8 @@ def read_partition(source: Source, folder: str) -> Partition:
     dynamic, static = (_read_bins(source, folder, level) for level in LEVELS)
     mask = f"{folder}/mask"
     used = values_of(dataset(source, mask), mask) > 0 if mask in source else dynamic.labels > 0
-    geometry = {
-        name: float(vector(source, f"{folder}/{name}")[0]) for name in GEOMETRY if f"{folder}/{name}" in source
-    }
+    told = {name: scalar(source, f"{folder}/{name}") for name in GEOMETRY}
+    geometry = {name: value for name, value in told.items() if value is not None}
     return Partition(np.asarray(used, dtype=np.bool_), dynamic, static, geometry)
 
 
