@@ -47,6 +47,7 @@ bench: $(INSTALLED) ## measure, and print tables
 	$(RUN)python -m bench.posterior
 	$(RUN)python -m bench.ranks
 	$(RUN)python -m bench.campaign
+	$(RUN)python -m bench.correlate
 
 bench-large: $(INSTALLED) ## fit a file larger than the memory it may use: 12 GB of disk, a quarter of an hour
 	$(RUN)python -m bench.large

@@ -20,6 +20,7 @@ FLOORS = {
     "data": 3,
     "log": 3,
     "likelihood": 4,
+    "frames": 4,
     "batch": 4,
     "workers": 5,
     "inference": 5,

@@ -100,7 +100,10 @@ def command(
     shear: bool,
     as_json: bool,
 ) -> None:
-    """Show layout, units, bins, frames and dead frames of a result FILE, and what would be selected of it."""
+    """Show layout, units, bins, frames and dead frames of a result FILE, and what would be selected of it.
+
+    Of a mask, a q-map or a partition: its pixels, bins and geometry.
+    """
     from hpcxpcs.cli.config import parameter_lines
     from hpcxpcs.config.load import load_config
     from hpcxpcs.data.inspect import describe, describe_selected
@@ -109,6 +112,10 @@ def command(
     for option, given in (("--level", level), ("--repair", repair), ("--shear", shear)):
         if given and not quality:
             raise click.UsageError(f"{option} says how to judge the data, which only --quality does: give it, too")
+    about_matrices = {"--q": q is not None, "--phi-range": phi_ranges, "--picture": picture, "--quality": quality}
+    idle = [name for name, given in about_matrices.items() if given]
+    if config is None and format_name == "auto" and _shown_as_detector_file(_file(file), as_json, idle):
+        return
     ranges, asked = [Interval(*limits) for limits in phi_ranges], Asked(level, repair, shear)
     if config is None:
         description = describe(_file(file), format_name, q, ranges)
@@ -133,6 +140,20 @@ def command(
     if picture is not None:
         in_frames = description.selected_dt is None or settings.analyzer_parameters.dt == "frames"
         _draw(settings, picture, "frames" if in_frames else "s")
+
+
+def _shown_as_detector_file(file: Path, as_json: bool, idle: Sequence[str]) -> bool:
+    """Print what is in a mask, a q-map or a partition; False for other files."""
+    from hpcxpcs.files.json_safe import dumps
+    from hpcxpcs.frames.schemas import description_of
+
+    told = description_of(file)
+    if told is not None and idle:
+        raise click.UsageError(f"{idle[0]} is about matrices, and {file} has none")
+    if told is not None:
+        lines = [_line(name, text) for name, text in told]
+        click.echo(dumps({"schema_version": 1, **dict(told)}) if as_json else "\n".join(lines), nl=not as_json)
+    return told is not None
 
 
 def _draw(settings: Config, picture: Path, unit: str) -> None:

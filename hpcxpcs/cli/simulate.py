@@ -14,6 +14,7 @@ EXAMPLES = """\
 Examples:
   hpcxpcs simulate laminar_flow -o demo.hdf --config demo.yaml
   hpcxpcs simulate static -o small.hdf --angles 3 --frames 200 --set D0=2e4 --dead-frames 3,17
+  hpcxpcs simulate static -o frames.h5 --format frames --noise-model photon --frames 200 --angles 4 --pixels 500
   hpcxpcs simulate two_component -o photons.hdf --noise-model photon --photons 0.5 --pixels 20000
 """
 
@@ -76,7 +77,11 @@ def choice(name: str, words: Sequence[str], help_text: str) -> Callable[..., Any
 @click.command(epilog=EXAMPLES)
 @click.argument("model")
 @click.option("-o", "--output", type=FILE, required=True, help="The file to write.")
-@choice("--format", ["nexus", "legacy", "cube", "nxxpcs", "viewer"], "Its layout.")
+@choice(
+    "--format",
+    ["nexus", "legacy", "cube", "nxxpcs", "viewer", "frames"],
+    "Its layout; frames: those of a small detector (photon), to be correlated.",
+)
 @number("--angles", 23, "Number of angles, evenly spaced.")
 @click.option("--phi", type=NUMBERS, help="The angles themselves, in degrees, instead: -30,0,45.")
 @number("--frames", 1001, "Frames N of every N x N matrix.")
@@ -152,6 +157,9 @@ def _refuse_idle(context: click.Context, model: str) -> None:
     typed = {name for name in context.params if context.get_parameter_source(name) is source}
     if {"angles", "phi"} <= typed:
         raise click.UsageError("--angles spreads angles evenly, --phi names them: give one of the two")
+    idle = sorted(typed & {"half", "dtype", "compression"}) if context.params["format"] == "frames" else []
+    if idle:
+        raise click.UsageError(f"--{idle[0]} is about matrices, and --format frames writes none")
     for name, models in ONLY_FOR.items():
         if name in typed and model not in models:
             raise click.UsageError(

@@ -98,7 +98,8 @@ def read_document(path: Path, kind: FileKind = CONFIGURATION) -> Document:
             raise ConfigError(f"{path}: is an HDF5 data file; give the configuration that names it") from None
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; `hpcxpcs config new MODEL -o {path}` writes one") from None
+        remedy = f"`hpcxpcs config new MODEL -o {path}` writes one" if kind is CONFIGURATION else kind.template
+        raise ConfigError(f"{path}: no such file; {remedy}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > _MOST_BYTES:

@@ -185,6 +185,25 @@ def atomic_open(path: Path, *, verify: Callable[[Path], None] | None = None) -> 
 
 
 @contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """A name for a new file that takes the place of `path` when the block ends without an error; for writers that
+    open files by name.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _sibling(path, f"tmp{path.suffix}")
+    try:
+        with writing(path):
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A new empty folder that takes the place of `path` when the block ends without an error.
 

@@ -29,6 +29,7 @@ from hpcxpcs.data.twotime import TwoTime, from_arrays
 from hpcxpcs.errors import ConfigError, OutputError
 from hpcxpcs.files.atomic import atomic_write_text, writing
 from hpcxpcs.files.places import output_file
+from hpcxpcs.frames.simulate import write_frames
 from hpcxpcs.physics.model import Model, TimeGrid, build_model
 from hpcxpcs.physics.rates import rate
 
@@ -121,6 +122,8 @@ def _settings(truth: Mapping[str, Any], file_path: str) -> dict[str, Any]:
     }
 
 
+FRAMES = "frames"
+"""The format that is no layout of matrices: frames of a detector."""
 FEWEST_SIMULATED = 8
 OFFSET_SPREAD = 0.003
 """Standard deviation of the offset between angles, unless asked otherwise or fixed by frame sums."""
@@ -177,7 +180,7 @@ class SimulationSpec:
         if not self.angles_sorted:
             raise ConfigError("phi: no angle is given")
         _require(self.dtype, "dtype", ("float32", "float64"))
-        _require(self.format, "format", tuple(FORMATS))
+        _require(self.format, "format", (*FORMATS, FRAMES))
         _require(self.compression, "compression", get_args(Compression))
         _require_ending(self.output, self.format)
 
@@ -252,7 +255,7 @@ class _Simulation:
 
     def matrices(self, bins: Sequence[Bin]) -> Any:
         """Iterate over the simulated matrices (N, N) of `bins`."""
-        return (matrix_of(self.recipe, item, self._shape_matrix, self._field_matrix) for item in bins)
+        return (matrix_of(self.recipe, item, self._shape_matrix, self.field_matrix) for item in bins)
 
     def truth(self) -> dict[str, Any]:
         """Everything that a fit of this file should find, and what the file was made from; ready for JSON."""
@@ -309,7 +312,8 @@ class _Simulation:
     def _shape_matrix(self, item: Bin) -> NDArray[Any]:
         return self._by_slabs(_shape, item, np.dtype(self.spec.dtype))
 
-    def _field_matrix(self, item: Bin) -> NDArray[Any]:
+    def field_matrix(self, item: Bin) -> NDArray[Any]:
+        """The field correlation (N, N) of a bin."""
         kind = np.dtype(np.complex128 if self.name in ("two_component", "static_both") else np.float64)
         return self._by_slabs(_field, item, kind)
 
@@ -350,11 +354,13 @@ def simulate(spec: SimulationSpec, report: Callable[[str], None] = lambda line: 
         raise ConfigError("simulate: no output file is named")
     started, simulation, truth_file = time.perf_counter(), _Simulation(spec), truth_path(spec.output)
     truth = simulation.truth()
-    config = config_text(truth, data_file=spec.output, config_file=spec.config) if spec.config else None
+    data_file = result_path(spec.output) if spec.format == FRAMES else spec.output
+    config = config_text(truth, data_file=data_file, config_file=spec.config) if spec.config else None
     _require_free([spec.output, truth_file, spec.config], spec.force)
     for line in _description(simulation):
         report(line)
-    _write_stack(simulation, spec.output, truth)
+    write = _write_frames if spec.format == FRAMES else _write_stack
+    write(simulation, spec.output, truth)
     size, seconds = spec.output.stat().st_size / 1e6, time.perf_counter() - started
     report(f"wrote     {spec.output} ({size:.1f} MB, {seconds:.1f} s)")
     atomic_write_text(truth_file, json.dumps(truth, indent=2, ensure_ascii=False) + "\n")
@@ -363,13 +369,24 @@ def simulate(spec: SimulationSpec, report: Callable[[str], None] = lambda line: 
         with writing(spec.config):
             spec.config.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(spec.config, config)
-        report(f"wrote     {spec.config} (a configuration that fits this file)")
+        report(f"wrote     {spec.config} (a configuration that fits {data_file.name})")
     return spec.output
 
 
 def truth_path(data_file: Path) -> Path:
     """Where the truth of a simulated file lies: beside it, with .truth.json appended to its name."""
     return data_file.with_name(f"{data_file.name}.truth.json")
+
+
+def result_path(frames: Path) -> Path:
+    """The result of correlating frames as a configuration written with them calls it: beside them, NAME_results.hdf."""
+    return frames.with_name(f"{frames.stem}_results.hdf")
+
+
+def _write_frames(simulation: _Simulation, path: Path, truth: Mapping[str, Any]) -> None:
+    spec = simulation.spec
+    truth_path(path).unlink(missing_ok=True)
+    write_frames(path, spec.recipe, simulation.bins, spec.angles_sorted, simulation.field_matrix, spec.dt, truth)
 
 
 def _write_stack(simulation: _Simulation, path: Path, truth: Mapping[str, Any]) -> None:

@@ -77,7 +77,7 @@ def test_given_a_layout_then_both_commands_and_the_configuration_know_it():
         for name, called in (("simulate", command), ("inspect", inspect_command))
     }
     configured = get_args(ExperimentalData.model_fields["format"].annotation)
-    assert [list(names) for names in offered.values()] == [list(FORMATS), ["auto", *FORMATS]]
+    assert [list(names) for names in offered.values()] == [[*FORMATS, "frames"], ["auto", *FORMATS]]
     assert list(configured) == ["auto", *FORMATS]
 
 

@@ -19,6 +19,7 @@ from hpcxpcs.files.atomic import (
     atomic_write_bytes,
     atomic_write_text,
     recover_folder,
+    replacing_file,
     replacing_folder,
     sync_folder,
     writing,
@@ -260,3 +261,20 @@ def test_given_a_missing_folder_when_exchanged_then_it_is_an_error(tmp_path):
     fill(tmp_path / "a", OLD)
     with pytest.raises(OutputError), writing(tmp_path / "b"):
         atomic.exchange(tmp_path / "a", tmp_path / "b")
+
+
+def test_given_a_writer_that_opens_by_name_then_the_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "a.h5"
+    with replacing_file(path) as temporary:
+        temporary.write_text("old")
+        assert not path.exists() and temporary.suffix == ".h5"
+    with pytest.raises(ZeroDivisionError), replacing_file(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old" and [one.name for one in path.parent.iterdir()] == ["a.h5"]
+
+
+def test_given_a_file_in_the_place_of_the_folder_then_the_new_file_is_refused_by_name(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"), replacing_file(tmp_path / "a" / "b.h5"):
+        pass

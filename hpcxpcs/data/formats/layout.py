@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hpcxpcs.arrays import Floats
 from hpcxpcs.data.formats.hdf5 import compression
+from hpcxpcs.data.formats.qmap import Partition
 from hpcxpcs.data.formats.source import Quantity, Source, quantity, scalar
 from hpcxpcs.data.formats.source import dataset as dataset_at
 from hpcxpcs.errors import DataError, FormatError
@@ -282,7 +283,8 @@ class Stack:
     `frame_time` (s) defaults to dt / (stride × average). `half` stores one triangle with zeros in the other;
     `compression` "auto" is what real files of the format use; `matrix_scalars` writes scalars as (1, 1), as
     averaged nexus files do. `photons` (N,) are the mean counts per pixel of every frame and `pixels` the pixels of a
-    bin, written where nexus files have them. `truth` is stored beside the data.
+    bin, written where nexus files have them. `partition` is that of a detector, the matrices being those of its dynamic
+    bins in order (nexus). `truth` is stored beside the data.
     """
 
     c2: Iterable[NDArray[Any]]
@@ -301,6 +303,7 @@ class Stack:
     matrix_scalars: bool = False
     photons: NDArray[np.float64] | None = None
     pixels: int | None = None
+    partition: Partition | None = None
 
     def __post_init__(self) -> None:
         """Normalise q and phi to 1-D float64 of equal length and check that the times agree."""
@@ -323,7 +326,7 @@ class Stack:
         """Yield every matrix (N, N) in the form the file stores it: dtype, and one triangle when `half`."""
         count, size = 0, None
         for matrix in self.c2:
-            array = np.asarray(matrix).astype(self.dtype)
+            array = np.asarray(matrix).astype(self.dtype, copy=False)
             size = array.shape[0] if size is None else size
             if array.shape != (size, size):
                 raise DataError(f"Stack: matrix {count} has shape {array.shape}, expected {(size, size)}")

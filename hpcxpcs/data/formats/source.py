@@ -151,7 +151,7 @@ class NpyStack(dict[str, NDArray[Any]]):
 
 def _npy_arrays(path: Path) -> NpyStack:
     """Return the stack as "c2" (left on disk until it is read) and the lists that lie beside it."""
-    arrays = {"c2": _npy_array(path)}
+    arrays = {"c2": npy_array(path)}
     beside = {name: _beside(path, name) for name in NPY_BESIDE}
     missing = [str(beside[name]) for name in ("q", "phi") if not beside[name].exists()]
     if missing:
@@ -159,7 +159,7 @@ def _npy_arrays(path: Path) -> NpyStack:
             f"{path}: an NPY file holds matrices only; put q (1/Å) and angles (degrees), one per matrix or one "
             f"for all, beside it with numpy.save (missing: {', '.join(missing)})"
         )
-    found = {name: _npy_array(file) for name, file in beside.items() if file.exists()}
+    found = {name: npy_array(file) for name, file in beside.items() if file.exists()}
     return NpyStack(path, arrays | found)
 
 
@@ -172,7 +172,8 @@ def place_of(source: Source, path: str) -> str:
     return str(_beside(source.path, path)) if isinstance(source, NpyStack) else f"/{path}"
 
 
-def _npy_array(path: Path) -> NDArray[Any]:
+def npy_array(path: Path) -> NDArray[Any]:
+    """The array of an NPY file, left on disk until it is read."""
     signature(path)
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,0 +1,1 @@
+"""From frames of a detector to two-time matrices: masks, q-maps, partitions, the correlator, and what it shows."""
