@@ -97,8 +97,10 @@ def estimates_of_sets(
     """What each data set of a joint fit says alone of the parameters that all share: names, (K,d) and (K,d,d).
 
     One Gauss-Newton step of each set from the common minimum, over all that is free in it, contrasts and offsets too.
-    What a set hardly sees has a large error, from a share UNSEEN of the information of all. `widening` (f,) are robust
-    over model-based errors of the free parameters.
+    What a set hardly sees has a large error, from a share UNSEEN of the information of all. Errors are as much wider
+    than those of independent noise as scores of angles of one set scatter about it; with fewer than FEWEST_ANGLES
+    angles to tell, by `widening` (f,), robust over model-based errors of the free parameters. Those of the joint fit
+    hold what sets disagree about, and would hide it.
     """
     angle_sets = model.sets
     assert angle_sets is not None, "only a joint fit has data sets"
@@ -119,8 +121,15 @@ def estimates_of_sets(
     np.add.at(score_of, number, (weight * contrast)[:, None] * slope)
     information_of += UNSEEN * np.diag(np.diag(information_of.sum(axis=0)))
     inverse = np.linalg.inv(information_of)
-    step = np.einsum("kij,kj->ki", inverse, score_of)[:, shared]
-    wide = np.array([widening[place] for place in shared])
+    steps = np.einsum("kij,kj->ki", inverse, score_of)
+    step, wide = steps[:, shared], np.array([widening[place] for place in shared])
+    spare = len(number) - angle_sets.count
+    if spare >= FEWEST_ANGLES:
+        own = (weight * contrast**2)[:, None, None] * each
+        rest = (weight * contrast)[:, None] * slope - np.einsum("aij,aj->ai", own, steps[number])
+        whole = np.linalg.inv(information_of.sum(axis=0))
+        found = whole @ (rest.T @ rest) @ whole * len(number) / spare
+        wide = np.sqrt(np.maximum(np.diag(found) / np.diag(whole), 1.0))[shared]
     covariance = inverse[:, shared][:, :, shared] * np.outer(wide, wide)
     values = estimate.theta[[free[place] for place in shared]]
     return tuple(names[free[place]] for place in shared), values + step, covariance

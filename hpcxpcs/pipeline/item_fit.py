@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,12 +64,15 @@ _NOT_THE_ITEMS_FAULT = (OutputError, EnvironmentProblem, StoreError, ClaimLost)
 
 
 def item_function(run: Run) -> TaskFunction:
-    """What fits the items of a campaign in this process; configurations are read once."""
-    variants = [config_from_mapping(dict(settings)) for settings in run.plan.extra["variants"]]
+    """What fits the items of a campaign in this process; configurations are read once, and again when it has grown."""
+    variants: dict[str, Config] = {}
 
     def function(at: Run, task: Task, pulse: Pulse) -> Outcome:
-        item = item_from_record(run.plan.extra["items"][task.index])
-        return _finish(at, item, item.configure(variants), task, pulse)
+        item, settings = item_from_record(at.plan.extra["items"][task.index]), at.plan.extra["variants"]
+        known = json.dumps(settings[item.variant], sort_keys=True)
+        if known not in variants:
+            variants[known] = config_from_mapping(dict(settings[item.variant]))
+        return _finish(at, item, item.configure({item.variant: variants[known]}), task, pulse)
 
     return function
 

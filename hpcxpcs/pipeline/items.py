@@ -66,7 +66,7 @@ class Item:
     members: tuple[Member, ...] = ()
     free: Mapping[str, str] = field(default_factory=dict)
 
-    def configure(self, variants: Sequence[Config]) -> Config:
+    def configure(self, variants: Sequence[Config] | Mapping[int, Config]) -> Config:
         """The configuration that a single fit of this item would have."""
         config = variants[self.variant]
         place = {"file_path": str(self.file), "data_folder_path": None, "data_file_name": None}

@@ -29,7 +29,7 @@ from hpcxpcs.log.lines import TOLD
 from hpcxpcs.log.process import log_into, name_process
 from hpcxpcs.runs.events import append
 from hpcxpcs.runs.plan import Task
-from hpcxpcs.runs.run import Run, record_failure, state_of
+from hpcxpcs.runs.run import PLAN_FILE, Run, record_failure, state_of
 from hpcxpcs.runs.status import open_tasks, repeatedly
 from hpcxpcs.workers.local import InProcess, LocalWorkers
 from hpcxpcs.workers.preemption import Deadline, StopRequest, find_deadline
@@ -260,8 +260,8 @@ _announced: set[Path] = set()
 
 
 @cache
-def _open_run(folder: Path, run_id: str) -> Run:
-    """The run in a folder, read once; `run_id` tells it from one that was there before."""
+def _open_run(folder: Path, run_id: str, stamp: int) -> Run:
+    """The run in a folder, read once; `run_id` tells it from one that was there before, `stamp` that it has grown."""
     return Run.open(folder)
 
 
@@ -275,11 +275,11 @@ def serve_as(rank: Rank) -> Iterator[None]:
         _this_rank.reset(token)
 
 
-def do_here(folder: Path, run_id: str, task: Task, flag: Path) -> Reply:
+def do_here(folder: Path, run_id: str, stamp: int, task: Task, flag: Path) -> Reply:
     """Do a task as the rank of this process; the leader makes the file `flag` when all are to stop."""
     rank = _this_rank.get()
     stop = StopOr(rank.stop, lambda: "the leader stops" if flag.exists() else None)
-    return do_as(rank, _open_run(folder, run_id), task, stop)
+    return do_as(rank, _open_run(folder, run_id, stamp), task, stop)
 
 
 def do_as(rank: Rank, run: Run, task: Task, stop: Stop) -> Reply:
@@ -342,6 +342,7 @@ class Dealing:
         self.ranks = ranks
         self.run = run
         self.flag = flag
+        self.stamp = (run.folder / PLAN_FILE).stat().st_mtime_ns
         self.handed: dict[Future[Reply], Task] = {}
         self.parked: list[Task] = []
         self.unpark_at = 0.0
@@ -378,7 +379,7 @@ class Dealing:
         return self.reason
 
     def _hand(self, task: Task) -> None:
-        arguments = (self.run.folder, self.run.plan.run_id, task, self.flag)
+        arguments = (self.run.folder, self.run.plan.run_id, self.stamp, task, self.flag)
         self.handed[self.ranks.pool.submit(do_here, *arguments)] = task
 
     def _collect(self) -> None:
