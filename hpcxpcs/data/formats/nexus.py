@@ -58,8 +58,8 @@ def open_layout(source: Source) -> Layout:
     labels = whole_numbers(source, PROCESSED)
     if len(names) != len(labels):
         raise FormatError(f"/{MATRICES} has {len(names)} matrices, but /{PROCESSED} names {len(labels)} bins")
-    q, phi = _grid(source)
-    natural = _natural_indices(source, len(q.values), notes)
+    q, phi = grid_of_bins(source)
+    natural = natural_indices(source, len(q.values), notes)
     if labels.size and not (labels.min() >= 1 and labels.max() <= len(natural)):
         raise FormatError(
             f"/{PROCESSED} names bins {labels.min()}…{labels.max()}, but the q-map has bins 1…{len(natural)}"
@@ -94,7 +94,7 @@ def _sequence(source: Source, notes: list[str]) -> list[str]:
     return list(names.values())
 
 
-def _grid(source: Source) -> tuple[Quantity, Quantity]:
+def grid_of_bins(source: Source) -> tuple[Quantity, Quantity]:
     """Return q (Å⁻¹) and φ (degrees) of every bin of the grid, by natural index, and their units."""
     paths = [f"{QMAP}/dynamic_v_list_dim{k}" for k in (0, 1)]
     names = (
@@ -113,7 +113,7 @@ def _grid(source: Source) -> tuple[Quantity, Quantity]:
     return (fast, slow) if swapped else (slow, fast)
 
 
-def _natural_indices(source: Source, grid: int, notes: list[str]) -> NDArray[np.int64]:
+def natural_indices(source: Source, grid: int, notes: list[str]) -> NDArray[np.int64]:
     """Return the natural (0-based, grid) index of every populated bin; position b - 1 belongs to label b."""
     path = f"{QMAP}/dynamic_index_mapping"
     if path not in source:
@@ -129,7 +129,7 @@ def _natural_indices(source: Source, grid: int, notes: list[str]) -> NDArray[np.
 def write(path: Path, stack: Stack) -> None:
     """Write a stack as boost_corr would: matrices by sequence number, and a q-map."""
     with h5py.File(path, "w") as file:
-        file.create_dataset(PROCESSED, data=_write_qmap(file, stack))
+        file.create_dataset(PROCESSED, data=write_qmap(file, stack))
         averages = []
         for index, stored in enumerate(stack.stored_matrices()):
             stack.create(file, f"{MATRICES}/c2_{index + 1:05d}", len(stored), None)[...] = stored
@@ -168,7 +168,7 @@ def _write_pixels(file: h5py.File, bins: int, pixels: int) -> None:
         file.create_dataset(path, data=labels.reshape(-1, width), compression="lzf")
 
 
-def _write_qmap(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
+def write_qmap(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
     """Write the q-map and return the 1-based label of every matrix."""
     all_q, all_phi = stack.all_bins
     q_axis, i = np.unique(all_q, return_inverse=True)
