@@ -1,8 +1,9 @@
 """The average of repeats: which files belong in it, and why the others do not.
 
 A file is taken if its level at the longest delays of one bin lies within limits and if its g2 is like the others'. The
-mean of n files with equal weights has the error √(Σσ²)/n. Where every file has the unnormalised products of pixels, these
-are averaged before they are divided, which is right for few photons: the mean of ratios is not the ratio of means.
+mean of n files with equal weights has the error √(Σσ²)/n. Where every file has the unnormalised products of pixels,
+these are averaged before they are divided, which is right for few photons: the mean of ratios is not the ratio of
+means.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ FEWEST_TO_COMPARE = 4
 
 @dataclass(frozen=True)
 class Gates:
-    """What files must pass: mean of the last `window` values of the bin nearest to `q` (1/Å; None: the middle bin) within
-    `low` to `high`, and a distance to the median of all files within `outlier` robust deviations (None: any).
+    """What files must pass: mean of the last `window` values of the bin nearest to `q` (1/Å; None: the middle bin)
+    within `low` to `high`, and a distance to the median of all files within `outlier` robust deviations (None: any).
 
     `weights` are equal, or those of the errors.
     """
@@ -180,7 +181,9 @@ def _mean(taken: Sequence[Correlation], gates: Gates) -> tuple[Correlation, str]
     mean[total == 0] = sigma[total == 0] = np.nan
     first = taken[0]
     blocks = g2 if len(taken) > 1 else first.partial
-    data = replace(first, g2=mean, error=sigma, partial=blocks, file="", simulated=None, layout=f"average, {first.layout}")
+    data = replace(
+        first, g2=mean, error=sigma, partial=blocks, file="", simulated=None, layout=f"average, {first.layout}"
+    )
     return data, f"g2 of {len(taken)} files averaged with {gates.weights} weights"
 
 

@@ -1,8 +1,8 @@
 """Which decay the data of a file speak for: ln of the evidence of each, added over the bins.
 
-The evidence is the mean of likelihood × prior / proposal over draws of a multivariate t around the highest density, with
-Pareto-smoothed weights (`inference.psis`). The priors are those of the coordinates, which are normalised; where a bin has
-no finite evidence BIC decides instead (Schwarz, Ann. Stat. 6:461, 1978).
+The evidence is the mean of likelihood × prior / proposal over draws of a multivariate t around the highest density,
+with Pareto-smoothed weights (`inference.psis`). The priors are those of the coordinates, which are normalised; where a
+bin has no finite evidence BIC decides instead (Schwarz, Ann. Stat. 6:461, 1978).
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ FREEDOM = 5.0
 
 @dataclass(frozen=True)
 class Choice:
-    """The decay that was taken, by what (`evidence` or `BIC`), and the score of every candidate above the best other."""
+    """The decay that was taken, by what (`evidence` or `BIC`), and the score of every candidate above the best other.
+    """
 
     form: str
     by: str

@@ -298,7 +298,10 @@ def _told(shape: Shape, scale: Scale, x: Floats, information: Floats, chance: fl
             return "not separable", f"the share of the faster decay may be {shares[0]:.2g} to {shares[1]:.2g}"
     limited = [name for name in shape.inner if abs(at[name]) > LIMIT and name != "fraction"]
     if limited or singular:
-        return "at a limit", f"{', '.join(limited) or 'the combination of parameters'} is not determined by these delays"
+        return (
+            "at a limit",
+            f"{', '.join(limited) or 'the combination of parameters'} is not determined by these delays",
+        )
     if chance < MISFIT_SIGNIFICANCE:
         return MISFIT, f"chance of such a χ² {chance:.2g}"
     return GOOD, ""

@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from hpcxpcs.arrays import Floats
 from hpcxpcs.data.formats import legacy, nexus
@@ -46,7 +47,7 @@ class Table:
         return Stack(c2=(), q=self.q, phi=self.phi, dt=self.step)
 
 
-def _plain(values: Floats) -> Floats:
+def _plain(values: Floats) -> NDArray[np.float32]:
     return np.nan_to_num(np.asarray(values, dtype=np.float32))
 
 
@@ -64,10 +65,10 @@ def write_nexus(file: h5py.File, table: Table) -> None:
     file[nexus.FRAME_TIME] = table.step
 
 
-def _by_label(values: Floats, place: np.ndarray) -> Floats:
-    sorted_ = np.empty_like(values, dtype=np.float32)
-    sorted_[..., place] = _plain(values)
-    return sorted_
+def _by_label(values: Floats, place: np.ndarray) -> NDArray[np.float32]:
+    columns = np.empty(values.shape, dtype=np.float32)
+    columns[..., place] = _plain(values)
+    return columns
 
 
 def write_legacy(file: h5py.File, table: Table) -> None:

@@ -1,16 +1,16 @@
 """Least squares of all bins of a file as one compiled program.
 
-Levenberg–Marquardt in the coordinates of `models` (Marquardt, J. SIAM 11:431, 1963): each step solves
-(JᵀJ + λ diag JᵀJ) s = Jᵀr, is taken where χ² falls, and λ follows. Starts come from a grid over the decay's own
-coordinates, at each of whose points contrast and baseline are linear least squares; the best STARTS of them are followed
-in all bins at once. The covariance of the coordinates is (JᵀJ)⁻¹ at the best end.
+Levenberg–Marquardt in the coordinates of `models` (Marquardt, J. SIAM 11:431, 1963): each step solves (JᵀJ + λ diag
+JᵀJ) s = Jᵀr, is taken where χ² falls, and λ follows. Starts come from a grid over the decay's own coordinates, at each
+of whose points contrast and baseline are linear least squares; the best STARTS of them are followed in all bins at
+once. The covariance of the coordinates is (JᵀJ)⁻¹ at the best end.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +115,7 @@ def _descend(shape: Shape, scale: Scale, tau: Array, one: Bins, prior: Prior, st
         jacobian = jax.vmap(push)(jnp.eye(x.size))
         return r @ r, jacobian @ jacobian.T, jacobian @ r
 
-    def step(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(carry: Any) -> Any:
         x, cost, information, gradient, damping, count, done = carry
         diagonal = jnp.diag(information)
         damped = information + jnp.diag(damping * diagonal + 1e-12 * (1.0 + diagonal.max()))
@@ -166,10 +166,10 @@ def _starts(shape: Shape, scale: Scale, tau: Array, one: Bins) -> Array:
     places = jnp.asarray((first - scale.low) / span)
 
     def tried(place: Array, option: tuple[float, ...]) -> tuple[Array, Array]:
-        shares = list(option)
+        shares = [jnp.asarray(value) for value in option]
         if len(shares) == 2:
             shares[0] = jnp.clip(jnp.log(shares[0]) / span, 0.01, 0.99)
-        inner = norm.ppf(jnp.stack([place, *map(jnp.asarray, shares)]))
+        inner = norm.ppf(jnp.stack([place, *shares]))
         return _linear(shape, scale, tau, one, inner)
 
     ends = [jax.vmap(partial(tried, option=option))(places) for option in _options(shape)]
@@ -186,7 +186,9 @@ def _linear(shape: Shape, scale: Scale, tau: Array, one: Bins, inner: Array) -> 
     falling, level, y = weights * decay(shape, named, tau), weights, weights * one.g2
     aa, ab, bb = falling @ falling, falling @ level, level @ level
     if shape.baseline == "fixed" or shape.holds_contrast:
-        base = scale.baseline if shape.baseline == "fixed" else (level @ y - scale.contrast * ab) / jnp.maximum(bb, 1e-30)
+        base = (
+            scale.baseline if shape.baseline == "fixed" else (level @ y - scale.contrast * ab) / jnp.maximum(bb, 1e-30)
+        )
         contrast = scale.contrast if shape.holds_contrast else (falling @ y - base * ab) / jnp.maximum(aa, 1e-30)
     else:
         determinant = jnp.maximum(aa * bb - ab**2, 1e-12 * aa * bb + 1e-300)

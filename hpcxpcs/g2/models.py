@@ -6,9 +6,9 @@ The decay is that of the official viewer, with the field correlation f and contr
     double     f = p·exp(−τ/t) + (1−p)·exp(−τ/t2), t < t2
     g2 = baseline·(τ/τ_m)^drift + contrast·f²    (drift 0 unless the baseline is a power law)
 
-`double_intensity` adds intensities instead, f² = p·exp(−2τ/t) + (1−p)·exp(−2τ/t2), as the other viewer does: fields that
-beat have a cross term which no choice of its parameters has, so that the two cannot be converted. Of the stretched decay
-that viewer writes exp(−(2τ/t')^c): `viewer_time` and `official_time` convert.
+`double_intensity` adds intensities instead, f² = p·exp(−2τ/t) + (1−p)·exp(−2τ/t2), as the other viewer does: fields
+that beat have a cross term which no choice of its parameters has, so that the two cannot be converted. Of the
+stretched decay that viewer writes exp(−(2τ/t')^c): `viewer_time` and `official_time` convert.
 
 Every coordinate x is standard normal a priori, which makes priors and limits one thing (Φ is the normal distribution):
 ln t is uniform over the delays and a factor REACH beyond them; exponent, share p and ln(t2/t) are uniform within their
@@ -25,13 +25,15 @@ from jax import Array
 from jax.scipy.stats import norm
 
 REACH = 10.0
-"""Beyond a tenth of the first delay nothing of a decay is left to see, beyond ten times the last nothing is gone yet."""
+"""Beyond a tenth of the first delay nothing of a decay is left to see, beyond ten times the last nothing is gone
+yet."""
 
 EXPONENTS = (0.1, 3.0)
 """Limits of the exponent: 2 is the fastest known (ballistic motion), and an estimate of 2 needs room on both sides."""
 
 CONTRAST = (0.15, 1.5)
-"""Median and deviation of ln contrast a priori: 95 % within 0.008 and 2.8, from rheology at 0.03 to noisy first lags."""
+"""Median and deviation of ln contrast a priori: 95 % within 0.008 and 2.8, from rheology at 0.03 to noisy first
+lags."""
 
 BASELINE = (1.0, 0.1)
 """Mean and deviation of the baseline a priori; files of beamlines have 0.9 to 1.06."""

@@ -1,10 +1,11 @@
 """What neighbouring delays share of their noise, from g2 of blocks of time.
 
 The mean of K blocks has 1/K of the covariance of a block. A bin has too few blocks to tell the correlation of all its
-delays, so those of the bins nearest in q are pooled, as many as make SAMPLES deviations per delay; what is left of chance
-is taken out by shrinking towards no correlation, R = (1−λ)·r + λ·1 with λ = Σ var(r_ij)/Σ r_ij² over i ≠ j (Schäfer &
-Strimmer, Stat. Appl. Genet. Mol. Biol. 4:32, 2005). The size of the errors comes from the same blocks: at each delay the
-stated errors are multiplied by the pooled ratio of what is seen to what is stated, which is 1 where blocks are too short.
+delays, so those of the bins nearest in q are pooled, as many as make SAMPLES deviations per delay; what is left of
+chance is taken out by shrinking towards no correlation, R = (1−λ)·r + λ·1 with λ = Σ var(r_ij)/Σ r_ij² over i ≠ j
+(Schäfer & Strimmer, Stat. Appl. Genet. Mol. Biol. 4:32, 2005). The size of the errors comes from the same blocks: at
+each delay the stated errors are multiplied by the pooled ratio of what is seen to what is stated, which is 1 where
+blocks are too short.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """NUTS for all bins of a file as one compiled program: NumPyro's kernel, mapped over bins and chains.
 
-Each bin is sampled in coordinates whitened by its own highest density, x = centre + factor·z, where its posterior is near
-a standard normal: steps of one size suit all directions and nearly all bins. The mapped kernel works in lockstep, every
-step as long as its longest tree, so that bins alike in shape waste little. Bins go through in blocks of one size, which is
-compiled once.
+Each bin is sampled in coordinates whitened by its own highest density, x = centre + factor·z, where its posterior is
+near a standard normal: steps of one size suit all directions and nearly all bins. The mapped kernel works in lockstep,
+every step as long as its longest tree, so that bins alike in shape waste little. Bins go through in blocks of one
+size, which is compiled once.
 """
 
 from __future__ import annotations
@@ -118,8 +118,11 @@ def _start(shape: Shape, tau: Array, target: Target, key: Array) -> Array:
     return tried[jnp.argmax(depth < depth[-1] + DEEPEST_START)]
 
 
-def sample(shape: Shape, tau: Floats, targets: Target, names: Sequence[int], stream: tuple[int, int], draws: int) -> Draws:
-    """Draws of all bins; `stream` (seed, attempt) and the name of a bin decide its random numbers, not its neighbours."""
+def sample(
+    shape: Shape, tau: Floats, targets: Target, names: Sequence[int], stream: tuple[int, int], draws: int
+) -> Draws:
+    """Draws of all bins; `stream` (seed, attempt) and the name of a bin decide its random numbers, not its neighbours.
+    """
     count = len(targets.centre)
     scale = Scale(*(jnp.broadcast_to(jnp.asarray(field, float), (count,)) for field in targets.scale))
     targets = targets._replace(scale=scale)

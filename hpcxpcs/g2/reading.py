@@ -198,8 +198,8 @@ def _array_in_unit(source: Source, name: str, kind: Kind, units: Units) -> Float
 def _factor(unit: str | None, kind: Kind, name: str) -> float:
     if unit is None:
         raise FormatError(
-            f"{name} has no unit, and it is not guessed: store {name}_unit beside it ('{'s' if kind == 'time' else '1/nm'}'),"
-            f" or say --{kind}-unit; ours is {OURS[kind]}"
+            f"{name} has no unit, and it is not guessed: store {name}_unit beside it "
+            f"('{'s' if kind == 'time' else '1/nm'}'), or say --{kind}-unit; ours is {OURS[kind]}"
         )
     return factor_of(unit, kind, name)
 
@@ -212,11 +212,14 @@ def _is_text(path: Path) -> bool:
 
 
 def _from_text(path: Path, units: Units) -> Stored:
-    """Columns tau, then g2 and error of each bin; lines that begin with # may say `units: ms` and `q: 0.01 0.02 1/nm`."""
+    """Columns tau, then g2 and error of each bin; lines that begin with # may say `units: ms` and `q: 0.01 0.02 1/nm`.
+    """
     signature(path)
     head, rows = _lines_of(path)
     if len(rows) < 2 or rows.shape[1] < 2:
-        raise FormatError(f"has {rows.shape} numbers; columns tau, g2, error (or tau, g2) and a line per delay are needed")
+        raise FormatError(
+            f"has {rows.shape} numbers; columns tau, g2, error (or tau, g2) and a line per delay are needed"
+        )
     paired = rows.shape[1] > 2
     if paired and rows.shape[1] % 2 == 0:
         raise FormatError(f"has {rows.shape[1]} columns; tau and then g2 and error of each bin make an odd number")
@@ -263,8 +266,8 @@ def _is_number(word: str) -> bool:
 def _from_two_time(layout: Layout, age: tuple[float, float] | None) -> Stored:
     """Means of the diagonals of all matrices over waiting times (t1+t2)/2 within a window of ages (s).
 
-    Lags are gathered as a multi-tau correlator does, four to an octave. Neighbours on the diagonal of lag k share frames,
-    so that n of them count as n/(2k) for the error; means of fifths of the window tell better, where they can.
+    Lags are gathered as a multi-tau correlator does, four to an octave. Neighbours on the diagonal of lag k share
+    frames, so that n of them count as n/(2k) for the error; means of fifths of the window tell better, where they can.
     """
     step = _known_step(layout.dt, layout.dt_source)
     groups = lag_groups(layout.n_frames)
@@ -305,7 +308,8 @@ def lag_groups(frames: int) -> list[range]:
 def _diagonals(
     c2: Any, groups: list[range], step: float, age: tuple[float, float] | None
 ) -> tuple[Floats, Floats, Floats]:
-    """Mean, error (n,) and means of blocks (BLOCKS, n) of groups of lags of a matrix (N, N), NaN where there are none."""
+    """Mean, error (n,) and means of blocks (BLOCKS, n) of groups of lags of a matrix (N, N), NaN where there are none.
+    """
     full = np.asarray(symmetric(c2)[0], dtype=np.float64)
     dead = ~np.any(np.nan_to_num(full - np.diag(np.diag(full))) != 0, axis=0)
     full[dead, :] = full[:, dead] = np.nan
@@ -332,7 +336,9 @@ def described(path: Path) -> dict[str, Any]:
     """What `hpcxpcs inspect` tells of a file with g2: layout, bins, delays, what is missing, levels and errors."""
     data = read_g2(path)
     there = data.there.sum(axis=0)
-    level = [float(np.nanmean(data.g2[-5:, k])) if np.isfinite(data.g2[-5:, k]).any() else np.nan for k in range(len(there))]
+    level = [
+        float(np.nanmean(data.g2[-5:, k])) if np.isfinite(data.g2[-5:, k]).any() else np.nan for k in range(len(there))
+    ]
     return {
         "file": str(path),
         "kind": "g2",

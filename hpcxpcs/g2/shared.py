@@ -1,10 +1,11 @@
 """One contrast for all bins of a file: the global fit, bin by bin.
 
-Given the contrast, bins do not know of each other. Its logarithm u is therefore found by Newton steps on the profile χ²,
-whose slope is g = Σ s·r and whose curvature is H = Σ s·(1 − J(JᵀJ)⁻¹Jᵀ)·s, with s the change of a bin's residuals r with
-u and J that with its own coordinates (variable projection: Golub & Pereyra, SIAM J. Numer. Anal. 10:413, 1973). What all
-others say of u is for one bin a normal distribution of precision H − H_b and mean u + g_b/(H − H_b): added to the bin's
-own JᵀJ it gives the covariance of the joint fit, and as a prior it gives the chains of that bin the same knowledge.
+Given the contrast, bins do not know of each other. Its logarithm u is therefore found by Newton steps on the profile
+χ², whose slope is g = Σ s·r and whose curvature is H = Σ s·(1 − J(JᵀJ)⁻¹Jᵀ)·s, with s the change of a bin's residuals
+r with u and J that with its own coordinates (variable projection: Golub & Pereyra, SIAM J. Numer. Anal. 10:413, 1973).
+What all others say of u is for one bin a normal distribution of precision H − H_b and mean u + g_b/(H − H_b): added to
+the bin's own JᵀJ it gives the covariance of the joint fit, and as a prior it gives the chains of that bin the same
+knowledge.
 """
 
 from __future__ import annotations

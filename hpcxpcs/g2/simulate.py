@@ -19,8 +19,8 @@ from hpcxpcs.g2.layouts import Table, write_g2
 from hpcxpcs.g2.models import FORMS, Scale, Shape, curve
 
 TRUTH = {"tau": 0.01, "n": 2.0, "exponent": 1.0, "ratio": 20.0, "fraction": 0.5, "contrast": 0.15, "baseline": 1.0}
-"""Defaults: tau (s) at the middle q, and its power n of q; the decay's exponent; tau_slow/tau and the share of the faster
-of two decays."""
+"""Defaults: tau (s) at the middle q, and its power n of q; the decay's exponent; tau_slow/tau and the share of the
+faster of two decays."""
 
 Q_RANGE = (0.003, 0.05)
 """q (1/Å) of the first and the last bin of real files."""
@@ -37,7 +37,8 @@ PER_Q = 9
 
 @dataclass(frozen=True)
 class G2Simulation:
-    """What to simulate; dt in s, `noise` the error of g2 at the first delay, `empty` the share of entries without pairs.
+    """What to simulate; dt in s, `noise` the error of g2 at the first delay, `empty` the share of entries without
+    pairs.
 
     `parameters` overrides values of TRUTH. `blocks` K > 0 adds g2 of K blocks, and correlates the noise of neighbouring
     delays; `zero_errors` values are written with error 0, although they have noise.
@@ -91,7 +92,9 @@ def simulated_table(spec: G2Simulation) -> Table:
     relaxation = values["tau"] * (q / math.exp(float(np.mean(np.log(np.unique(q)))))) ** -values["n"]
     shape = Shape(spec.model)
     rows = _parameters(shape, values, relaxation)
-    g2 = np.stack([np.asarray(curve(shape, Scale(0.0, 0.0, 0.0), jnp.asarray(row), jnp.asarray(tau))) for row in rows], 1)
+    g2 = np.stack(
+        [np.asarray(curve(shape, Scale(0.0, 0.0, 0.0), jnp.asarray(row), jnp.asarray(tau))) for row in rows], 1
+    )
     error = np.repeat((spec.noise * (tau / tau[0]) ** -FALLS)[:, None], spec.bins, axis=1)
     noise, partial = _noise(spec, rng)
     with_noise = g2 + error * noise
@@ -123,7 +126,7 @@ def _bins(count: int) -> tuple[Floats, Floats]:
     """q (1/Å) and φ (degrees) of bins: rings of PER_Q angles where they divide a large number, else one bin per q."""
     angles = PER_Q if count > 4 * PER_Q and count % PER_Q == 0 else 1
     rings = np.linspace(*Q_RANGE, count // angles) if count > angles else np.array([Q_RANGE[0]])
-    return np.repeat(rings, angles), np.tile(np.linspace(-180.0, 180.0, angles, endpoint=False), len(rings))
+    return np.repeat(rings, angles), np.tile(np.arange(angles) * (360.0 / angles), len(rings))
 
 
 def _parameters(shape: Shape, values: Mapping[str, float], relaxation: Floats) -> Floats:
@@ -178,9 +181,6 @@ def true_rows(truth: Mapping[str, Any] | None, names: tuple[str, ...]) -> Floats
         return None
     table = np.asarray(truth["bins"], dtype=float)
     return np.stack(
-        [
-            table[:, truth["names"].index(name)] if name in truth["names"] else np.ones(len(table))
-            for name in names
-        ],
+        [table[:, truth["names"].index(name)] if name in truth["names"] else np.ones(len(table)) for name in names],
         axis=1,
     )

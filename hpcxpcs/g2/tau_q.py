@@ -1,8 +1,9 @@
 """τ(q) = a·q^−n over the bins of a file, with scatter of its own, and whether relaxation stops (τ levels off).
 
-Errors of τ come from their fits, σ_i; what bins differ by beyond them is an intrinsic scatter s of ln τ, with which χ² of
-the law is its degrees of freedom (Paule & Mandel, J. Res. NBS 87:377, 1982), 0 where χ² is smaller already. With s the
-interval of n is that of Student's t. If n = 2 is inside it, D = 1/(τq²) is the mean over bins of the law with n = 2.
+Errors of τ come from their fits, σ_i; what bins differ by beyond them is an intrinsic scatter s of ln τ, with which χ²
+of the law is its degrees of freedom (Paule & Mandel, J. Res. NBS 87:377, 1982), 0 where χ² is smaller already. With s
+the interval of n is that of Student's t. If n = 2 is inside it, D = 1/(τq²) is the mean over bins of the law with n =
+2.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ class TauLaw:
 
 
 def tau_law(q: Floats, tau: Floats, log_sd: Floats, usable: Flags) -> TauLaw | None:
-    """The law through τ (B,) in s at q (B,) in 1/Å with deviations of ln τ; None for fewer than FEWEST_Q different q."""
+    """The law through τ (B,) in s at q (B,) in 1/Å with deviations of ln τ; None for fewer than FEWEST_Q different q.
+    """
     kept = usable & np.isfinite(q) & (q > 0) & np.isfinite(tau) & np.isfinite(log_sd) & (log_sd > 0)
     q, tau, log_sd = q[kept], tau[kept], log_sd[kept]
     if len(set(q.tolist())) < FEWEST_Q:

@@ -35,7 +35,8 @@ NO_DECAY = DETECTED**2
 """Fall of χ² from a flat line to the fit, below which there is no decay."""
 
 LIMIT = 2.5
-"""Prior deviations from the middle beyond which a coordinate is at its limit: within 0.6 % of the range from its end."""
+"""Prior deviations from the middle beyond which a coordinate is at its limit: within 0.6 % of the range from its
+end."""
 
 CLOSEST = 1.5
 """Smallest ratio of two relaxation times whose lower end of 95 % counts: below it the two decays together differ from
