@@ -62,8 +62,10 @@ def fit(context: click.Context, /, file: Path, **options: Any) -> None:
     """
     from hpcxpcs.g2.fit import fit_file
     from hpcxpcs.g2.writing import write_fit, write_into
+    from hpcxpcs.pipeline.compile_cache import compile_cache
 
-    data_file, settings = _asked(file, options)
+    data_file, settings, compiled = _asked(file, options)
+    compile_cache(compiled, lambda text: click.echo(f"hpcxpcs: warning: {text}", err=True))
     units = {kind: options[f"{name}_unit"] for kind, name in (("time", "time"), ("q", "q")) if options[f"{name}_unit"]}
     found = fit_file(data_file, settings, units, options["age"])
     folder = options["output"] or data_file.with_name(f"{data_file.stem}_g2")
@@ -74,19 +76,22 @@ def fit(context: click.Context, /, file: Path, **options: Any) -> None:
     context.exit(0 if found.usable.all() else FINISHED_BUT_DOUBTFUL)
 
 
-def _asked(file: Path, options: dict[str, Any]) -> tuple[Path, G2]:
-    """The data file, and the section g2 of a configuration or of nothing, with what the options say."""
+def _asked(file: Path, options: dict[str, Any]) -> tuple[Path, G2, str | None]:
+    """The data file, the section g2 of a configuration or of nothing with what the options say, the compile cache."""
     from hpcxpcs.config.document import parse_value
     from hpcxpcs.config.g2 import G2
     from hpcxpcs.config.load import load_config
     from hpcxpcs.config.problems import config_error
     from hpcxpcs.config.section import read_section
 
-    given, data_file = {}, file
+    given: dict[str, Any] = {}
+    data_file: Path = file
+    compiled: str | None = "auto"
     if file.suffix.lower() in CONFIGURATIONS:
         config = load_config(file)
         config.refuse_campaign()
         given, data_file = config.g2.model_dump(), config.data_file
+        compiled = config.runtime.compilation_cache_dir
     for text in options["settings"]:
         key, equals, value = text.partition("=")
         if not equals:
@@ -96,7 +101,7 @@ def _asked(file: Path, options: dict[str, Any]) -> tuple[Path, G2]:
     settings, problems = read_section(G2, given)
     if problems or settings is None:
         raise config_error(problems, lambda path: "", "g2")
-    return data_file, settings
+    return data_file, settings, compiled
 
 
 def _fit_lines(found: FileFit, folder: Path) -> list[str]:

@@ -39,8 +39,8 @@ LIMIT = 2.5
 end."""
 
 CLOSEST = 1.5
-"""Smallest ratio of two relaxation times whose lower end of 95 % counts: below it the two decays together differ from
-one by less than 1 % of the contrast at any delay."""
+"""Smallest ratio of two relaxation times whose lower end of 95 % counts: below it the two decays differ from the best
+single one by less than 0.3 % of the contrast at every delay."""
 
 SMALLEST_SHARE = 0.02
 """Share of one of two decays that the 95 % interval must exclude."""
