@@ -173,6 +173,20 @@ def items(lab: Laboratory, settings: Settings) -> object:
     return fitted, settled.campaign.group_by
 
 
+def multi_tau(lab: Laboratory, settings: Settings) -> object:
+    """The answer of every bin of a small multi-tau file."""
+    from hpcxpcs.g2.fit import fit_correlation
+    from hpcxpcs.g2.record import Stored, cleaned
+    from hpcxpcs.g2.simulate import G2Simulation, simulated_table
+
+    table = simulated_table(G2Simulation("stretched", Path("unwritten"), {"exponent": 0.7}, bins=4, delays=30, dt=1e-3))
+    error = table.error * np.linspace(0.3, 1.7, table.error.size).reshape(table.error.shape) ** 4
+    labels = np.arange(1, 5)
+    data = cleaned(Stored(table.tau, table.g2, error, table.q, table.phi, labels, "simulated"))
+    fit = fit_correlation(data, lab.config(settings).g2)
+    return digest(np.nan_to_num(fit.answer.value)), digest(np.nan_to_num(fit.answer.sd)), fit.shape.form
+
+
 def stages(lab: Laboratory, settings: Settings) -> object:
     """What is stated to have been done to the data."""
     return [record["stage"] for record in hpcxpcs.load(lab.config(settings)).provenance.get("preprocessing", ())]
