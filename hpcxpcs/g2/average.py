@@ -217,15 +217,18 @@ def _products(path: Path, name: str, k: int) -> Any:
 
 
 def _of_bin(means: Floats, own: np.ndarray, static: np.ndarray) -> tuple[float, float]:
-    """g2 and error of a bin: the mean over its static bins of ⟨G2⟩/(⟨IP⟩⟨IF⟩), the scatter of pixels over √pixels."""
+    """g2 and error of a bin: the mean over its static bins of ⟨G2⟩/(⟨IP⟩⟨IF⟩), and what pixels scatter by over √pixels.
+
+    The scatter is that of g2 to first order in every pixel's three means: most pixels have no ratio of their own.
+    """
     values = []
     for label in np.unique(static[own]):
         product, past, future = means[:, own & (static == label)].mean(axis=1)
         if past > 0 and future > 0:
             values.append(product / (past * future))
     product, past, future = means[:, own]
-    lit = (past > 0) & (future > 0)
-    if not values or lit.sum() < 2 or not np.any(values):
+    if not values or not np.any(values) or product.size < 2:
         return float("nan"), float("nan")
-    pixels = product[lit] / (past[lit] * future[lit])
-    return float(np.mean(values)), float(pixels.std(ddof=1) / np.sqrt(lit.sum()))
+    g2, level = float(np.mean(values)), float(past.mean() * future.mean())
+    pixels = product / level - g2 * (past / past.mean() + future / future.mean())
+    return g2, float(pixels.std(ddof=1) / np.sqrt(product.size))

