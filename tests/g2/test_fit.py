@@ -39,7 +39,7 @@ def test_given_many_bins_then_least_squares_intervals_hold_the_truth_as_often_as
 
 
 def test_given_a_bin_then_least_squares_agree_with_scipy():
-    data = measured(bins=3, parameters={"exponent": 1.4}, seed=2)
+    data = measured(parameters={"exponent": 1.4}, seed=2)
     fit = fitted(data)
 
     def official(x, a, b, c, d):
@@ -73,18 +73,18 @@ def test_given_two_decays_then_they_are_ordered_in_every_bin():
 
 
 def test_given_two_decays_of_close_rates_then_they_are_refused_with_numbers_in_no_row():
-    fit = fitted(measured("double", bins=18, parameters={"ratio": 1.3}), model="double")
-    assert set(fit.status) <= {"not separable", "at a limit"} and "not separable" in fit.status
+    fit = fitted(measured("double", bins=36, parameters={"ratio": 1.3}), model="double")
+    assert set(fit.status) <= {"not separable", "at a limit", "not converged"} and "not separable" in fit.status
     assert np.isnan(fit.answer.value).all() and np.isnan(fit.fitted).all()
     assert all(np.isnan(row["value"]) and row["reason"] for row in tidy_rows(fit))
 
 
-@pytest.mark.parametrize(("truth", "expected"), [("single", "single"), ("stretched", "stretched"), ("double", "double")])
-def test_given_no_model_then_the_evidence_chooses_the_true_one(truth, expected):
-    data = measured(truth, bins=12, parameters={"exponent": 1.4, "ratio": 30.0})
+@pytest.mark.parametrize("truth", ["single", "stretched", "double"])
+def test_given_no_model_then_the_evidence_chooses_the_true_one(truth):
+    data = measured(truth, bins=36, parameters={"exponent": 1.4, "ratio": 30.0})
     fit = fitted(data, model="auto")
-    assert (fit.shape.form, fit.choice.by) == (expected, "evidence")
-    assert expected in fit.choice.words and "evidence" in fit.choice.words
+    assert (fit.shape.form, fit.choice.by) == (truth, "evidence")
+    assert truth in fit.choice.words and "evidence" in fit.choice.words
 
 
 def test_given_a_shared_contrast_then_all_bins_have_it_and_the_error_shrinks():
@@ -101,13 +101,13 @@ def test_given_a_shared_contrast_then_all_bins_have_it_and_the_error_shrinks():
 
 
 def test_given_a_shared_contrast_then_chains_know_what_the_other_bins_say():
-    fit = fitted(measured(bins=6, noise=0.05, seed=4), contrast="shared", method="nuts", draws=400)
+    fit = fitted(measured(noise=0.05, seed=4), contrast="shared", method="nuts")
     place = fit.shape.parameters.index("contrast")
     assert fit.posterior.sd[fit.usable, place] == pytest.approx(fit.point.sd[fit.usable, place], rel=0.25)
 
 
 def test_given_a_held_or_drifting_baseline_then_it_is_that():
-    data = measured(bins=6)
+    data = measured()
     assert "baseline" not in fitted(data, baseline=1.0).shape.parameters
     tilted = replace(data, g2=data.g2 + (data.tau[:, None] / data.tau[30]) ** 0.01 - 1.0)
     drift = fitted(tilted, baseline="power_law")
@@ -117,7 +117,7 @@ def test_given_a_held_or_drifting_baseline_then_it_is_that():
 
 def spoiled():
     """One bin of each kind that has no answer, and a good one."""
-    data = measured(bins=5, parameters={"exponent": 1.4, "n": 0.0})
+    data = measured(parameters={"exponent": 1.4, "n": 0.0})
     g2, error = data.g2.copy(), data.error.copy()
     g2[:, 0] = np.nan
     g2[4:, 1] = np.nan
@@ -128,16 +128,16 @@ def spoiled():
 
 def test_given_bins_that_cannot_be_fitted_then_each_has_its_word_and_no_numbers():
     fit = fitted(spoiled())
-    assert fit.status == ("empty", "too few points", "no decay", "misfit", "good")
+    assert fit.status == ("empty", "too few points", "no decay", "misfit", *["good"] * 32)
     assert np.isnan(fit.answer.value[:3]).all() and np.isfinite(fit.answer.value[3:]).all()
     assert fit.quality.widening[3] > 5 and fit.quality.widening[4] == 1
     rigid = fitted(spoiled(), errors="stated")
     assert fit.answer.sd[3] == pytest.approx(rigid.answer.sd[3] * fit.quality.widening[3])
-    assert fit.words == "1 empty, 1 too few points, 1 no decay, 1 misfit, 1 good"
+    assert fit.words == "1 empty, 1 too few points, 1 no decay, 1 misfit, 32 good"
 
 
 def test_given_a_decay_beyond_the_delays_then_the_bin_is_at_a_limit_or_has_no_decay():
-    fit = fitted(measured("single", bins=4, parameters={"tau": 1e6, "n": 0.0}), model="single")
+    fit = fitted(measured("single", parameters={"tau": 1e6, "n": 0.0}), model="single")
     assert set(fit.status) <= {"at a limit", "no decay"}
 
 
@@ -166,12 +166,12 @@ def test_given_the_other_viewers_form_then_times_convert_and_return():
 
 
 def test_given_a_fit_then_the_table_has_a_row_per_bin_and_parameter():
-    fit = fitted(measured(bins=4))
+    fit = fitted(measured())
     rows = list(tidy_rows(fit))
     assert [(row["bin"], row["parameter"]) for row in rows[:4]] == [(1, name) for name in fit.shape.parameters]
-    assert len(rows) == 4 * len(fit.shape.parameters)
+    assert len(rows) == 36 * len(fit.shape.parameters)
     assert all(row["low95"] < row["low68"] < row["value"] < row["high68"] < row["high95"] for row in rows)
-    assert true_rows(fit.data.simulated, fit.shape.parameters).shape == (4, len(fit.shape.parameters))
+    assert true_rows(fit.data.simulated, fit.shape.parameters).shape == (36, len(fit.shape.parameters))
 
 
 def test_given_the_usual_settings_then_they_are_those_of_the_section():
