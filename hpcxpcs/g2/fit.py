@@ -272,10 +272,10 @@ def _verdicts(
             found.append(("empty", "no value"))
         elif quality.freedom[k] < 1:
             found.append(("too few points", f"{problem.points[k]:.0f} values for {x.shape[1]} parameters"))
-        elif not minimum.converged[k]:
-            found.append(("not converged", "no start came to a minimum"))
         elif not gain > NO_DECAY:
             found.append(("no decay", f"χ² falls by {gain:.3g} from a level without decay; {NO_DECAY:g} is asked for"))
+        elif not minimum.converged[k]:
+            found.append(("not converged", "no start came to a minimum"))
         else:
             found.append(_told(shape, problem.scale, x[k], information[k], float(quality.chance[k])))
     return tuple(word for word, _ in found), tuple(reason for _, reason in found)
