@@ -66,6 +66,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "gather": CommandEntry("fit:gather", "Combine the finished shards of a run and write the results."),
     "report": CommandEntry("campaign:report", "Write the table of a campaign again, and reports of its items."),
     "campaign": CommandEntry("campaign:campaign", "List the items of a campaign, and show one as a single fit."),
+    "g2": CommandEntry("g2:command", "Fit g2(τ) of multi-tau results, and average repeats."),
     "compare": CommandEntry("compare:command", "Compare models of the same data by their evidence."),
     "work": CommandEntry("work:command", "Help with a run that has been started elsewhere."),
     "cancel": CommandEntry("submit:cancel", "End the jobs of a run."),

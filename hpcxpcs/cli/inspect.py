@@ -30,6 +30,7 @@ Examples:
   hpcxpcs inspect rheo_0042_results.hdf --quality --level comprehensive
   hpcxpcs inspect rheo_0042_results.hdf --json
   hpcxpcs inspect --config rheo.yaml --quality
+  hpcxpcs inspect multitau_results.hdf
 """
 
 
@@ -117,6 +118,14 @@ def command(
     if config is None and format_name == "auto" and _shown_as_detector_file(_file(file), as_json, idle):
         return
     ranges, asked = [Interval(*limits) for limits in phi_ranges], Asked(level, repair, shear)
+    if (
+        config is None
+        and file is not None
+        and format_name == "auto"
+        and not quality
+        and _tells_g2(_file(file), as_json)
+    ):
+        return
     if config is None:
         description = describe(_file(file), format_name, q, ranges)
         settings = _usual_settings(description, ranges, asked)
@@ -154,6 +163,38 @@ def _shown_as_detector_file(file: Path, as_json: bool, idle: Sequence[str]) -> b
         lines = [_line(name, text) for name, text in told]
         click.echo(dumps({"schema_version": 1, **dict(told)}) if as_json else "\n".join(lines), nl=not as_json)
     return told is not None
+
+
+def _tells_g2(file: Path, as_json: bool) -> bool:
+    """Print what is in a file that has g2 and no two-time matrices; False for any other."""
+    from hpcxpcs.g2.reading import described, holds_g2
+
+    if not holds_g2(file):
+        return False
+    from hpcxpcs.files.json_safe import dumps
+
+    found = described(file)
+    click.echo(dumps({"schema_version": 1, **found}) if as_json else "\n".join(_g2_lines(found)), nl=not as_json)
+    return True
+
+
+def _g2_lines(found: dict[str, Any]) -> list[str]:
+    """A multi-tau file as text: what it is, then a line per bin."""
+    lines = [
+        _line("file", found["file"]),
+        _line("format", found["layout"] + (", simulated (truth is in the file)" if found["simulated"] else "")),
+        _line("g2", f"{found['bins']} bins of {found['delays']} delays, {found['tau'][0]:g} to {found['tau'][1]:g} s"),
+        _line(
+            "blocks", f"{found['blocks']} of time" if found["blocks"] else "none: errors of delays count as independent"
+        ),
+        *(_line("note", note) for note in found["notes"]),
+        "",
+        f"{'bin':>5}{'q (1/Å)':>12}{'phi':>9}{'values':>8}{'last level':>12}{'median error':>14}",
+    ]
+    columns = (found["q"], found["phi"], found["values"], found["last_level"], found["median_error"])
+    for label, (q, phi, values, level, error) in enumerate(zip(*columns, strict=True), start=1):
+        lines.append(f"{label:>5}{q:>12.5g}{phi:>9.4g}{values:>8}{level:>12.5g}{error:>14.3g}")
+    return [*lines, "", "fit it with hpcxpcs g2 fit"]
 
 
 def _draw(settings: Config, picture: Path, unit: str) -> None:

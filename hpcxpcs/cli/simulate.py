@@ -16,6 +16,7 @@ Examples:
   hpcxpcs simulate static -o small.hdf --angles 3 --frames 200 --set D0=2e4 --dead-frames 3,17
   hpcxpcs simulate static -o frames.h5 --format frames --noise-model photon --frames 200 --angles 4 --pixels 500
   hpcxpcs simulate two_component -o photons.hdf --noise-model photon --photons 0.5 --pixels 20000
+  hpcxpcs simulate stretched --kind g2 -o multitau.hdf --bins 270 --set exponent=1.4 --blocks 10
 """
 
 
@@ -60,6 +61,10 @@ ONLY_FOR = {
 }
 """Options that not all models have a use for."""
 
+FOR_BOTH = ("model", "output", "kind", "format", "dt", "parameters", "noise", "seed", "force")
+FOR_G2 = ("bins", "delays", "blocks", "empty", "zero_errors")
+"""Options that two-time matrices and g2 share, and those of g2 alone."""
+
 FILE = click.Path(dir_okay=False, path_type=Path)
 INTEGERS, NUMBERS = ListOf(int, "integers"), ListOf(float, "numbers")
 
@@ -77,6 +82,7 @@ def choice(name: str, words: Sequence[str], help_text: str) -> Callable[..., Any
 @click.command(epilog=EXAMPLES)
 @click.argument("model")
 @click.option("-o", "--output", type=FILE, required=True, help="The file to write.")
+@choice("--kind", ["twotime", "g2"], "Two-time matrices, or g2 of a multi-tau correlator (MODEL is then a decay).")
 @choice(
     "--format",
     ["nexus", "legacy", "cube", "nxxpcs", "viewer", "frames"],
@@ -98,7 +104,9 @@ def choice(name: str, words: Sequence[str], help_text: str) -> Callable[..., Any
     ["iid", "frame", "photon"],
     "Independent pairs; pairs that share their frames' noise as well; or photons counted on speckle.",
 )
-@click.option("--noise", type=float, help="Deviation of one element (iid, frame).  [default: 0.01]")
+@click.option(
+    "--noise", type=float, help="Deviation of one element (iid, frame; 0.01), or of g2 at the first delay (0.02)."
+)
 @click.option("--frame-noise", type=float, help="Relative deviation of a frame (frame).  [default: 0.003]")
 @click.option("--photons", type=float, help="Photons per pixel and frame (photon).  [default: 1]")
 @click.option("--pixels", type=int, help="Pixels of a bin (photon).  [default: 10000]")
@@ -126,18 +134,29 @@ def choice(name: str, words: Sequence[str], help_text: str) -> Callable[..., Any
 @choice("--shear-law", ["couette", "homodyne-2"], "Convention of the shear factor (laminar_flow).")
 @choice("--integrator", ["exact", "trapezoid"], "How rates are integrated.")
 @choice("--heterodyne", ["physical", "heterodyne-2"], "Convention of the two components.")
+@number("--bins", 36, "Bins (g2).")
+@number("--delays", 60, "Delays of a multi-tau correlator (g2).")
+@number("--blocks", 0, "Blocks of time whose g2 is in the file, too; noise is then correlated over delays (g2).")
+@number("--empty", 0.0, "Share of entries without a pair of photons, 0 with error 0 (g2).")
+@number("--zero-errors", 0, "Values with error 0 (g2).")
 @click.option("--config", type=FILE, help="Write a configuration that fits this file, too.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:
     """Write a synthetic result file of MODEL (static, laminar_flow, two_component, static_ref, static_both).
 
-    The truth is stored in the file and beside it, in FILE.truth.json.
+    With --kind g2 MODEL is a decay: single, stretched, double or double_intensity. The truth is stored in the file and
+    beside it, in FILE.truth.json.
     """
     from hpcxpcs.data.simulate import noise_spec
     from hpcxpcs.pipeline.simulate import SimulationSpec, simulate
 
+    if options["kind"] == "g2":
+        _simulate_g2(context, options)
+        return
     _refuse_idle(context, options["model"])
+    for name in ("kind", *FOR_G2):
+        options.pop(name)
     noise = noise_spec(
         options.pop("noise_model"),
         sd=options.pop("noise"),
@@ -151,15 +170,36 @@ def command(context: click.Context, /, **options: Any) -> None:
     simulate(SimulationSpec(noise=noise, parameters=parameters, **options), report=click.echo)
 
 
+def _simulate_g2(context: click.Context, options: dict[str, Any]) -> None:
+    """Write a multi-tau file with known truth."""
+    from hpcxpcs.g2.simulate import G2Simulation, simulate_g2
+
+    idle = _typed(context) - {*FOR_BOTH, *FOR_G2}
+    if idle:
+        raise click.UsageError(f"--{min(idle).replace('_', '-')} has no meaning with --kind g2")
+    asked = {name: options[name] for name in (*FOR_BOTH, *FOR_G2) if name in _typed(context) and name != "kind"}
+    asked["parameters"] = dict(options["parameters"])
+    for line in simulate_g2(G2Simulation(**asked)):
+        click.echo(line)
+
+
+def _typed(context: click.Context) -> set[str]:
+    """Options that were typed."""
+    source = click.core.ParameterSource.COMMANDLINE
+    return {name for name in context.params if context.get_parameter_source(name) is source}
+
+
 def _refuse_idle(context: click.Context, model: str) -> None:
     """Refuse options that were typed and that this simulation does not use."""
-    source = click.core.ParameterSource.COMMANDLINE
-    typed = {name for name in context.params if context.get_parameter_source(name) is source}
+    typed = _typed(context)
+    idle = typed & {*FOR_G2}
+    if idle:
+        raise click.UsageError(f"--{min(idle).replace('_', '-')} has no meaning without --kind g2")
     if {"angles", "phi"} <= typed:
         raise click.UsageError("--angles spreads angles evenly, --phi names them: give one of the two")
-    idle = sorted(typed & {"half", "dtype", "compression"}) if context.params["format"] == "frames" else []
-    if idle:
-        raise click.UsageError(f"--{idle[0]} is about matrices, and --format frames writes none")
+    matrices = sorted(typed & {"half", "dtype", "compression"}) if context.params["format"] == "frames" else []
+    if matrices:
+        raise click.UsageError(f"--{matrices[0]} is about matrices, and --format frames writes none")
     for name, models in ONLY_FOR.items():
         if name in typed and model not in models:
             raise click.UsageError(

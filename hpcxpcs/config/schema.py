@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from hpcxpcs.config import sections
 from hpcxpcs.config.campaign import EXAMPLE, JOINT_EXAMPLE, Campaign, Joint, JointSet
+from hpcxpcs.config.g2 import G2
 from hpcxpcs.config.parameter_sections import InitialParameters, ParameterSpace
 from hpcxpcs.config.parameters import ALIASES, MODEL_NAMES, model_named
 from hpcxpcs.config.resolve import ParameterChoice, parameter_choices
@@ -19,7 +20,9 @@ from hpcxpcs.config.values import read_whole
 from hpcxpcs.errors import ConfigError
 
 SCHEMA_VERSION = 1
-_NOT_PART_OF_THE_ANSWER = frozenset({"campaign", "output", "runtime", "logging", "quality_control", "preprocessing"})
+_NOT_PART_OF_THE_ANSWER = frozenset(
+    {"campaign", "g2", "output", "runtime", "logging", "quality_control", "preprocessing"}
+)
 _FINGERPRINTED_AS_RESOLVED = frozenset({"parameter_space", "initial_parameters", "experimental_data"})
 
 
@@ -86,6 +89,7 @@ class Config(Section):
     logging: sections.Logging = Field(
         default_factory=sections.Logging, description="the log of a run; never changes the answer"
     )
+    g2: G2 = Field(default_factory=G2, description="how g2 of multi-tau results is fitted, which `g2 fit` alone does")
     campaign: Campaign | None = Field(
         default=None,
         description="many fits in one run instead of one: every file, q, window of frames, model and value that varies "

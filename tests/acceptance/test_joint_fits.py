@@ -145,7 +145,7 @@ WRONG = {
     "the constant part": ({"free": ["D_offset"]}, "cannot differ between data sets"),
     "an exponent with a free constant part": ({"free": ["alpha"]}, "D_offset is fixed"),
     "how it is free": ({"free": {"D0": "much"}}, "own or hierarchical"),
-    "q of zero": ({"sets": [{"file": "A_r0.hdf", "q": 0}, {"file": "A_r1.hdf"}]}, r"joint.sets\[0\].q: 0 must be greater than 0"),
+    "q of zero": ({"sets": [{"file": "A_r0.hdf", "q": 0}, {"file": "A_r1.hdf"}]}, r"sets\[0\].q: 0 must be greater"),
 }
 
 

@@ -173,6 +173,21 @@ def items(lab: Laboratory, settings: Settings) -> object:
     return fitted, settled.campaign.group_by
 
 
+def multi_tau(lab: Laboratory, settings: Settings) -> object:
+    """The answer of every bin of a small multi-tau file that the model does not quite describe, and the draws."""
+    from hpcxpcs.g2.fit import fit_correlation
+    from hpcxpcs.g2.record import Stored, cleaned
+    from hpcxpcs.g2.simulate import G2Simulation, simulated_table
+
+    truth = {"exponent": 0.7, "tau": 0.03, "n": 1.0}
+    table = simulated_table(G2Simulation("stretched", Path("unwritten"), truth, bins=4, delays=30, dt=1e-3))
+    bins = (table.q, table.phi, np.arange(1, 5))
+    data = cleaned(Stored(table.tau, table.g2, table.error / 3.0, *bins, "simulated"))
+    fit = fit_correlation(data, lab.config(settings).g2)
+    draws = None if fit.draws is None else digest(fit.draws.values)
+    return digest(fit.point.value), digest(fit.point.sd), fit.shape.form, draws
+
+
 def stages(lab: Laboratory, settings: Settings) -> object:
     """What is stated to have been done to the data."""
     return [record["stage"] for record in hpcxpcs.load(lab.config(settings)).provenance.get("preprocessing", ())]

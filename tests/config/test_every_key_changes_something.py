@@ -79,6 +79,7 @@ TALKATIVE = {"logging.level": "debug", "logging.max_size_mb": 0.01, "logging.bac
 FREE = {"initial_parameters.fixed_parameters": {}}
 SHEAR = {"analysis_mode": "laminar_flow"}
 SEED = {"optimization.nlsq.multi_start": 4}
+G2 = {"g2.method": "nlsq", "g2.model": "single"}
 MANY = {"campaign.files": "{folder}/{{kind}}.hdf"}
 
 EFFECTS: dict[str, Effect | SeenElsewhere] = {
@@ -88,6 +89,15 @@ EFFECTS: dict[str, Effect | SeenElsewhere] = {
     "campaign.models": Effect(see.items, ["static", "laminar_flow"], MANY),
     "campaign.vary": Effect(see.items, {"noise.model": ["auto", "independent"]}, MANY),
     "campaign.group_by": Effect(see.items, ["kind"], MANY),
+    "g2.model": Effect(see.multi_tau, "auto", G2),
+    "g2.method": Effect(see.multi_tau, "nuts", G2),
+    "g2.baseline": Effect(see.multi_tau, 1.0, G2),
+    "g2.contrast": Effect(see.multi_tau, "shared", G2),
+    "g2.errors": Effect(see.multi_tau, "stated", G2),
+    "g2.error_floor": Effect(see.multi_tau, 0.01, G2),
+    "g2.delays": Effect(see.multi_tau, [0.002, 1.0], G2),
+    "g2.draws": Effect(see.multi_tau, 150, {**G2, "g2.method": "nuts", "g2.draws": 100}),
+    "g2.seed": Effect(see.multi_tau, 1, {**G2, "g2.method": "nuts", "g2.draws": 100}),
     "schema_version": Effect(see.point, 2),  # 1 is the only one that is read: another is refused
     "analysis_mode": Effect(see.curve, "laminar_flow"),
     "experimental_data.data_folder_path": Effect(see.data, "{empty}", FILE_AND_FOLDER),

@@ -95,7 +95,7 @@ def _labels_from_list(numbers: list[int], processed: list[int], consecutive: boo
 def write(path: Path, stack: Stack) -> None:
     """Write a stack as the 8-ID pipeline did: matrices numbered by bin label, (1, 1) scalars."""
     with h5py.File(path, "w") as file:
-        labels = _write_lists(file, stack)
+        labels = write_lists(file, stack)
         for label, stored in zip(labels, stack.stored_matrices(), strict=True):
             stack.create(file, f"{MATRICES}/g2_{label:05d}", len(stored), None, usual="gzip")[...] = stored
         file[PROCESSED] = np.sort(labels)[None, :]
@@ -110,7 +110,7 @@ def write(path: Path, stack: Stack) -> None:
         write_truth(file, stack.truth)
 
 
-def _write_lists(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
+def write_lists(file: h5py.File, stack: Stack) -> NDArray[np.int64]:
     """Write the q and φ lists, ordered by q then φ, and return the 1-based label of every matrix."""
     q, phi, labels = stack.ordered_bins()
     file["xpcs/dqlist"] = q[None, :]
