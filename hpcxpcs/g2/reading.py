@@ -212,7 +212,7 @@ def _is_text(path: Path) -> bool:
 
 
 def _from_text(path: Path, units: Units) -> Stored:
-    """Columns tau, then g2 and error of each bin; lines beginning with # may say `units: ms` and `q: 0.01 0.02 1/nm`."""
+    """Columns tau, then g2 and error of each bin; lines after # may say `units: ms` and `q: 0.01 0.02 1/nm`."""
     signature(path)
     head, rows = _lines_of(path)
     if len(rows) < 2 or rows.shape[1] < 2:

@@ -75,7 +75,6 @@ def assemble(
 ) -> PointFit:
     """Everything that is reported of a settled minimum; `seconds` is left at 0 for the caller."""
     settled, represented, model = fitted.settled, fitted.represented, scouting.objective.coordinates.model
-    scaling = _scaling_estimate(fitted, evaluated, len(settled.objective.coordinates.free))
     others = _alternatives(parameters, settings, fitted, evaluated)
     free, minimum = settled.objective.coordinates.free, settled.minimum
     names = tuple(p.parameter.name for p in parameters)
@@ -91,7 +90,7 @@ def assemble(
         at_bound=np.isin(np.arange(len(names)), settled.held),
         uncertainty=_over_all(_sd(evaluated.covariances.model_based), free, len(names)),
         robust_uncertainty=None if robust is None else _over_all(_sd(robust), free, len(names)),
-        scaling=scaling,
+        scaling=_scaling_estimate(fitted, evaluated, len(free)),
         covariance=evaluated.covariances.model_based,
         covariance_names=_covariance_names(names, free, len(measurement.phi)),
         robust_covariance=robust,

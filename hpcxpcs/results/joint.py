@@ -24,7 +24,7 @@ from hpcxpcs.arrays import Floats
 
 def own_values(fit: PointFit, posterior: Posterior | None = None) -> Iterator[OwnValues]:
     """What each data set has of its own, from the draws of a posterior if there is one, else from the point fit."""
-    if fit.joint is None:
+    if fit.joint is None or len(fit.joint.labels) < 2:
         return
     for name, how in fit.joint.own:
         others = _others(fit, name)

@@ -121,10 +121,15 @@ class Laboratory:
     def config(self, settings: Settings) -> Config:
         """The configuration with these settings, the usual ones elsewhere."""
         placed = json.loads(json.dumps({**USUAL, **settings}))
-        for key, value in placed.items():
-            if isinstance(value, str) and value.startswith("{"):
-                placed[key] = value.format_map(self.places)
-        return config_from_mapping(nested(placed))
+        return config_from_mapping(nested({key: self._placed(value) for key, value in placed.items()}))
+
+    def _placed(self, value: Any) -> Any:
+        """A value with files and folders in the place of their names."""
+        if isinstance(value, str) and value.startswith("{"):
+            return value.format_map(self.places)
+        if isinstance(value, list):
+            return [self._placed(one) for one in value]
+        return {key: self._placed(one) for key, one in value.items()} if isinstance(value, dict) else value
 
     def run(self, settings: Settings, executor: Executor | None = None) -> tuple[Path, FitRun | str]:
         """The run folder of a fit with these settings, and what it found or why it was refused."""

@@ -81,6 +81,8 @@ SHEAR = {"analysis_mode": "laminar_flow"}
 SEED = {"optimization.nlsq.multi_start": 4}
 G2 = {"g2.method": "nlsq", "g2.model": "single"}
 MANY = {"campaign.files": "{folder}/{{kind}}.hdf"}
+POOLED = {**MANY, "campaign.q": "all", "campaign.pool": ["kind", "q"]}
+JOINED = {"joint.sets": [{"file": "{static}"}, {"file": "{other}"}], "joint.free": ["D0"]}
 
 EFFECTS: dict[str, Effect | SeenElsewhere] = {
     "campaign.files": Effect(see.items, "{other}", MANY),
@@ -88,6 +90,15 @@ EFFECTS: dict[str, Effect | SeenElsewhere] = {
     "campaign.windows": Effect(see.items, {"frames": 20}, MANY),
     "campaign.models": Effect(see.items, ["static", "laminar_flow"], MANY),
     "campaign.vary": Effect(see.items, {"noise.model": ["auto", "independent"]}, MANY),
+    "campaign.pool": Effect(see.items, ["kind"], MANY),
+    "campaign.pool_free": Effect(see.items, ["D0"], POOLED),
+    "campaign.pool_free_by": Effect(see.items, ["kind"], POOLED | {"campaign.pool_free": ["D0"]}),
+    "joint.sets.file": Effect(see.data, [{"file": "{static}"}, {"file": "{many}"}], JOINED),
+    "joint.sets.q": Effect(see.data, [{"file": "{static}"}, {"file": "{other}", "q": 0.00702}], JOINED),
+    "joint.sets.label": Effect(
+        see.point, [{"file": "{static}", "label": "one"}, {"file": "{other}", "label": "one"}], JOINED
+    ),
+    "joint.free": Effect(see.point, [], JOINED),
     "campaign.group_by": Effect(see.items, ["kind"], MANY),
     "g2.model": Effect(see.multi_tau, "auto", G2),
     "g2.method": Effect(see.multi_tau, "nuts", G2),

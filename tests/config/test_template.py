@@ -100,7 +100,7 @@ def test_every_key_has_a_description_that_is_in_the_template() -> None:
             section = inner  # type: ignore[assignment]
         description = section.model_fields[str(path[-1])].description
         assert description, path
-        in_a_list = {"phi_range", "phi_ranges", "bounds", "constant", "campaign"} & set(path[:-1])
+        in_a_list = {"phi_range", "phi_ranges", "bounds", "constant", "campaign", "joint"} & set(path[:-1])
         assert in_a_list or description in text, path
 
 

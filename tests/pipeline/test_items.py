@@ -16,7 +16,15 @@ from hpcxpcs.config import Config, load_config
 from hpcxpcs.data import formats
 from hpcxpcs.data.formats import Stack
 from hpcxpcs.errors import ConfigError
-from hpcxpcs.pipeline.items import Item, digest_of, item_from_record, items_of, manifest_text, recorded_item
+from hpcxpcs.pipeline.items import (
+    Item,
+    digest_of,
+    item_from_record,
+    items_of,
+    manifest_text,
+    recorded_item,
+    single_items,
+)
 
 FRAMES = 12
 
@@ -238,3 +246,60 @@ def test_given_a_record_of_an_item_then_it_comes_back_and_its_digest_tells_what_
     ):
         assert digest_of(other, {"a": 1}) != digest
     assert digest_of(item, {"a": 2}) != digest
+
+
+def test_given_labels_to_pool_then_items_that_differ_in_them_alone_are_one_joint_fit(measured):
+    settings = {"files": PATTERN, "q": "all", "models": ["static", "laminar_flow"], "pool": ["repeat"]}
+    config, found = items_of(campaign(measured, settings))
+    assert [item.name for item in found][:2] == ["temperature290_q0.005_static", "temperature290_q0.005_laminar_flow"]
+    assert len(found) == 2 * 2 * 2 and all(item.labels["sets"] == 2 for item in found)
+    single = found[0].configure(config.variants)
+    assert single.joint is not None and [one.label for one in single.joint.sets] == ["repeat 1", "repeat 2"]
+    assert single.analyzer_parameters.scattering.wavevector_q == 0.005 and single.campaign is None
+    assert item_from_record(recorded_item(found[0], "")) == found[0]
+    assert len(list(csv.DictReader(io.StringIO(manifest_text(*single_items(config)))))) == 4 * 2 * 2
+
+
+def test_given_q_and_repeats_to_pool_then_free_parameters_are_told_apart_by_the_labels_that_are_named(measured):
+    settings = {"files": PATTERN, "q": "all", "pool": ["repeat", "q"], "pool_free": {"D0": "hierarchical"}}
+    config, found = items_of(campaign(measured, settings, analysis_mode="static"))
+    assert [item.labels for item in found] == [{"temperature": 290.0, "sets": 4}, {"temperature": 300.5, "sets": 4}]
+    joint = found[0].configure(config.variants).joint
+    assert joint.count == 4 and joint.free == {"D0": "hierarchical"}
+    assert [one.q for one in joint.sets] == [0.005, 0.005, 0.01, 0.01]
+    grouped = {**settings, "pool_free_by": ["q"]}
+    config, found = items_of(campaign(measured, grouped, analysis_mode="static"))
+    joint = found[0].configure(config.variants).joint
+    assert joint.count == 2 and {one.label for one in joint.sets} == {"q 0.005", "q 0.01"}
+
+
+def test_given_a_file_that_cannot_be_read_then_the_others_are_pooled_without_it(measured):
+    (measured / "data/A_T290K_r3.hdf").write_text("spoiled")
+    found = items(measured, {"files": PATTERN, "q": "all", "pool": ["repeat"]})
+    assert [item.labels.get("sets") for item in found] == [2, 2, None, 2, 2]
+    assert found[2].name == "A_T290K_r3" and not found[2].members
+
+
+def test_given_one_more_repeat_then_the_pooled_item_is_another_fit_of_the_same_name(measured):
+    settings = {"files": PATTERN, "q": [0.005], "pool": ["repeat"]}
+    before = items(measured, settings)[0]
+    stored(measured / "data/A_T290K_r3.hdf")
+    after = items(measured, settings)[0]
+    assert before.name == after.name and digest_of(before, {}) != digest_of(after, {})
+
+
+POOLED_WRONG = {
+    "no such label": ({"pool": ["repeats"]}, "campaign.pool: \"repeats\" is no label.*did you mean 'repeat'"),
+    "windows": ({"pool": ["first_frame"], "windows": {"frames": 6}}, 'campaign.pool: "first_frame" cannot be pooled'),
+    "free without a pool": ({"pool_free": ["D0"]}, "campaign.pool_free.*pools nothing"),
+    "free of another model": ({"pool": ["repeat"], "pool_free": ["v0"]}, "campaign.pool_free.v0"),
+    "by what is not pooled": ({"pool": ["repeat"], "pool_free": ["D0"], "pool_free_by": ["q"]}, "pool_free_by"),
+}
+
+
+@pytest.mark.parametrize("wrong", POOLED_WRONG)
+def test_given_a_pool_that_cannot_be_then_key_and_line_are_named(wrong, measured):
+    more, words = POOLED_WRONG[wrong]
+    with pytest.raises(ConfigError, match=words) as raised:
+        items(measured, {"files": PATTERN, "q": "all", **more})
+    assert "campaign.yaml:" in str(raised.value)
