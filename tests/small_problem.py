@@ -17,6 +17,7 @@ def small_problem(
     name: str = "flow",
     angles: int = 3,
     steps: int = 100,
+    seed: int = 42,
     output: dict[str, Any] | None = None,
     **runtime: Any,
 ) -> Path:
@@ -29,7 +30,7 @@ def small_problem(
         "method": "cmc",
         "cmc": {
             "sharding": {"num_shards": shards},
-            "per_shard_mcmc": {"num_warmup": steps, "num_samples": steps, "num_chains": 2},
+            "per_shard_mcmc": {"num_warmup": steps, "num_samples": steps, "num_chains": 2, "seed": seed},
             "validation": {"max_r_hat": 1.2, "min_ess": 50},
             "certificate": {"on_reject": "report"},
         },

@@ -149,19 +149,21 @@ def show_items(settings: Config, folder: Path | None) -> None:
     from hpcxpcs.runs.status import duration
 
     settled, items = items_of(settings)
-    method = settled.optimization.method
+    of_g2 = settled.campaign is not None and settled.campaign.analysis == "g2"
+    method = settled.g2.method if of_g2 else settled.optimization.method
     labels = list(dict.fromkeys(name for item in items for name in item.labels))
-    rows = [["item", *labels, "file", "pairs"]]
+    rows = [["item", *labels, "file", *([] if of_g2 else ["pairs"])]]
     for item in items[:MOST_ITEMS]:
         pairs = f"{item.cost:.3g}" if item.cost else "cannot be read"
-        rows.append([item.name, *(str(item.labels.get(name, "")) for name in labels), item.file.name, pairs])
+        size = [] if of_g2 else [pairs]
+        rows.append([item.name, *(str(item.labels.get(name, "")) for name in labels), item.file.name, *size])
     click.echo("\n".join(aligned(rows)))
     if len(items) > MOST_ITEMS:
         click.echo(f"… and {len(items) - MOST_ITEMS} more ('hpcxpcs campaign manifest' lists all)")
     unread = sorted({str(item.file) for item in items if not item.cost})
     for path in unread[:MOST_WORST]:
         click.echo(f"careful  {path} cannot be read: its items will fail")
-    total = sum(seconds_of(item, method) for item in items)
+    total = sum(seconds_of(item, settled.optimization.method) for item in items)
     files = len({file for item in items for file in (item.file, *(one.file for one in item.members))})
     click.echo(f"\n{len(items)} items of {files} files, {len(settled.variants)} variants, method {method}")
     click.echo(f"about {duration(total)} of one core in all; the run would be {folder or run_folder(settled)}")

@@ -149,6 +149,11 @@ class Campaign(Section):
         "which become columns; or a list of files; or {manifest: FILE.csv} with a row per item",
         examples=["data/*_T{temperature:g}K_r{repeat:d}.hdf"],
     )
+    analysis: Literal["twotime", "g2"] = Field(
+        default="twotime",
+        description="twotime: matrices, with the models of analysis_mode; g2: every bin of multi-tau files, as section "
+        "g2 says, an item per file",
+    )
     q: ChosenQ = Field(
         default=None,
         description="all: every q of a file; a list in 1/Å; or {min: ..., max: ...}; null: that of "
@@ -226,7 +231,10 @@ def with_choices(
     campaign = _campaign_of(data)
     files, q = campaign.get("files"), campaign.get("q")
     named = files if isinstance(files, str) else files[0] if isinstance(files, list) and files else "campaign"
-    _fill(one, str(named), _some_q(q) if q is not None or isinstance(files, dict) else None)
+    of_g2 = campaign.get("analysis") == "g2"
+    if of_g2:
+        one.setdefault("analysis_mode", "static")
+    _fill(one, str(named), _some_q(q) if of_g2 or q is not None or isinstance(files, dict) else None)
     if model is not None:
         one["analysis_mode"] = model
         _drop_others(one, model, models)

@@ -110,6 +110,10 @@ def _campaign(data: Mapping[str, Any]) -> tuple[Config | None, list[Problem]]:
         return None, problems
     if campaign.pool_free and not campaign.pool:
         problems.append(Problem(("campaign", "pool_free"), "frees parameters per set, and campaign.pool pools nothing"))
+    for name in ("q", "windows", "models", "pool") if campaign.analysis == "g2" else ():
+        if getattr(campaign, name):
+            text = "has no meaning with analysis: g2, which fits every bin of a file; campaign.vary varies keys of g2"
+            problems.append(Problem(("campaign", name), text))
     for name in campaign.pool_free_by or ():
         if name not in campaign.pool or not campaign.pool_free:
             text = f"names {name}, over which nothing is pooled and free; campaign.pool and pool_free decide that"

@@ -45,6 +45,10 @@ SAMPLING = {"nlsq": 0.0, "importance": 4.0, "exact": 36.0, "cmc": 36.0}
 importance (12 × 400², compiling included), 36 and 38 for exact (23 × 1001² and 18 × 256²)."""
 
 
+G2_SECONDS = 5.0
+"""CPU seconds of a file of g2 with chains: 37 for 270 bins of 60 delays, 5 for the usual 36 bins."""
+
+
 @dataclass(frozen=True)
 class CampaignRun:
     """A campaign that has been written: its table, where that is, and how it ended."""
@@ -57,6 +61,8 @@ class CampaignRun:
 
 def seconds_of(item: Item, method: str) -> float:
     """Roughly the CPU seconds of one core that an item takes."""
+    if item.analysis == "g2":
+        return G2_SECONDS
     point = (item.cost + FIXED_COST) * SECONDS_PER_PAIR
     return point + SAMPLING[method]
 
@@ -306,8 +312,8 @@ def _row(run: Run, task: Task, state: State) -> ItemRow:
         name=item.name,
         labels=item.labels,
         file=str(item.file),
-        model=settings["analysis_mode"],
-        method=settings["optimization"]["method"],
+        model=settings["analysis_mode"] if item.analysis == "twotime" else settings["g2"]["model"],
+        method=settings["optimization"]["method"] if item.analysis == "twotime" else settings["g2"]["method"],
         state=state,
         reason=f"given up after {len(failures)} attempts: {failures[-1]['cause']}" if failures else "",
     )

@@ -33,6 +33,7 @@ from hpcxpcs.errors import (
 from hpcxpcs.files.atomic import writing
 from hpcxpcs.files.json_safe import json_safe
 from hpcxpcs.physics.model import Model
+from hpcxpcs.pipeline.item_g2 import NORMAL_95, fit_g2_item
 from hpcxpcs.pipeline.item_rows import answer_file, keep_row, work_folder
 from hpcxpcs.pipeline.items import Item, item_from_record
 from hpcxpcs.pipeline.loading import known_truth, load_for_run, quality_report
@@ -56,9 +57,6 @@ ANSWER = "item answer"
 
 THUMBNAIL = 24
 """Squares along a side of an item's picture."""
-
-NORMAL_95 = 1.959964
-"""Half the width of a normal 95 % interval, in standard deviations."""
 
 _NOT_THE_ITEMS_FAULT = (OutputError, EnvironmentProblem, StoreError, ClaimLost)
 
@@ -91,8 +89,14 @@ def _finish(run: Run, item: Item, config: Config, task: Task, pulse: Pulse) -> O
         method=config.optimization.method,
         state="failed",
     )
+    folder = run.results / "items" / item.name
     try:
         with logged(_Beating(pulse)) as reporter:
+            if item.analysis == "g2":
+                row = replace(row, model=config.g2.model, method=config.g2.method)
+                found_row = fit_g2_item(config, row, folder if config.output.items == "full" else None, reporter)
+                keep_row(run, task, replace(found_row, seconds=time.perf_counter() - begun), pulse)
+                return "done"
             found = _fitted(config, place, reporter, pulse)
     except Stopped:
         return "stopped"
@@ -319,6 +323,12 @@ def _in_squares(values: Floats, edges: np.ndarray) -> Floats:
 
 def restored(run: Run, index: int, reporter: Reporter) -> FittedItem:
     """The answer of a finished item, with its data described again; no matrix is read for it."""
+    item = item_from_record(run.plan.extra["items"][index])
+    if item.analysis == "g2":
+        raise StoreError(
+            f"{run.folder}: of an item of g2 its row is kept: hpcxpcs g2 fit {item.file} makes its report, and "
+            "output.items: full (with --changed) that of every item"
+        )
     task = new_task("item", index)
     found = read_sealed(answer_file(run, task), kind=ANSWER, run_id=run.plan.run_id)
     variants = [config_from_mapping(dict(settings)) for settings in run.plan.extra["variants"]]

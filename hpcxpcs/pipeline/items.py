@@ -65,6 +65,7 @@ class Item:
     stamp: tuple[int, int] = (0, 0)
     members: tuple[Member, ...] = ()
     free: Mapping[str, str] = field(default_factory=dict)
+    analysis: str = "twotime"
 
     def configure(self, variants: Sequence[Config] | Mapping[int, Config]) -> Config:
         """The configuration that a single fit of this item would have."""
@@ -117,6 +118,10 @@ def look_into(path: Path, file_format: str) -> FileContent:
             return FileContent(stamp, found, angles, int(layout.n_frames))
     except (DataError, OSError):
         return FileContent(stamp)
+
+
+G2_COST = 1.0
+"""Cost of a file of g2, whose bins are all fitted by one program: none of matrices."""
 
 
 def items_of(config: Config) -> tuple[Config, list[Item]]:
@@ -304,8 +309,9 @@ def _of_file(config: Config, file: _NamedFile) -> Iterator[Item]:
                 for key, value in _varied_values(config, variant):
                     labels[key] = value if isinstance(value, str | int | float) else json.dumps(value)
                     words.append(f"{key.rpartition('.')[2]}={labels[key]}")
-                cost, stamp = file.content.cost(q, frames), file.content.stamp
-                yield Item(folder_name("_".join(words)), labels, file.path, variant, q, frames, cost, stamp)
+                stamp, name = file.content.stamp, folder_name("_".join(words))
+                cost = G2_COST if campaign.analysis == "g2" else file.content.cost(q, frames)
+                yield Item(name, labels, file.path, variant, q, frames, cost, stamp, analysis=campaign.analysis)
 
 
 def _varied_values(config: Config, variant: int) -> Iterator[tuple[str, Any]]:
@@ -446,7 +452,9 @@ def _listed(config: Config) -> tuple[Config, list[Item]]:
         file = (path.parent / Path(row["file"]).expanduser()).absolute()
         content = contents.get(file) or look_into(file, config.experimental_data.format)
         contents[file] = content
-        items.append(_item_of_row(path, line, row, file, content, list(combinations).index(key)))
+        item = _item_of_row(path, line, row, file, content, list(combinations).index(key))
+        of_g2 = config.campaign.analysis == "g2"
+        items.append(replace(item, analysis="g2", cost=G2_COST) if of_g2 else item)
     if not items:
         raise ConfigError(f"{path}: no row has yes in the column use: there is nothing to fit")
     twice = [name for name, count in Counter(item.name for item in items).items() if count > 1]
@@ -544,6 +552,7 @@ def recorded_item(item: Item, digest: str) -> dict[str, Any]:
         "cost": item.cost,
         "stamp": list(item.stamp),
         "digest": digest,
+        **({"analysis": item.analysis} if item.analysis != "twotime" else {}),
         **({"members": [one.record() for one in item.members], "free": dict(item.free)} if item.members else {}),
     }
 
@@ -561,6 +570,7 @@ def item_from_record(record: Mapping[str, Any]) -> Item:
         tuple(record["stamp"]),
         tuple(Member(Path(file), tuple(stamp), q, label) for file, stamp, q, label in record.get("members", ())),
         record.get("free", {}),
+        record.get("analysis", "twotime"),
     )
 
 

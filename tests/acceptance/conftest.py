@@ -40,7 +40,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory, private_cache: None) -> 
     rest = ("complete.json", "events.jsonl", "results", "shards", "checks", "data/check*.h5")
 
     def make(folder: Path) -> None:
-        config = small_problem(folder, SHARDS, ranks_per_machine=7, checkpoint_every=50)
+        config = small_problem(folder, SHARDS, seed=1, ranks_per_machine=7, checkpoint_every=50)
         with Jobs(folder, config) as jobs:
             jobs.fit(folder / "run")
         copied(folder / "run", folder / "prepared", without=rest)

@@ -152,3 +152,28 @@ def test_given_the_page_then_a_browser_shows_all_bins_and_pictures_and_asks_for_
         assert page.errors == []
         others = [address for address in page.requests if not address.startswith("data:")]
         assert others == [path.resolve().as_uri()]
+
+
+def test_given_a_campaign_of_g2_then_every_file_is_a_row_with_its_bins_and_the_law(folder, tmp_path, capsys):
+    for number in (1, 2):
+        (tmp_path / f"S_r{number}.hdf").write_bytes((folder / "multi.hdf").read_bytes())
+    (tmp_path / "S_r3.hdf").write_text("spoiled")
+    config = tmp_path / "campaign.yaml"
+    config.write_text(
+        'campaign: {files: "S_r{repeat:d}.hdf", analysis: g2}\ng2: {method: nlsq}\nruntime: {workers: 1}\n'
+        "output: {items: full}\n"
+    )
+    run = tmp_path / "run"
+    assert main(["fit", str(config), "--run", str(run)]) == 3
+    rows = list(csv.DictReader((run / "results/campaign.csv").read_text().splitlines()))
+    names = {row["item"]: row for row in rows}
+    assert names["S_r3"]["state"] == "failed" and "neither an HDF5 nor an NPZ file" in names["S_r3"]["reason"]
+    record = json.loads((run / "results/items/S_r1/g2.json").read_text())
+    found = {row["parameter"]: row for row in rows if row["item"] == "S_r1"}
+    first = record["bins"][0]["least_squares"]["tau"]
+    (name,) = [name for name in found if name.startswith("tau [bin 1,")]
+    assert float(found[name]["value"]) == pytest.approx(first["value"]) and found["n"]["method"] == "nlsq"
+    assert len(found) == 6 * 4 + 1 + ("D" in found)
+    config.write_text(config.read_text().replace("analysis: g2", "analysis: g2, q: all"))
+    assert main(["fit", str(config), "--run", str(run)]) == 2
+    assert "campaign.yaml:1: campaign.q: has no meaning with analysis: g2" in capsys.readouterr().err

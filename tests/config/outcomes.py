@@ -174,7 +174,7 @@ def items(lab: Laboratory, settings: Settings) -> object:
     """The items of a campaign, what each would fit, and how they are arranged."""
     settled, found = items_of(lab.config(settings))
     assert settled.campaign is not None
-    fitted = [(item.name, item.configure(settled.variants).to_mapping()) for item in found]
+    fitted = [(item.name, item.analysis, item.configure(settled.variants).to_mapping()) for item in found]
     return fitted, settled.campaign.group_by
 
 

@@ -86,6 +86,7 @@ JOINED = {"joint.sets": [{"file": "{static}"}, {"file": "{other}"}], "joint.free
 
 EFFECTS: dict[str, Effect | SeenElsewhere] = {
     "campaign.files": Effect(see.items, "{other}", MANY),
+    "campaign.analysis": Effect(see.items, "g2", MANY),
     "campaign.q": Effect(see.items, "all", MANY),
     "campaign.windows": Effect(see.items, {"frames": 20}, MANY),
     "campaign.models": Effect(see.items, ["static", "laminar_flow"], MANY),
