@@ -12,13 +12,14 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 
-from hpcxpcs.answer.fit import PointFit
+from hpcxpcs.answer.fit import PointFit, StartRecord
 from hpcxpcs.arrays import Floats
 from hpcxpcs.config.scale import PERIOD
 from hpcxpcs.errors import PosteriorError
-from hpcxpcs.inference.bounds import place_of_direction
+from hpcxpcs.inference.bounds import differ, place_of_direction
 from hpcxpcs.inference.laplace import Mode, find_mode
 from hpcxpcs.inference.prepared import Prepared, Whole, cloud
+from hpcxpcs.inference.scout import SAME
 from hpcxpcs.inference.stages import Fitted
 from hpcxpcs.inference.target import Space, Target, log_densities
 from hpcxpcs.likelihood.condense import condensation
@@ -40,9 +41,22 @@ def solutions_elsewhere(point: PointFit, fitted: Fitted) -> list[Floats]:
     exchange = point.exchange
     if exchange is not None and not exchange.indifferent and exchange.difference < 2.0 * LOWEST:
         found.append(exchange.values)
-    costs = [start.cost for start in point.starts if np.isfinite(start.cost)]
-    found += [start.values for start in point.starts if costs and start.cost < min(costs) + LOWEST]
+    starts = [start for start in point.starts if np.isfinite(start.cost) and start.status != SAME]
+    best = min(starts, key=lambda start: start.cost, default=None)
+    found += [
+        start.values
+        for start in starts
+        if best is not None
+        and start.cost < best.cost + LOWEST
+        and (start is not best or _of_another_flow(fitted, point, start))
+    ]
     return [_turned(fitted, point.values, values) for values in found]
+
+
+def _of_another_flow(fitted: Fitted, point: PointFit, start: StartRecord) -> bool:
+    """Whether a start ended in another direction of flow than the quoted one; the best of all led to it otherwise."""
+    coordinates = fitted.settled.objective.coordinates
+    return differ(coordinates, coordinates.from_physical(start.values), coordinates.from_physical(point.values))
 
 
 def _turned(fitted: Fitted, quoted: Floats, values: Floats) -> Floats:

@@ -50,6 +50,7 @@ def config_for(path: Path, **changes: Any) -> Any:
     } | changes
     return SimpleNamespace(
         data_file=path,
+        joint=None,
         experimental_data=SimpleNamespace(format=values["format"]),
         analyzer_parameters=SimpleNamespace(
             dt=values["dt"],
