@@ -103,7 +103,7 @@ def test_given_mistakes_when_checked_then_all_are_on_stderr_and_the_exit_code_is
     assert main(["config", "check", str(config)]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.startswith("hpcxpcs: error: 3 problems in ")
+    assert printed.err.startswith("hpcxpcs: error: 4 problems in ")
     assert "did you mean 'auto'?" in printed.err
     assert "did you mean 'seed'?" in printed.err
 
