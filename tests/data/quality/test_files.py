@@ -78,15 +78,15 @@ def test_given_mean_counts_then_photons_pixels_and_brightness_are_told_by_angle_
     told = counted(record)
     np.testing.assert_allclose(told.photons, 0.2, rtol=1e-6)
     np.testing.assert_array_equal(told.pixels, 400.0)
-    np.testing.assert_allclose(told.drift, np.ones(120))
+    np.testing.assert_allclose(told.drift, np.ones((3, 120)))
     with edited(path) as file:
         file[MEAN_IMAGE] = 0.1 * file[PIXEL_MAP][()][None].astype(np.float32)
         file[FRAME_MEANS][1, :] = np.linspace(0.1, 0.3, 120)
     config = load_config(path.with_suffix(".yaml"))
     told = counted(hpcxpcs.load(config))
-    np.testing.assert_allclose(told.photons * told.drift.mean(), [0.1, 0.2, 0.3], rtol=1e-6)
-    assert told.drift[-1] / told.drift[0] == pytest.approx(3.0)
-    assert np.mean(1.0 / told.drift) == pytest.approx(1.0)
+    np.testing.assert_allclose(told.photons * told.drift.mean(axis=1), [0.1, 0.2, 0.3], rtol=1e-6)
+    assert told.drift[0, -1] / told.drift[0, 0] == pytest.approx(3.0)
+    assert np.mean(1.0 / told.drift[0]) == pytest.approx(1.0)
     with_pixels(path, None)
     assert counted(hpcxpcs.load(config)) is None
 
