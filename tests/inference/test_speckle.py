@@ -184,7 +184,8 @@ def test_frames_of_different_brightness_are_weighed_by_it():
     for seed in range(300, 304):
         case = speckles(seed, photons=0.5, frames=150, photon_drift=1.6)
         bright = case.spec.noise.photons_of(150)
-        counts = Counted(np.full(3, 0.5), np.full(3, 1000.0), bright * np.mean(1.0 / bright))
+        drift = np.tile(bright * np.mean(1.0 / bright), (3, 1))
+        counts = Counted(np.full(3, 0.5), np.full(3, 1000.0), drift)
         found = weighed(replace(case, measurement=replace(case.measurement, counted=counts)))
         assert found.noise.model == "speckle"
         levels.append(found.noise.levels)
