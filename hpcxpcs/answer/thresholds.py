@@ -3,6 +3,9 @@
 Those that chains must pass are keys (`optimization.cmc.validation`), the largest k-hat is the certificate's.
 """
 
+NORMAL_95 = 1.959964
+"""Half the width of a normal 95 % interval, in standard deviations."""
+
 MISFIT_SIGNIFICANCE = 1.0e-4
 """Probability below which χ² says that the model does not describe the data."""
 

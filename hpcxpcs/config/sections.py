@@ -118,7 +118,8 @@ class CmcOptions(Section):
     sharding: Sharding = Field(default_factory=Sharding, description="how the data are shared out")
     anchor: Literal["point_fit", "none"] = Field(
         default="point_fit",
-        description="point_fit: each shard knows the others through a Gaussian around the point fit; none: classical "
+        description="point_fit: each shard knows the others through a Gaussian at the point fit, with the mean and "
+        "covariance of weighed draws where these can be trusted; none: classical "
         "consensus with a share of the prior",
     )
     per_shard_mcmc: PerShardMcmc = Field(default_factory=PerShardMcmc, description="the sampler")

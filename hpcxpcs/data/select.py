@@ -73,7 +73,9 @@ def joined(members: Sequence[TwoTime], labels: Sequence[str | None]) -> TwoTime:
         )
         for member, label in zip(members, labels, strict=True)
     )
-    notes = [f"{one.label}: {note}" for one, member in zip(sets, members, strict=True) for note in _notes(member)]
+    notes = [
+        f"{one.label}: {note}" for one, member in zip(sets, members, strict=True) for note in member.provenance["notes"]
+    ]
     angles = [angle for member in members for angle in member.provenance["phi"]]
     bins = [label for member in members for label in member.provenance["bins"]]
     own = {"files": [one.file for one in sets], "phi": angles, "bins": bins, "notes": notes, "joint": True}
@@ -82,10 +84,6 @@ def joined(members: Sequence[TwoTime], labels: Sequence[str | None]) -> TwoTime:
     matrices = Joined(tuple((member.matrices, member.n_phi) for member in members))
     provenance = {**first.provenance, **own, "q": q}
     return replace(first, phi=phi, q=q, provenance=provenance, matrices=matrices, sets=sets)
-
-
-def _notes(member: TwoTime) -> list[str]:
-    return list(member.provenance["notes"])
 
 
 def _load_one(config: Config) -> TwoTime:

@@ -18,6 +18,7 @@ from hpcxpcs.answer.fit import PointFit
 from hpcxpcs.answer.fit_verdict import quality_warnings
 from hpcxpcs.answer.posterior import Posterior
 from hpcxpcs.answer.posterior_verdict import first_sentence, posterior_warnings, quality_of
+from hpcxpcs.answer.thresholds import NORMAL_95
 from hpcxpcs.arrays import Floats
 from hpcxpcs.config import Config, config_from_mapping
 from hpcxpcs.data.twotime import TwoTime
@@ -33,7 +34,7 @@ from hpcxpcs.errors import (
 from hpcxpcs.files.atomic import writing
 from hpcxpcs.files.json_safe import json_safe
 from hpcxpcs.physics.model import Model
-from hpcxpcs.pipeline.item_g2 import NORMAL_95, fit_g2_item
+from hpcxpcs.pipeline.item_g2 import fit_g2_item
 from hpcxpcs.pipeline.item_rows import answer_file, keep_row, work_folder
 from hpcxpcs.pipeline.items import Item, item_from_record
 from hpcxpcs.pipeline.loading import known_truth, load_for_run, quality_report

@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from hpcxpcs.answer.campaign import ItemParameter, ItemRow
+from hpcxpcs.answer.thresholds import NORMAL_95
 from hpcxpcs.config import Config
 from hpcxpcs.errors import PosteriorError
 from hpcxpcs.g2.fit import FileFit, fit_file, tidy_rows
 from hpcxpcs.g2.writing import write_fit
 from hpcxpcs.pipeline.compile_cache import compile_cache
 from hpcxpcs.pipeline.reporter import Reporter
-
-NORMAL_95 = 1.959964
-"""Half the width of a normal 95 % interval, in standard deviations."""
 
 
 def fit_g2_item(config: Config, row: ItemRow, folder: Path | None, reporter: Reporter) -> ItemRow:

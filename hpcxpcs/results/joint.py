@@ -19,6 +19,7 @@ from scipy.special import chdtrc
 from hpcxpcs.answer.fit import PointFit
 from hpcxpcs.answer.joint import JointSets, OwnValues
 from hpcxpcs.answer.posterior import Posterior
+from hpcxpcs.answer.thresholds import NORMAL_95
 from hpcxpcs.arrays import Floats
 
 
@@ -100,7 +101,7 @@ def _described(
     middle = weight @ means
     spread = np.sqrt(weight @ variances + weight @ (means - middle) ** 2)
     values, errors = (middle[:-1], spread[:-1]) if drawn else (x, np.sqrt(np.diag(covariance)))
-    ends = values[:, None] + 1.959964 * errors[:, None] * np.array([-1.0, 1.0])
+    ends = values[:, None] + NORMAL_95 * errors[:, None] * np.array([-1.0, 1.0])
     if relative:
         values, ends = np.exp(values), np.exp(ends)
         errors = values * errors
